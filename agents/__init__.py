@@ -1,0 +1,1 @@
+"""Agents: observation to action chunk, and the ways to improve them."""

@@ -1,0 +1,1 @@
+"""Environments: imagined, simulated, real, behind the same spaces."""

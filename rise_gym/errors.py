@@ -1,0 +1,38 @@
+"""Every error that rise_gym raises on purpose: each message says what was wanted, what came, and the way out."""
+
+from __future__ import annotations
+
+
+class RiseGymError(Exception):
+    """Base class: catch it to catch everything that rise_gym refuses."""
+
+
+class InvalidAction(RiseGymError, ValueError):
+    """An action chunk of the wrong shape, out of range, or not finite."""
+
+
+class StepOutOfOrder(RiseGymError, RuntimeError):
+    """A step before `reset`, or after the episode's end."""
+
+
+class InvalidCheckpoint(RiseGymError, ValueError):
+    """A checkpoint of another task, another format version, incomplete, or changed since it was written."""
+
+
+class InvalidDataset(RiseGymError, ValueError):
+    """A dataset whose cameras, frames or columns do not fit its own description or the task."""
+
+
+class SaveFailed(RiseGymError, OSError):
+    """Nothing could be written (a full disk, a read-only folder); what was saved before is untouched."""
+
+
+class RenderingUnavailable(RiseGymError, RuntimeError):
+    """The replica has no OpenGL to draw with; the imagined environment needs none."""
+
+
+class UnknownTask(RiseGymError, KeyError):
+    """A task name that is not in the registry."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""

@@ -1,0 +1,128 @@
+"""Task cards: what a task is, shared by the imagined, the simulated and the real backend.
+
+A card is plain frozen data and costs nothing to import. Adding a task adds a card to `TASKS`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rise_gym.errors import UnknownTask
+
+ARMS = ("left", "right")
+
+# AgileX Piper: joint limits in rad; the gripper is the opening between its two fingers in m.
+_PIPER_RANGES = (
+    ("joint1_rad", -2.618, 2.618),
+    ("joint2_rad", 0.0, 3.14),
+    ("joint3_rad", -2.697, 0.0),
+    ("joint4_rad", -1.832, 1.832),
+    ("joint5_rad", -1.22, 1.22),
+    ("joint6_rad", -3.14, 3.14),
+    ("gripper_m", 0.0, 0.1),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of a task: its name, and the score (0 to 10) once it is done."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskCard:
+    """Everything about a task that does not depend on who simulates it.
+
+    `image_size` is (H, W) in pixels. A *tick* is one control period (1 / `control_hz` s); an action chunk has `chunk`
+    ticks by default. `action_low`/`action_high` are the joint targets (rad, gripper opening in m) that scaled
+    actions -1 and +1 stand for, in the order of `action_names`; proprioception has the same order and units.
+    """
+
+    name: str
+    title: str
+    instruction: str
+    cameras: tuple[str, ...]
+    image_size: tuple[int, int]
+    control_hz: float
+    chunk: int
+    horizon_s: float
+    action_names: tuple[str, ...]
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    proprio_names: tuple[str, ...]
+    stages: tuple[Stage, ...]
+
+    @property
+    def horizon_ticks(self) -> int:
+        return round(self.horizon_s * self.control_hz)
+
+    def horizon_steps(self, chunk: int) -> int:
+        """Env steps until truncation when one step is a chunk of `chunk` ticks."""
+        return math.ceil(self.horizon_ticks / chunk)
+
+    def scale_action(self, targets: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Joint targets (..., A) in rad and m -> scaled actions (..., A), where the task's range is [-1, 1]."""
+        low, high = np.asarray(self.action_low), np.asarray(self.action_high)
+        return np.asarray(2.0 * (targets - low) / (high - low) - 1.0, dtype=np.float32)
+
+    def unscale_action(self, actions: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Scaled actions (..., A) in [-1, 1] -> joint targets (..., A) in rad and m."""
+        low, high = np.asarray(self.action_low), np.asarray(self.action_high)
+        return np.asarray(low + (np.asarray(actions, dtype=np.float64) + 1.0) * 0.5 * (high - low))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> TaskCard:
+        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        plain["stages"] = tuple(Stage(**stage) for stage in data["stages"])
+        return cls(**plain)
+
+
+_BIMANUAL: dict[str, Any] = {
+    "cameras": ("head", "left_wrist", "right_wrist"),
+    "image_size": (64, 64),
+    "control_hz": 10.0,
+    "chunk": 10,
+    "action_names": tuple(f"{arm}_{name}" for arm in ARMS for name, _, _ in _PIPER_RANGES),
+    "action_low": tuple(low for _ in ARMS for _, low, _ in _PIPER_RANGES),
+    "action_high": tuple(high for _ in ARMS for _, _, high in _PIPER_RANGES),
+    "proprio_names": tuple(f"{arm}_{name}" for arm in ARMS for name, _, _ in _PIPER_RANGES),
+}
+
+BOX_CLOSE = TaskCard(
+    name="box_close",
+    title="BoxClose",
+    instruction="Put the cup in the box, fold the side flaps and the rear flap, then close the lid and tuck in its tab.",
+    horizon_s=25.0,
+    stages=(
+        Stage(name="cup_loaded", score=2.5),
+        Stage(name="side_flaps_folded", score=5.0),
+        Stage(name="rear_flap_folded", score=7.5),
+        Stage(name="tab_tucked", score=10.0),
+    ),
+    **_BIMANUAL,
+)
+
+TASKS: dict[str, TaskCard] = {card.name: card for card in (BOX_CLOSE,)}
+
+
+def task_card(name: str) -> TaskCard:
+    """The card of a task, by its snake-case name.
+
+    Raises:
+        UnknownTask: if no task has that name.
+    """
+    try:
+        return TASKS[name]
+    except KeyError:
+        raise UnknownTask(f"no task is called {name!r}; the tasks are {', '.join(sorted(TASKS))}") from None

@@ -1,0 +1,224 @@
+"""One resumable training loop, shared by codec, dynamics, value, policy and the RISE loop.
+
+A run lives in a folder: `training_state.safetensors` and `training_state.json` (written together, atomically),
+and TensorBoard curves. Starting the same run again in the same folder goes on where it was, also after `kill -9`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.optimization import get_scheduler
+from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from rise_gym.errors import InvalidCheckpoint, SaveFailed
+
+STATE_NAME = "training_state"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long and how fast to train.
+
+    `minutes` bounds the wall clock of the whole run, resumed parts added up; the learning rate follows `schedule`
+    over `steps` all the same. `ema_decay` 0 keeps no average.
+    """
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    schedule: str = "cosine"
+    weight_decay: float = 1e-2
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.999
+    save_every_steps: int = 500
+    log_every_steps: int = 20
+    minutes: float | None = None
+    seed: int = 0
+
+
+@dataclass
+class _Progress:
+    step: int = 0
+    seconds: float = 0.0
+
+
+class Trainer:
+    """Trains one module on an endless stream of losses.
+
+    Args:
+        module: what to train; modified in place.
+        loss: called with the step's generator, returns the loss and named figures for TensorBoard. The generator is seeded by
+            (seed, step), so a resumed run draws what an uninterrupted one would have drawn.
+        config: how long and how fast.
+        folder: where the run's state and curves go.
+        extra_state: further tensors to save and restore with the run (a target network, say): a module.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loss: Callable[[torch.Generator], tuple[Tensor, dict[str, float]]],
+        config: TrainingConfig,
+        folder: str | Path,
+        *,
+        extra_state: nn.Module | None = None,
+        after_step: Callable[[int], None] | None = None,
+    ) -> None:
+        self.module, self.loss, self.config, self.folder = module, loss, config, Path(folder)
+        self.extra_state, self.after_step = extra_state, after_step
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.95)
+        )
+        self.scheduler = get_scheduler(
+            config.schedule, self.optimizer, num_warmup_steps=config.warmup_steps, num_training_steps=config.steps
+        )
+        self.average = EMAModel(parameters, decay=config.ema_decay, use_ema_warmup=False) if config.ema_decay else None
+        self.progress = _Progress()
+        if (self.folder / f"{STATE_NAME}.json").exists():
+            self._restore()
+
+    @property
+    def done(self) -> bool:
+        minutes = self.config.minutes
+        return self.progress.step >= self.config.steps or (minutes is not None and self.progress.seconds >= 60 * minutes)
+
+    def run(self, *, on_progress: Callable[[int, dict[str, float]], None] | None = None) -> dict[str, float]:
+        """Train until `config` is fulfilled; returns the last figures. Ctrl-C saves first, then propagates."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        figures: dict[str, float] = {}
+        self.module.train()
+        writer = SummaryWriter(str(self.folder / "tensorboard"))
+        try:
+            for step, figures in self._steps():
+                if step % self.config.log_every_steps == 0 or self.done:
+                    for name, value in figures.items():
+                        writer.add_scalar(name, value, step)
+                    if on_progress:
+                        on_progress(step, figures)
+                if step % self.config.save_every_steps == 0:
+                    self.save()
+        finally:
+            self.save()
+            writer.close()
+        return figures
+
+    def use_average(self) -> nn.Module:
+        """Copy the exponential moving average into the module (for the final weights) and return it."""
+        if self.average is not None:
+            self.average.copy_to([p for p in self.module.parameters() if p.requires_grad])
+        return self.module.eval()
+
+    def _steps(self) -> Iterator[tuple[int, dict[str, float]]]:
+        while not self.done:
+            began = time.monotonic()
+            generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.progress.step)
+            loss, figures = self.loss(generator)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.gradient_clip)
+            self.optimizer.step()
+            self.scheduler.step()
+            if self.average is not None:
+                self.average.step([p for p in self.module.parameters() if p.requires_grad])
+            self.progress.step += 1
+            if self.after_step:
+                self.after_step(self.progress.step)
+            self.progress.seconds += time.monotonic() - began
+            rate = self.scheduler.get_last_lr()[0]
+            yield (
+                self.progress.step,
+                {"loss": float(loss.detach()), "gradient_norm": float(norm), "learning_rate": rate, **figures},
+            )
+
+    def save(self) -> None:
+        """Write the run's state; an interrupted save leaves the earlier one whole.
+
+        Raises:
+            SaveFailed: if the disk is full or the folder can't be written.
+        """
+        meta: dict[str, Any] = {**asdict(self.progress), "scheduler": self.scheduler.state_dict()}
+        save_atomically(self.folder, STATE_NAME, self._tensors(), meta)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"module.{name}": value for name, value in self.module.state_dict().items()}
+        for index, slot in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in slot.items()}
+        if self.average is not None:
+            tensors |= {f"average.{i}": value for i, value in enumerate(self.average.shadow_params)}
+        if self.extra_state is not None:
+            tensors |= {f"extra.{name}": value for name, value in self.extra_state.state_dict().items()}
+        return {name: value.detach().contiguous().clone() for name, value in tensors.items()}
+
+    def _restore(self) -> None:
+        tensors, meta = load_saved(self.folder, STATE_NAME)
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+        self.module.load_state_dict(part("module."))
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in part("optimizer.").items():
+            index, slot = name.split(".", 1)
+            slots.setdefault(int(index), {})[slot] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+        self.scheduler.load_state_dict(meta["scheduler"])
+        for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
+            group["lr"] = rate
+        if self.average is not None:
+            for index, value in part("average.").items():
+                self.average.shadow_params[int(index)].copy_(value)
+            self.average.optimization_step = meta["step"]
+        if self.extra_state is not None:
+            self.extra_state.load_state_dict(part("extra."))
+        self.progress = _Progress(step=meta["step"], seconds=meta["seconds"])
+
+
+def save_atomically(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write `<name>.safetensors` with `meta` inside it as JSON, then a small `<name>.json` that marks it complete.
+
+    Raises:
+        SaveFailed: if anything could not be written; the earlier file is kept.
+    """
+    target, partial = folder / f"{name}.safetensors", folder / f"{name}.safetensors.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, partial, metadata={"meta": json.dumps(meta)})
+        os.replace(partial, target)
+        (folder / f"{name}.json").write_text(json.dumps({"file": target.name}) + "\n")
+    except Exception as error:  # safetensors reports a full disk by its own exception type
+        partial.unlink(missing_ok=True)
+        raise SaveFailed(
+            f"could not write {target} ({error}); what was saved before is untouched: free some space and start again"
+        ) from error
+
+
+def load_saved(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_atomically` wrote.
+
+    Raises:
+        InvalidCheckpoint: if the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / f"{name}.safetensors"
+    try:
+        tensors = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads(file.metadata()["meta"])
+    except (SafetensorError, FileNotFoundError, KeyError, TypeError) as error:
+        raise InvalidCheckpoint(f"{path} can't be read ({error}); remove the folder to start the run anew") from error
+    return tensors, meta
