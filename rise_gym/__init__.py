@@ -5,6 +5,6 @@ Importing this package registers the environments and loads nothing heavier than
 
 from __future__ import annotations
 
-import gymnasium
+import gymnasium  # noqa: F401
 
 __version__ = "0.1.0"

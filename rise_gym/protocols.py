@@ -59,9 +59,7 @@ class WorldModel(Protocol):
     def begin(self, frames: Tensor, proprio: Tensor, instruction: Sequence[str]) -> WorldState:
         """Start from recorded windows: frames uint8 (B, W, V, H, W, 3) one a tick, oldest first; proprio (B, P)."""
 
-    def imagine(
-        self, state: WorldState, actions: Tensor, *, generator: Generators
-    ) -> tuple[WorldState, Imagination]:
+    def imagine(self, state: WorldState, actions: Tensor, *, generator: Generators) -> tuple[WorldState, Imagination]:
         """One chunk further: actions (B, K, A) in [-1, 1], K from 1 to what the dynamics was trained for."""
 
 

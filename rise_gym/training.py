@@ -92,7 +92,9 @@ class Trainer:
     @property
     def done(self) -> bool:
         minutes = self.config.minutes
-        return self.progress.step >= self.config.steps or (minutes is not None and self.progress.seconds >= 60 * minutes)
+        return self.progress.step >= self.config.steps or (
+            minutes is not None and self.progress.seconds >= 60 * minutes
+        )
 
     def run(self, *, on_progress: Callable[[int, dict[str, float]], None] | None = None) -> dict[str, float]:
         """Train until `config` is fulfilled; returns the last figures. Ctrl-C saves first, then propagates."""

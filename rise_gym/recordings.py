@@ -1,0 +1,116 @@
+"""Episodes laid end to end in flat tensors, so that training draws random windows without Python in the loop.
+
+A *moment* is one row of one episode, named by its index in the flat tensors. No window ever joins two episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from rise_gym.protocols import Codec
+from rise_gym.tasks import TaskCard
+from rise_gym.types import Episode, Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recordings:
+    """Flat view of E episodes with N rows in all.
+
+    Attributes:
+        frames: uint8 (N, V, H, W, 3) in the task card's camera order.
+        latents: float16 (N, V, c, h, w) once `encoded`, else None.
+        proprio: (N, P) in rad and m.
+        actions: (N, A) executed, scaled to [-1, 1].
+        clean_actions: (N, A) the expert's intention; for rollouts the executed action.
+        progress: (N,) in [0, 1]; NaN where nothing measured it.
+        first, last: (N,) index of the first and the last (terminal) row of the moment's episode.
+        episode: (N,) which episode the moment belongs to.
+        success: bool (E,). sources: one of `Source` an episode. instructions: one an episode.
+    """
+
+    task: TaskCard
+    frames: Tensor
+    latents: Tensor | None
+    proprio: Tensor
+    actions: Tensor
+    clean_actions: Tensor
+    progress: Tensor
+    first: Tensor
+    last: Tensor
+    episode: Tensor
+    success: Tensor
+    sources: tuple[Source, ...]
+    instructions: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.proprio)
+
+    @classmethod
+    def of(cls, episodes: Sequence[Episode], task: TaskCard) -> Recordings:
+        """Lay `episodes` end to end."""
+        lengths = np.array([len(episode) for episode in episodes])
+        ends = np.cumsum(lengths)
+        unmeasured = [np.full(len(e), np.nan, np.float32) if e.progress is None else e.progress for e in episodes]
+        clean = [e.actions if e.clean_actions is None else e.clean_actions for e in episodes]
+
+        def joined(arrays: Sequence[np.ndarray]) -> Tensor:
+            return torch.from_numpy(np.concatenate(arrays))
+
+        return cls(
+            task=task,
+            frames=joined([e.views(task.cameras) for e in episodes]),
+            latents=None,
+            proprio=joined([e.proprio for e in episodes]),
+            actions=joined([e.actions for e in episodes]),
+            clean_actions=joined(clean),
+            progress=joined(unmeasured),
+            first=torch.from_numpy(np.repeat(ends - lengths, lengths)),
+            last=torch.from_numpy(np.repeat(ends - 1, lengths)),
+            episode=torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
+            success=torch.tensor([e.success for e in episodes]),
+            sources=tuple(e.source for e in episodes),
+            instructions=tuple(e.instruction for e in episodes),
+        )
+
+    @torch.no_grad()
+    def encoded(self, codec: Codec, *, batch_size: int = 256) -> Recordings:
+        """The same recordings with latents."""
+        parts = [codec.encode(chunk).half() for chunk in self.frames.split(batch_size)]
+        return Recordings(**{**self.__dict__, "latents": torch.cat(parts)})
+
+    def draw(self, count: int, generator: Generator, *, among: Tensor | None = None) -> Tensor:
+        """Random moments (count,), uniformly over all rows, or over the indices `among`."""
+        rows = torch.randint(len(self) if among is None else len(among), (count,), generator=generator)
+        return rows if among is None else among[rows]
+
+    def history(self, moments: Tensor, ticks: int, stride: int = 1) -> Tensor:
+        """Indices (B, ticks) of the rows up to each moment, oldest first, `stride` apart, the moment itself last.
+
+        Before the episode began its first row repeats, as it does when an env resets.
+        """
+        back = torch.arange(ticks - 1, -1, -1) * stride
+        return torch.maximum(moments[:, None] - back, self.first[moments][:, None])
+
+    def future(self, moments: Tensor, ticks: int) -> tuple[Tensor, Tensor]:
+        """Indices (B, ticks) of the rows after each moment, and which of them happened: bool (B, ticks).
+
+        After the episode's end its last row repeats.
+        """
+        ahead = moments[:, None] + torch.arange(1, ticks + 1)
+        last = self.last[moments][:, None]
+        return torch.minimum(ahead, last), ahead <= last
+
+    def chunk(self, moments: Tensor, ticks: int) -> tuple[Tensor, Tensor]:
+        """Indices (B, ticks) of the actions executed from each moment on, and which of them were: bool (B, ticks)."""
+        ahead = moments[:, None] + torch.arange(ticks)
+        last = self.last[moments][:, None]
+        return torch.minimum(ahead, last), ahead < last
+
+    def instruction_of(self, moments: Tensor) -> tuple[str, ...]:
+        """The instruction of each moment."""
+        return tuple(self.instructions[e] for e in self.episode[moments].tolist())
