@@ -15,6 +15,10 @@ class StepOutOfOrder(RiseGymError, RuntimeError):
     """A step before `reset`, or after the episode's end."""
 
 
+class InvalidStart(RiseGymError, ValueError):
+    """`reset` options that name a start that does not exist or does not fit the task."""
+
+
 class InvalidCheckpoint(RiseGymError, ValueError):
     """A checkpoint of another task, another format version, incomplete, or changed since it was written."""
 
