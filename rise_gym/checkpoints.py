@@ -1,0 +1,274 @@
+"""Checkpoint folders: config JSON + safetensors + task card + format version. Pickle is never loaded.
+
+model_index.json     which class each part is, as a diffusers pipeline writes it
+<part>/              config.json and weights, what `ModelMixin.save_pretrained` writes; each loadable alone
+task.json            the task card
+rise_gym.json        format version, kind, extra facts, and the SHA-256 of every other file
+README.md            how it was made, for people
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rise_gym.errors import InvalidCheckpoint, SaveFailed
+from rise_gym.locations import finish_swap, previous_folder
+from rise_gym.locations import resolve as resolve
+from rise_gym.tasks import TASKS, TaskCard
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "rise_gym.json"
+Kind = Literal["world_model", "policy"]
+
+_PICKLE_SUFFIXES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
+_TRUSTED_LIBRARIES = ("rise_gym", "diffusers")
+_CARD_FIELDS = (
+    "cameras",
+    "image_size",
+    "control_hz",
+    "action_names",
+    "action_low",
+    "action_high",
+    "proprio_names",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A verified folder: its files are those that were written, and none was read as pickle.
+
+    Attributes:
+        folder: where it lies. kind: what it holds. task: the card it was made for. extra: further plain data.
+    """
+
+    folder: Path
+    kind: Kind
+    task: TaskCard
+    extra: dict[str, Any]
+
+    def component(self, name: str) -> Any:
+        """One part, loaded in eval mode by the class that `model_index.json` names.
+
+        Raises:
+            InvalidCheckpoint: if there is no such part, it is not of rise_gym or diffusers, or it can't be loaded.
+        """
+        library, class_name = self._class_of(name)
+        try:
+            cls = getattr(importlib.import_module(library), class_name)
+        except (ImportError, AttributeError) as error:
+            raise InvalidCheckpoint(
+                f"{self.folder}: part {name!r} is a {library}.{class_name}, which this version lacks"
+            ) from error
+        options = {"use_safetensors": True} if hasattr(cls, "parameters") else {}  # a scheduler has no weights
+        try:
+            return cls.from_pretrained(self.folder / name, local_files_only=True, **options)
+        except (OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
+            raise InvalidCheckpoint(
+                f"{self.folder}: part {name!r} can't be loaded as {class_name} ({error})"
+            ) from error
+
+    def _class_of(self, name: str) -> tuple[str, str]:
+        index = _read_json(self.folder / "model_index.json")
+        if not isinstance(index.get(name), list) or len(index[name]) != 2:
+            parts = sorted(key for key, value in index.items() if isinstance(value, list))
+            raise InvalidCheckpoint(f"{self.folder}: part {name!r} was wanted, it has {', '.join(parts) or 'none'}")
+        library, class_name = index[name]
+        if library.split(".")[0] not in _TRUSTED_LIBRARIES:
+            raise InvalidCheckpoint(
+                f"{self.folder}: part {name!r} is of {library!r}; only classes of {' and '.join(_TRUSTED_LIBRARIES)} "
+                "are loaded by name, so build it yourself and hand the object over"
+            )
+        return library, class_name
+
+
+def save_checkpoint(
+    folder: str | Path,
+    *,
+    kind: Kind,
+    task: TaskCard,
+    components: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
+    card: str = "",
+    files: Mapping[str, str | Path] | None = None,
+) -> Path:
+    """Write a checkpoint whole or not at all: an earlier one in `folder` stays until the new one is complete.
+
+    Args:
+        folder: where to; new, empty, or an earlier checkpoint (any other content is refused, so nothing gets lost).
+        kind: what it holds.
+        task: the card that it was made for.
+        components: the parts by name, each with `save_pretrained` (models, schedulers).
+        extra: further plain JSON data; scalars also become arguments of the pipeline class.
+        card: the README, Markdown.
+        files: further files to put in, name -> where it lies now.
+
+    Raises:
+        SaveFailed: if anything could not be written; what was there before is untouched.
+    """
+    target = Path(folder)
+    _refuse_foreign_files(target)
+    partial: Path | None = None
+    try:
+        target.absolute().parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.absolute().parent))
+        partial.chmod(0o755)
+        for name, component in components.items():
+            component.save_pretrained(partial / name)
+        for name, source in (files or {}).items():
+            shutil.copyfile(source, partial / name)
+        (partial / "model_index.json").write_text(_to_json(_model_index(kind, components, extra or {})))
+        (partial / "task.json").write_text(_to_json(task.to_dict()))
+        (partial / "README.md").write_text(card)
+        manifest = {"format_version": FORMAT_VERSION, "kind": kind, "task": task.name, "extra": dict(extra or {})}
+        digests = {name: _digest(partial / name) for name in _file_names(partial)}
+        (partial / MANIFEST_NAME).write_text(_to_json({**manifest, "sha256": digests}))
+        _swap(partial, target)
+    except Exception as error:  # a full disk comes as OSError, or as safetensors' own exception type
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise SaveFailed(
+            f"could not write the checkpoint {target} ({error}); what was there before is untouched: "
+            "free some space or choose another folder"
+        ) from error
+    return target
+
+
+def load_checkpoint(folder: str | Path, *, kind: Kind, task: str | None = None) -> Checkpoint:
+    """Verify a checkpoint folder and read what describes it; `component` then loads its parts.
+
+    Args:
+        folder: a local folder (see `resolve` for names).
+        kind: what is wanted.
+        task: name of the wanted task, or None for any.
+
+    Raises:
+        InvalidCheckpoint: if it is missing, of another task, kind or format version, incomplete, or changed.
+    """
+    path = Path(folder)
+    finish_swap(path)
+    if not (path / MANIFEST_NAME).is_file():
+        raise InvalidCheckpoint(f"a checkpoint folder was wanted, {path} has no {MANIFEST_NAME}")
+    manifest = _read_json(path / MANIFEST_NAME)
+    version = manifest.get("format_version")
+    if version != FORMAT_VERSION:
+        raise InvalidCheckpoint(
+            f"{path}: format version {FORMAT_VERSION} was wanted, it has {version!r}; "
+            "save it anew with this version of rise_gym, or install the one that wrote it"
+        )
+    if manifest.get("kind") != kind:
+        raise InvalidCheckpoint(f"{path}: a {kind} was wanted, it holds a {manifest.get('kind')}")
+    if task is not None and manifest.get("task") != task:
+        raise InvalidCheckpoint(
+            f"{path}: a checkpoint for task {task!r} was wanted, it was made for {manifest.get('task')!r}"
+        )
+    _verify(path, manifest.get("sha256"))
+    return Checkpoint(folder=path, kind=kind, task=_read_card(path), extra=dict(manifest.get("extra", {})))
+
+
+def _model_index(kind: Kind, components: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    import diffusers
+
+    def class_of(component: Any) -> list[str]:
+        module = type(component).__module__
+        return ["diffusers" if module.startswith("diffusers.") else module, type(component).__name__]
+
+    scalars = {
+        name: value for name, value in extra.items() if value is None or isinstance(value, bool | int | float | str)
+    }
+    pipeline = {"world_model": "RisePipeline", "policy": "RisePolicy"}[kind]
+    parts = {name: class_of(component) for name, component in components.items()}
+    return {"_class_name": pipeline, "_diffusers_version": diffusers.__version__, **scalars, **parts}
+
+
+def _refuse_foreign_files(target: Path) -> None:
+    """Saving replaces the whole folder, so it must hold nothing else."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise SaveFailed(f"a folder was wanted to save in, {target} is a file")
+    known = {MANIFEST_NAME}
+    if (target / MANIFEST_NAME).is_file():
+        known |= set(_read_json(target / MANIFEST_NAME).get("sha256", {}))
+    foreign = sorted(set(_file_names(target)) - known)
+    if foreign:
+        raise SaveFailed(
+            f"{target} holds other files ({', '.join(foreign[:4])}); save to a new folder, nothing was changed"
+        )
+
+
+def _file_names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verify(folder: Path, wanted: object) -> None:
+    if not isinstance(wanted, dict) or not wanted:
+        raise InvalidCheckpoint(f"{folder}: {MANIFEST_NAME} lists no files; get the checkpoint anew")
+    present = set(_file_names(folder))
+    pickles = sorted(name for name in {*present, *wanted} if Path(name).suffix in _PICKLE_SUFFIXES)
+    if pickles:
+        raise InvalidCheckpoint(
+            f"{folder}: {pickles[0]} may be a pickle, which is never loaded; save it as safetensors"
+        )
+    missing = sorted(set(wanted) - present)
+    changed = sorted(name for name in set(wanted) & present if wanted[name] != _digest(folder / name))
+    stray = sorted(name for name in present - set(wanted) if name.endswith(".safetensors"))
+    for what, names in (
+        ("missing", missing),
+        ("truncated or changed since it was written", changed),
+        ("not listed", stray),
+    ):
+        if names:
+            raise InvalidCheckpoint(f"{folder}: {', '.join(names)} is {what}; get the checkpoint anew")
+
+
+def _read_card(folder: Path) -> TaskCard:
+    """The task card in the folder, which has to mean the same as this version's card of that name."""
+    try:
+        card = TaskCard.from_dict(_read_json(folder / "task.json"))
+    except (KeyError, TypeError) as error:
+        raise InvalidCheckpoint(f"{folder}: task.json is no task card ({error})") from error
+    known = TASKS.get(card.name, card)
+    for field in _CARD_FIELDS:
+        if getattr(card, field) != getattr(known, field):
+            raise InvalidCheckpoint(
+                f"{folder}: task {card.name!r} with {field} {getattr(known, field)} was wanted, "
+                f"it was made for {getattr(card, field)}; train it anew for this task"
+            )
+    return card
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidCheckpoint(f"{path} can't be read ({error}); get the checkpoint anew") from error
+    if not isinstance(data, dict):
+        raise InvalidCheckpoint(f"{path} must hold a JSON object, it holds a {type(data).__name__}")
+    return data
+
+
+def _to_json(data: object) -> str:
+    return json.dumps(data, indent=2, sort_keys=True) + "\n"
+
+
+def _swap(partial: Path, target: Path) -> None:
+    previous = previous_folder(target)
+    finish_swap(target)
+    if target.exists():
+        os.replace(target, previous)
+    os.replace(partial, target.absolute())
+    shutil.rmtree(previous, ignore_errors=True)

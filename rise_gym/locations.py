@@ -1,0 +1,86 @@
+"""Where checkpoints lie: a local folder, inside this package, or on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from importlib import resources
+from pathlib import Path
+
+from rise_gym.errors import InvalidCheckpoint
+from rise_gym.tasks import TASKS
+
+_BUNDLED = re.compile(r"bundled:(?P<task>\w+)(?:/(?P<name>[\w.-]+))?")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+def resolve(name: str | Path, *, default: str = "world_model") -> Path:
+    """The folder that a checkpoint's name stands for.
+
+    `name` is a local folder, `bundled:<task>/<name>` (part of this package, no download; `bundled:<task>` alone means
+    `<default>`), the name of a task for short, or a hub id `owner/name`, optionally with `@revision`.
+
+    Raises:
+        InvalidCheckpoint: if nothing is there, or the hub can't be reached.
+    """
+    text = str(name)
+    folder = Path(name).expanduser()
+    if match := _BUNDLED.fullmatch(text):
+        return _bundled(match["task"], match["name"] or default)
+    finish_swap(folder)
+    if folder.is_dir():
+        return folder
+    if text in TASKS:
+        return _bundled(text, default)
+    if isinstance(name, str) and _HUB_ID.fullmatch(text) and not text.startswith("."):
+        return _download(text)
+    raise InvalidCheckpoint(
+        f"{text!r} is no folder; a checkpoint is a folder, `bundled:<task>/<name>` or a hub id `owner/name`"
+    )
+
+
+def bundled_folder(task: str) -> Path:
+    """Where the package keeps what is bundled for a task; the folder need not exist."""
+    return Path(str(resources.files("rise_gym"))) / "bundled" / task
+
+
+def _bundled(task: str, name: str) -> Path:
+    folder = bundled_folder(task) / name
+    if not folder.is_dir():
+        root = bundled_folder(task).parent
+        have = sorted(f"bundled:{path.parent.name}/{path.name}" for path in root.glob("*/*") if path.is_dir())
+        raise InvalidCheckpoint(
+            f"bundled:{task}/{name} is not part of this package; it has {', '.join(have) or 'none'}"
+        )
+    return folder
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = hub_id.partition("@")
+    patterns = ["*.json", "*.safetensors", "*.md", "*.npz"]
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
+    except Exception as error:  # the hub client raises errors of several libraries, by what went wrong
+        raise InvalidCheckpoint(
+            f"{hub_id!r} is no folder here, and could not be had from the hub either ({error}); "
+            "check the spelling and the connection, or give a local folder or a bundled:<task>/<name>"
+        ) from error
+
+
+def previous_folder(target: Path) -> Path:
+    """Where a save puts the earlier checkpoint for the moment between its two renames."""
+    return target.absolute().with_name(f".{target.name}.previous")
+
+
+def finish_swap(target: Path) -> None:
+    """Bring back the earlier checkpoint if a save died between its two renames, else drop what it left."""
+    previous = previous_folder(target)
+    if not previous.exists():
+        return
+    if target.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+    else:
+        os.replace(previous, target.absolute())

@@ -1,0 +1,159 @@
+"""Recorded moments that a dream can start from: a short window of history each, a few hundred in one small file.
+
+The file is a plain `.npz` (never pickle). Frames are stored as differences to the frame before, then deflated: exact,
+and small, since little moves within a window.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rise_gym.errors import InvalidDataset, SaveFailed
+from rise_gym.tasks import TaskCard
+from rise_gym.types import Episode
+
+STARTS_NAME = "starts.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Starts:
+    """S windows of W ticks.
+
+    Attributes:
+        task: snake-case name of the task.
+        frames: uint8 (S, W, V, H, W, 3), one a tick, oldest first, cameras in the task card's order.
+        proprio: float32 (S, P), newest, in rad and m.
+        instruction: one a window.
+        seeds: int64 (S,) environment seed of the episode that the window is from.
+        tick: int64 (S,) of the newest frame in its episode; 0 is the first observation.
+        physics_state: float64 (S, D) of the newest tick, or None; with the seed, it is the same moment in the replica.
+    """
+
+    task: str
+    frames: NDArray[np.uint8]
+    proprio: NDArray[np.float32]
+    instruction: tuple[str, ...]
+    seeds: NDArray[np.int64]
+    tick: NDArray[np.int64]
+    physics_state: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.proprio)
+
+    @property
+    def initial(self) -> NDArray[np.int64]:
+        """Indices of the windows that are the beginning of an episode."""
+        return np.flatnonzero(self.tick == 0)
+
+    def rows(self, index: Sequence[int] | NDArray[np.integer]) -> Starts:
+        """The windows of the given indices."""
+        chosen = np.asarray(index, dtype=np.int64)
+        return replace(
+            self,
+            frames=self.frames[chosen],
+            proprio=self.proprio[chosen],
+            instruction=tuple(self.instruction[i] for i in chosen),
+            seeds=self.seeds[chosen],
+            tick=self.tick[chosen],
+            physics_state=None if self.physics_state is None else self.physics_state[chosen],
+        )
+
+    @classmethod
+    def from_episodes(
+        cls,
+        episodes: Sequence[Episode],
+        task: TaskCard,
+        *,
+        window: int,
+        mid_episode: int,
+        generator: np.random.Generator,
+    ) -> Starts:
+        """The first moment of every episode, and `mid_episode` later ones of each, drawn evenly over its ticks.
+
+        Windows have `window` ticks; before an episode began its first frame repeats.
+        """
+        moments = [
+            (episode, int(tick))
+            for episode in episodes
+            for tick in (0, *np.sort(generator.integers(1, max(2, len(episode) - 1), mid_episode)))
+        ]
+        states = [e.physics_state[n] for e, n in moments if e.physics_state is not None]
+        return cls(
+            task=task.name,
+            frames=np.stack([_window(e.views(task.cameras), n, window) for e, n in moments]),
+            proprio=np.stack([e.proprio[n] for e, n in moments]).astype(np.float32),
+            instruction=tuple(e.instruction for e, _ in moments),
+            seeds=np.array([e.seed for e, _ in moments], dtype=np.int64),
+            tick=np.array([n for _, n in moments], dtype=np.int64),
+            physics_state=np.stack(states) if len(states) == len(moments) else None,
+        )
+
+
+def _window(views: NDArray[np.uint8], tick: int, window: int) -> NDArray[np.uint8]:
+    return views[np.maximum(np.arange(tick - window + 1, tick + 1), 0)]
+
+
+def save_starts(starts: Starts, path: str | Path) -> None:
+    """Write the windows to one file; an interrupted save leaves the earlier one whole.
+
+    Raises:
+        SaveFailed: if the disk is full or the folder can't be written.
+    """
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.partial")
+    change = np.diff(
+        starts.frames, axis=1, prepend=np.zeros_like(starts.frames[:, :1])
+    )  # wraps around, as decoding does
+    columns: dict[str, Any] = {
+        "task": np.array(starts.task),
+        "change": change,
+        "proprio": starts.proprio,
+        "instruction": np.array(starts.instruction),
+        "seeds": starts.seeds,
+        "tick": starts.tick,
+    }
+    if starts.physics_state is not None:
+        columns["physics_state"] = starts.physics_state
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **columns)
+        os.replace(partial, target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise SaveFailed(f"could not write {target} ({error}); what was there before is untouched") from error
+
+
+def load_starts(path: str | Path, *, task: str | None = None) -> Starts:
+    """Read what `save_starts` wrote.
+
+    Raises:
+        InvalidDataset: if the file is missing, damaged, or of another task than `task`.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            columns = {name: file[name] for name in file.files}
+        starts = Starts(
+            task=str(columns["task"]),
+            frames=np.cumsum(columns["change"], axis=1, dtype=np.uint8),
+            proprio=columns["proprio"],
+            instruction=tuple(str(text) for text in columns["instruction"]),
+            seeds=columns["seeds"],
+            tick=columns["tick"],
+            physics_state=columns.get("physics_state"),
+        )
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidDataset(
+            f"{path} can't be read as start windows ({error}); write it anew with `save_starts`"
+        ) from error
+    if task is not None and starts.task != task:
+        raise InvalidDataset(f"start windows of task {task!r} were wanted, {path} holds those of {starts.task!r}")
+    return starts
