@@ -83,7 +83,7 @@ class TaskCard:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> TaskCard:
-        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
         plain["stages"] = tuple(Stage(**stage) for stage in data["stages"])
         return cls(**plain)
 
