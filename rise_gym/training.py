@@ -19,6 +19,7 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from rise_gym.errors import InvalidCheckpoint, SaveFailed
 
@@ -30,7 +31,7 @@ class TrainingConfig:
     """How long and how fast to train.
 
     `minutes` bounds the wall clock of the whole run, resumed parts added up; the learning rate follows `schedule`
-    over `steps` all the same. `ema_decay` 0 keeps no average.
+    over `steps` all the same, and never below `learning_rate_floor` times its peak. `ema_decay` 0 keeps no average.
     """
 
     steps: int
@@ -38,6 +39,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     schedule: str = "cosine"
+    learning_rate_floor: float = 0.0
     weight_decay: float = 1e-2
     gradient_clip: float = 1.0
     ema_decay: float = 0.999
@@ -58,8 +60,8 @@ class Trainer:
 
     Args:
         module: what to train; modified in place.
-        loss: called with the step's generator, returns the loss and named figures for TensorBoard. The generator is seeded by
-            (seed, step), so a resumed run draws what an uninterrupted one would have drawn.
+        loss: called with the step's generator, returns the loss and named figures for TensorBoard. The generator is
+            seeded by (seed, step), so a resumed run draws what an uninterrupted one would have drawn.
         config: how long and how fast.
         folder: where the run's state and curves go.
         extra_state: further tensors to save and restore with the run (a target network, say): a module.
@@ -81,9 +83,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.95)
         )
-        self.scheduler = get_scheduler(
-            config.schedule, self.optimizer, num_warmup_steps=config.warmup_steps, num_training_steps=config.steps
-        )
+        self.scheduler = _schedule(self.optimizer, config)
         self.average = EMAModel(parameters, decay=config.ema_decay, use_ema_warmup=False) if config.ema_decay else None
         self.progress = _Progress()
         if (self.folder / f"{STATE_NAME}.json").exists():
@@ -187,6 +187,18 @@ class Trainer:
         if self.extra_state is not None:
             self.extra_state.load_state_dict(part("extra."))
         self.progress = _Progress(step=meta["step"], seconds=meta["seconds"])
+
+
+def _schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig) -> LambdaLR:
+    shape = get_scheduler(
+        config.schedule, optimizer, num_warmup_steps=config.warmup_steps, num_training_steps=config.steps
+    )
+    floor, factor = config.learning_rate_floor, shape.lr_lambdas[0]
+    if not floor:
+        return shape
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"]
+    return LambdaLR(optimizer, lambda step: floor + (1 - floor) * factor(step))
 
 
 def save_atomically(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
