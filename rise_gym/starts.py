@@ -139,8 +139,8 @@ def load_starts(path: str | Path, *, task: str | None = None) -> Starts:
         InvalidDataset: if the file is missing, damaged, or of another task than `task`.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            columns = {name: file[name] for name in file.files}
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            columns = {name: archive[name] for name in archive.files}
         starts = Starts(
             task=str(columns["task"]),
             frames=np.cumsum(columns["change"], axis=1, dtype=np.uint8),

@@ -1,0 +1,324 @@
+"""Rows of imagined worlds: everything that the single and the vector environment share. Always batched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rise_gym.errors import InvalidCheckpoint, InvalidStart, StepOutOfOrder
+from rise_gym.spaces import proprio_bounds
+from rise_gym.starts import Starts
+from rise_gym.tasks import task_card
+from rise_gym.types import Imagination, WorldState
+from rise_gym.world_model import CompositionalWorldModel, shared_starts, shared_world_model
+
+_NOISE_SEEDS = 2**63 - 1
+_OPTIONS = ("start", "start_kind")
+START_KINDS = ("initial", "mid_episode", "any")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsConfig:
+    """How imagined worlds are built and when they end. See `ImaginedEnv` for what the arguments mean."""
+
+    task: str
+    world_model: str | Path | CompositionalWorldModel
+    starts: str | Path | Starts | None = None
+    chunk: int | None = None
+    horizon_s: float | None = None
+    uncertainty_limit: float | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImaginedState:
+    """A snapshot to branch from: plain arrays, tensors and generator states. Never edited.
+
+    Attributes:
+        world: the model's state, N rows. frames: newest, uint8 (N, V, H, W, 3). proprio: newest, float32 (N, P).
+        steps: int64 (N,) since reset. running: bool (N,). noise: one torch generator state a row.
+        draws: one state of the env's NumPy generator a row, from which later resets draw.
+    """
+
+    world: WorldState
+    frames: NDArray[np.uint8]
+    proprio: NDArray[np.float32]
+    steps: NDArray[np.int64]
+    running: NDArray[np.bool_]
+    noise: tuple[torch.Tensor, ...]
+    draws: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """One step of n rows: reward float64 (n,), terminated and truncated bool (n,), one info a row."""
+
+    reward: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    infos: list[dict[str, Any]]
+
+
+class ImaginedRows:
+    """`count` imagined worlds side by side; any of them can be reset or stepped, each with its own generators."""
+
+    def __init__(self, count: int, config: RowsConfig) -> None:
+        self.count = count
+        self.task = task_card(config.task)
+        self.model = _model_of(config)
+        self.starts = _starts_of(config)
+        self.chunk = self.task.chunk if config.chunk is None else config.chunk
+        if not 1 <= self.chunk <= self.model.longest_chunk:
+            raise ValueError(
+                f"chunk must be 1 to {self.model.longest_chunk} ticks, what this world model was trained for, "
+                f"got {config.chunk}"
+            )
+        horizon_s = self.task.horizon_s if config.horizon_s is None else config.horizon_s
+        self.horizon_steps = max(1, math.ceil(round(horizon_s * self.task.control_hz) / self.chunk))
+        limit = config.uncertainty_limit
+        self.uncertainty_limit = self.model.config.uncertainty_limit if limit is None else limit
+        self.low, self.high = proprio_bounds(self.task)
+        self._world: WorldState | None = None
+        self._imagined: tuple[list[int], Imagination] | None = None
+        self._frames = np.zeros((count, len(self.task.cameras), *self.task.image_size, 3), np.uint8)
+        self._proprio = np.zeros((count, len(self.task.proprio_names)), np.float32)
+        self._steps = np.zeros(count, np.int64)
+        self.running = np.zeros(count, np.bool_)
+        self._noise = [torch.Generator() for _ in range(count)]
+
+    # -- reset ------------------------------------------------------------------------------------------------------
+
+    def reset(
+        self, rows: Sequence[int], draws: Sequence[np.random.Generator], options: Sequence[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Draw a start for each of `rows` from its generator (or take the one in its options); returns their infos."""
+        if self._world is None and len(rows) < self.count:
+            raise StepOutOfOrder(f"the first reset must be of all {self.count} environments, got {list(rows)}")
+        chosen = [self._start(generator, option) for generator, option in zip(draws, options, strict=True)]
+        for row, generator in zip(rows, draws, strict=True):
+            self._noise[row].manual_seed(int(generator.integers(_NOISE_SEEDS)))
+        frames = _stacked([start.frames[0] for start in chosen])
+        proprio = np.concatenate([start.proprio for start in chosen]).clip(self.low, self.high)
+        instruction = [start.instruction[0] for start in chosen]
+        begun = self.model.begin(torch.from_numpy(frames), torch.from_numpy(proprio), instruction)
+        self._world = begun if self._world is None or len(rows) == self.count else _merged(self._world, rows, begun)
+        self._frames[rows], self._proprio[rows] = frames[:, -1], proprio
+        self._steps[rows], self.running[rows] = 0, True
+        progress = begun.progress.clamp(0, 1).tolist()
+        return [self._reset_info(start, gone) for start, gone in zip(chosen, progress, strict=True)]
+
+    def _start(self, generator: np.random.Generator, options: dict[str, Any]) -> Starts:
+        """One recorded window, as `Starts` of length one."""
+        unknown = sorted(set(options) - set(_OPTIONS))
+        if unknown:
+            raise InvalidStart(f"reset options are {', '.join(_OPTIONS)}, got {', '.join(unknown)}")
+        start = options.get("start")
+        if isinstance(start, dict):
+            return _given_start(start, self.task.name, self._frames.shape[1:], self._proprio.shape[1:])
+        if start is None:
+            pool = self._pool(options.get("start_kind", "initial"))
+            start = pool[int(generator.integers(len(pool)))]
+        if isinstance(start, bool) or not isinstance(start, int | np.integer) or not 0 <= start < len(self.starts):
+            raise InvalidStart(
+                f"options['start'] is an index from 0 to {len(self.starts) - 1} or a dict, got {start!r}"
+            )
+        return self.starts.rows([int(start)])
+
+    def _pool(self, kind: object) -> NDArray[np.int64]:
+        if kind not in START_KINDS:
+            raise InvalidStart(f"options['start_kind'] is one of {', '.join(START_KINDS)}, got {kind!r}")
+        every, initial = np.arange(len(self.starts)), self.starts.initial
+        pool = {"initial": initial, "any": every, "mid_episode": np.setdiff1d(every, initial)}[str(kind)]
+        if not len(pool):
+            raise InvalidStart(
+                f"none of the {len(self.starts)} start windows is {kind!r}; give another start_kind or file"
+            )
+        return pool
+
+    def _reset_info(self, start: Starts, progress: float) -> dict[str, Any]:
+        return {
+            "instruction": start.instruction[0],
+            "start_seed": int(start.seeds[0]),
+            "start_tick": int(start.tick[0]),
+            "score": 10.0 * progress,
+            "is_success": False,
+        }
+
+    # -- step -------------------------------------------------------------------------------------------------------
+
+    def step(self, rows: Sequence[int], actions: NDArray[np.float32]) -> Moved:
+        """One chunk for each of `rows`: actions (n, K, A), checked by the caller."""
+        waiting = [row for row in rows if not self.running[row]]
+        if self._world is None or waiting:
+            raise StepOutOfOrder(f"call reset first: episode {waiting or list(rows)} has not begun, or has ended")
+        everyone = len(rows) == self.count
+        before = self._world if everyone else self._world.rows(torch.as_tensor(rows))
+        after, imagined = self.model.imagine(
+            before, torch.from_numpy(actions), generator=[self._noise[row] for row in rows]
+        )
+        self._world = after if everyone else _merged(self._world, rows, after)
+        self._imagined = (list(rows), imagined)
+        self._frames[rows] = self.model.decode_newest(after).cpu().numpy()
+        self._proprio[rows] = after.proprio.cpu().numpy().clip(self.low, self.high)
+        self._steps[rows] += 1
+        return self._judged(rows, imagined)
+
+    def _judged(self, rows: Sequence[int], imagined: Imagination) -> Moved:
+        """Success ends an episode; the horizon, or too little trust in the dream, only cuts it off."""
+        value = imagined.progress.cpu().numpy()  # (n, K) in [-1, 1]
+        uncertainty = imagined.uncertainty.cpu().numpy()
+        last = value[:, -self.model.config.success_ticks :]
+        terminated = (last >= self.model.success_threshold).all(axis=1)
+        limit = math.inf if self.uncertainty_limit is None else self.uncertainty_limit
+        reasons = np.where(uncertainty > limit, "uncertainty", "")
+        reasons = np.where(self._steps[rows] >= self.horizon_steps, "horizon", reasons)
+        reasons = np.where(terminated, "", reasons)
+        self.running[rows] = ~terminated & (reasons == "")
+        advantage = imagined.advantage.cpu().numpy()
+        infos = [
+            {
+                "progress": value[n].clip(0, 1),
+                "value": value[n].copy(),
+                "advantage": float(advantage[n]),
+                "uncertainty": float(uncertainty[n]),
+                "score": float(10 * value[n, -1].clip(0, 1)),
+                "is_success": bool(terminated[n]),
+                "truncation": str(reasons[n]),
+            }
+            for n in range(len(rows))
+        ]
+        reward = imagined.reward.cpu().numpy().astype(np.float64)
+        return Moved(reward=reward, terminated=terminated, truncated=reasons != "", infos=infos)
+
+    # -- what is seen -----------------------------------------------------------------------------------------------
+
+    def observation(self) -> dict[str, NDArray[Any]]:
+        """Newest observation of all rows, fresh arrays: cameras uint8 (N, H, W, 3), proprio float32 (N, P)."""
+        cameras = {camera: self._frames[:, view].copy() for view, camera in enumerate(self.task.cameras)}
+        return {**cameras, "proprio": self._proprio.copy()}
+
+    def images(self) -> NDArray[np.uint8]:
+        """Cameras side by side, uint8 (N, H, V * W, 3)."""
+        return np.concatenate(list(self._frames.swapaxes(0, 1)), axis=2)
+
+    def forget_chunk(self) -> None:
+        """After a reset that the caller asked for there is no last step."""
+        self._imagined = None
+
+    def chunk_frames(self) -> dict[int, NDArray[np.uint8]]:
+        """Every tick of the last step, decoded on demand: row -> uint8 (K, V, H, W, 3); empty after a reset."""
+        if self._imagined is None:
+            return {}
+        rows, imagined = self._imagined
+        return dict(zip(rows, self.model.decode(imagined.latents).cpu().numpy(), strict=True))
+
+    def chunk_proprio(self) -> dict[int, NDArray[np.float32]]:
+        """Proprioception at every tick of the last step: row -> float32 (K, P); empty after a reset."""
+        if self._imagined is None:
+            return {}
+        rows, imagined = self._imagined
+        return dict(zip(rows, imagined.proprio.cpu().numpy().clip(self.low, self.high), strict=True))
+
+    # -- snapshots --------------------------------------------------------------------------------------------------
+
+    def get_state(self, draws: Sequence[np.random.Generator]) -> ImaginedState:
+        if self._world is None:
+            raise StepOutOfOrder("call reset first: there is no state to take a snapshot of yet")
+        return ImaginedState(
+            world=self._world,
+            frames=self._frames.copy(),
+            proprio=self._proprio.copy(),
+            steps=self._steps.copy(),
+            running=self.running.copy(),
+            noise=tuple(generator.get_state() for generator in self._noise),
+            draws=tuple(generator.bit_generator.state for generator in draws),
+        )
+
+    def set_state(self, state: ImaginedState, draws: Sequence[np.random.Generator], seed: int | None = None) -> None:
+        if len(state.world) != self.count:
+            raise InvalidStart(f"a snapshot of {self.count} environments was wanted, this one has {len(state.world)}")
+        self._world, self._imagined = state.world, None
+        self._frames, self._proprio = state.frames.copy(), state.proprio.copy()
+        self._steps, self.running = state.steps.copy(), state.running.copy()
+        for row, generator in enumerate(draws):
+            self._noise[row].set_state(state.noise[row])
+            if seed is not None:
+                self._noise[row].manual_seed(seed + row)
+            generator.bit_generator.state = state.draws[row]
+
+
+def _model_of(config: RowsConfig) -> CompositionalWorldModel:
+    if isinstance(config.world_model, str | Path):
+        return shared_world_model(str(config.world_model), config.task, config.device)
+    if config.world_model.task.name != config.task:
+        raise InvalidCheckpoint(
+            f"a world model of task {config.task!r} was wanted, this one is of {config.world_model.task.name!r}"
+        )
+    return config.world_model
+
+
+def _starts_of(config: RowsConfig) -> Starts:
+    if isinstance(config.starts, Starts):
+        return config.starts
+    model = str(config.world_model) if isinstance(config.world_model, str | Path) else None
+    return shared_starts(None if config.starts is None else str(config.starts), config.task, model)
+
+
+def _given_start(
+    start: dict[str, Any], task: str, frame_shape: tuple[int, ...], proprio_shape: tuple[int, ...]
+) -> Starts:
+    """A start that the caller brings along: `frames` (W, V, H, W, 3) or {camera: (W, H, W, 3)}, and `proprio` (P,)."""
+    missing = sorted({"frames", "proprio"} - set(start))
+    if missing:
+        raise InvalidStart(f"a start needs frames and proprio, it lacks {', '.join(missing)}")
+    card = task_card(task)
+    frames = start["frames"]
+    if isinstance(frames, dict):
+        absent = sorted(set(card.cameras) - set(frames))
+        if absent:
+            raise InvalidStart(f"a start needs frames of {', '.join(card.cameras)}, it lacks {', '.join(absent)}")
+        frames = np.stack([np.asarray(frames[camera]) for camera in card.cameras], axis=-4)
+    frames, proprio = np.asarray(frames), np.asarray(start["proprio"], dtype=np.float32)
+    if frames.ndim == len(frame_shape):
+        frames = frames[None]
+    if frames.dtype != np.uint8 or frames.shape[1:] != frame_shape or not len(frames) or proprio.shape != proprio_shape:
+        raise InvalidStart(
+            f"a start has frames uint8 (ticks, {', '.join(map(str, frame_shape))}) and proprio {proprio_shape}, "
+            f"got {frames.dtype} {frames.shape} and {proprio.shape}"
+        )
+    return Starts(
+        task=task,
+        frames=frames[None],
+        proprio=proprio[None],
+        instruction=(str(start.get("instruction", card.instruction)),),
+        seeds=np.array([start.get("seed", -1)], dtype=np.int64),
+        tick=np.array([start.get("tick", -1)], dtype=np.int64),
+    )
+
+
+def _stacked(windows: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Windows of different lengths (W, ...) -> (n, longest, ...); the oldest frame of a short one repeats."""
+    longest = max(len(window) for window in windows)
+    return np.stack([window[np.maximum(np.arange(-longest, 0) + len(window), 0)] for window in windows])
+
+
+def _merged(state: WorldState, rows: Sequence[int], new: WorldState) -> WorldState:
+    """`state` with its `rows` replaced."""
+    index = torch.as_tensor(rows, device=state.proprio.device)
+    instruction = list(state.instruction)
+    for row, text in zip(rows, new.instruction, strict=True):
+        instruction[row] = text
+    return replace(
+        state,
+        latents=state.latents.index_copy(0, index, new.latents),
+        proprio=state.proprio.index_copy(0, index, new.proprio),
+        progress=state.progress.index_copy(0, index, new.progress),
+        instruction=tuple(instruction),
+    )

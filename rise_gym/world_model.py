@@ -1,0 +1,274 @@
+"""Codec, dynamics and value joined: what a chunk of actions leads to, and how much it is worth.
+
+Everything stays in latents; frames are decoded only when somebody asks. A model is never changed by use: a state goes in,
+a new one comes out.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from rise_gym.advantage import chunk_advantage
+from rise_gym.checkpoints import MANIFEST_NAME, load_checkpoint, save_checkpoint
+from rise_gym.errors import InvalidAction, InvalidCheckpoint, InvalidStart
+from rise_gym.locations import bundled_folder, resolve
+from rise_gym.protocols import Generators
+from rise_gym.reward import progress_gain
+from rise_gym.starts import STARTS_NAME, Starts, load_starts, save_starts
+from rise_gym.tasks import TaskCard
+from rise_gym.types import Imagination, WorldState
+
+if TYPE_CHECKING:
+    from rise_gym.codec import FrameCodec
+    from rise_gym.dynamics import VideoDynamics
+    from rise_gym.value import ProgressValue
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldModelConfig:
+    """How the parts are joined.
+
+    Attributes:
+        advantage_scale: factor of equation 2 before clamping to [-1, 1]; the paper's code has 5.
+        success_ticks: how many of the last predicted frames have to look done, so that one lucky frame is no success.
+        uncertainty_limit: above it an imagined episode is cut off; None never does.
+    """
+
+    advantage_scale: float = 5.0
+    success_ticks: int = 3
+    uncertainty_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.advantage_scale <= 0 or self.success_ticks < 1:
+            raise ValueError(f"advantage_scale and success_ticks must be positive, got {self}")
+
+
+class CompositionalWorldModel:
+    """A `WorldModel` put together from exchangeable parts; public as `rise_gym.WorldModel`.
+
+    The parts are frozen: a world model is used, never trained. `progress` is the value model's output in [-1, 1]; the
+    *reward* counts it from 0 up, since what is lost below 0 is progress that was never made.
+
+    Args:
+        codec: frames to latents and back. dynamics: what comes next. value: how far along.
+        task: the card that they were made for.
+        config: how they are joined.
+    """
+
+    def __init__(
+        self,
+        *,
+        codec: FrameCodec,
+        dynamics: VideoDynamics,
+        value: ProgressValue,
+        task: TaskCard,
+        config: WorldModelConfig | None = None,
+    ) -> None:
+        self.codec, self.dynamics, self.value, self.task = codec, dynamics, value, task
+        self.config = config or WorldModelConfig()
+        for part in (codec, dynamics, value):
+            part.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.dynamics.device
+
+    @property
+    def history_ticks(self) -> int:
+        """W: how many recorded ticks the dynamics' history spans."""
+        return (self.dynamics.config.history - 1) * self.dynamics.config.stride + 1
+
+    @property
+    def longest_chunk(self) -> int:
+        """The most ticks that a chunk may have."""
+        return int(self.dynamics.config.chunk)
+
+    @property
+    def success_threshold(self) -> float:
+        """The value from which on a frame looks done."""
+        return float(self.value.config.success_threshold)
+
+    def to(self, device: str | torch.device) -> CompositionalWorldModel:
+        """The same model with its weights on `device`."""
+        for part in (self.codec, self.dynamics, self.value):
+            part.to(device)
+        return self
+
+    @torch.no_grad()
+    def begin(self, frames: Tensor, proprio: Tensor, instruction: Sequence[str]) -> WorldState:
+        """Start from recorded windows: frames uint8 (B, ticks, V, H, W, 3), one a tick, oldest first; proprio (B, P).
+
+        Of a longer window the newest W ticks count; before a shorter one its oldest frame repeats.
+
+        Raises:
+            InvalidStart: if the shapes do not fit each other or the task.
+        """
+        views = (len(self.task.cameras), *self.task.image_size, 3)
+        batch = len(frames)
+        fits = frames.ndim == 6 and frames.shape[1] > 0 and tuple(frames.shape[2:]) == views
+        if not fits or frames.dtype != torch.uint8 or tuple(proprio.shape) != (batch, len(self.task.proprio_names)):
+            raise InvalidStart(
+                f"a start has frames uint8 (B, ticks, {', '.join(map(str, views))}) and proprio "
+                f"(B, {len(self.task.proprio_names)}), got {frames.dtype} {tuple(frames.shape)} and {tuple(proprio.shape)}"
+            )
+        if len(instruction) != batch:
+            raise InvalidStart(f"one instruction a row was wanted ({batch}), got {len(instruction)}")
+        latents = self.codec.encode(frames[:, -self.history_ticks :].to(self.device))
+        back = torch.arange(-self.history_ticks, 0) + latents.shape[1]
+        latents = latents[:, back.clamp(min=0)]  # (B, W, V, c, h, w)
+        return WorldState(
+            latents=latents,
+            proprio=proprio.to(self.device, torch.float32),
+            progress=self.value.progress(latents[:, -1], tuple(instruction)),
+            instruction=tuple(instruction),
+        )
+
+    @torch.no_grad()
+    def imagine(self, state: WorldState, actions: Tensor, *, generator: Generators) -> tuple[WorldState, Imagination]:
+        """One chunk further: actions (B, K, A) in [-1, 1]. The same state, actions and generators give the same dream.
+
+        Raises:
+            InvalidAction: if the actions have another shape.
+        """
+        batch, width = len(state), len(self.task.action_names)
+        if actions.ndim != 3 or actions.shape[::2] != (batch, width) or not 1 <= actions.shape[1] <= self.longest_chunk:
+            raise InvalidAction(
+                f"actions must have shape (B, K, A) = ({batch}, 1 to {self.longest_chunk}, {width}), "
+                f"got {tuple(actions.shape)}"
+            )
+        history = state.latents[:, :: self.dynamics.config.stride]  # (B, T, ...) oldest first, the newest tick last
+        actions = actions.to(self.device, torch.float32)
+        latents, proprio, uncertainty = self.dynamics.sample(history, state.proprio, actions, generator=generator)
+        value = self._values(latents, state.instruction)
+        newest = WorldState(
+            latents=torch.cat([state.latents, latents], dim=1)[:, -state.latents.shape[1] :],
+            proprio=proprio[:, -1],
+            progress=value[:, -1],
+            instruction=state.instruction,
+        )
+        imagination = Imagination(
+            latents=latents,
+            proprio=proprio,
+            progress=value,
+            reward=progress_gain(state.progress.clamp(0, 1), value[:, -1].clamp(0, 1)),
+            advantage=chunk_advantage(state.progress, value, self.config.advantage_scale),
+            uncertainty=uncertainty,
+        )
+        return newest, imagination
+
+    def _values(self, latents: Tensor, instruction: Sequence[str]) -> Tensor:
+        """Progress of every frame: latents (B, K, V, c, h, w) -> (B, K)."""
+        ticks = latents.shape[1]
+        texts = [text for text in instruction for _ in range(ticks)]
+        return self.value.progress(latents.flatten(0, 1), texts).unflatten(0, (-1, ticks))
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (..., V, c, h, w) -> frames uint8 (..., V, H, W, 3)."""
+        return self.codec.decode(latents)
+
+    def decode_newest(self, state: WorldState) -> Tensor:
+        """What the cameras show now: uint8 (B, V, H, W, 3)."""
+        return self.decode(state.latents[:, -1])
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, task: str | None = None, device: str | torch.device = "cpu"
+    ) -> CompositionalWorldModel:
+        """Load a checkpoint: a folder, `bundled:<task>/<name>`, or a hub id (see `rise_gym.locations.resolve`).
+
+        Raises:
+            InvalidCheckpoint: if it is missing, of another task or format version, incomplete, or changed.
+        """
+        checkpoint = load_checkpoint(resolve(name), kind="world_model", task=task)
+        try:
+            config = WorldModelConfig(**checkpoint.extra)
+        except TypeError as error:
+            raise InvalidCheckpoint(f"{checkpoint.folder}: unknown world model settings ({error})") from error
+        codec, dynamics, value = (checkpoint.component(part) for part in ("autoencoder", "dynamics", "value"))
+        return cls(codec=codec, dynamics=dynamics, value=value, task=checkpoint.task, config=config).to(device)
+
+    def save_pretrained(self, folder: str | Path, *, starts: Starts | None = None, card: str | None = None) -> Path:
+        """Write a checkpoint folder, whole or not at all; with `starts` an env needs nothing else to begin from.
+
+        Raises:
+            SaveFailed: if anything could not be written; what was there before is untouched.
+        """
+        parts = {"dynamics": self.dynamics, "autoencoder": self.codec, "value": self.value}
+        parts["scheduler"] = self.dynamics.scheduler()
+        with tempfile.TemporaryDirectory() as scratch:
+            files = {}
+            if starts is not None:
+                files[STARTS_NAME] = Path(scratch) / STARTS_NAME
+                save_starts(starts, files[STARTS_NAME])
+            return save_checkpoint(
+                folder,
+                kind="world_model",
+                task=self.task,
+                components=parts,
+                extra=asdict(self.config),
+                card=self.card() if card is None else card,
+                files=files,
+            )
+
+    def card(self) -> str:
+        """A README that says what the checkpoint is; a training command adds how it was made."""
+        sizes = {
+            name: sum(p.numel() for p in part.parameters())
+            for name, part in (("codec", self.codec), ("dynamics", self.dynamics), ("value", self.value))
+        }
+        rows = "\n".join(f"| {name} | {count:,} |" for name, count in sizes.items())
+        return (
+            "---\nlibrary_name: rise_gym\nlicense: apache-2.0\ntags: [world-model, robotics]\n---\n"
+            f"# World model for {self.task.title}\n\n{self.task.instruction}\n\n"
+            f'```python\nfrom rise_gym import WorldModel\n\nmodel = WorldModel.from_pretrained("this folder")\n```\n\n'
+            f"| part | parameters |\n| --- | --- |\n{rows}\n\nSettings: {asdict(self.config)}\n"
+        )
+
+
+def shared_world_model(name: str, task: str, device: str = "cpu") -> CompositionalWorldModel:
+    """The world model of that name, loaded once a process for as long as its folder stays the same."""
+    folder = resolve(name).absolute()
+    return _load_once(folder, _stamp(folder / MANIFEST_NAME), task, device)
+
+
+def shared_starts(name: str | None, task: str, world_model: str | None) -> Starts:
+    """Start windows: of the given file, else those saved with the world model, else the bundled ones.
+
+    Raises:
+        InvalidStart: if there are none.
+        InvalidDataset: if the file is damaged, or of another task.
+    """
+    candidates = [] if name is None else [Path(name)]
+    if name is None:
+        candidates = [] if world_model is None else [resolve(world_model) / STARTS_NAME]
+        candidates.append(bundled_folder(task) / STARTS_NAME)
+    for path in candidates:
+        if path.is_file():
+            return _load_starts_once(path, _stamp(path), task)
+    raise InvalidStart(
+        f"start windows were wanted, there are none at {' or '.join(map(str, candidates))}; "
+        "write some with `rise_gym.starts.save_starts` and give them as `starts=`"
+    )
+
+
+def _stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+@lru_cache(maxsize=4)
+def _load_once(folder: Path, stamp: int, task: str, device: str) -> CompositionalWorldModel:
+    return CompositionalWorldModel.from_pretrained(folder, task=task, device=device)
+
+
+@lru_cache(maxsize=4)
+def _load_starts_once(path: Path, stamp: int, task: str) -> Starts:
+    return load_starts(path, task=task)

@@ -1,0 +1,109 @@
+"""Shared fixtures: world models of arithmetic one can follow, and a tiny one of the real classes, random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from rise_gym.starts import Starts
+from rise_gym.tasks import BOX_CLOSE
+from rise_gym.world_model import CompositionalWorldModel, WorldModelConfig
+
+HISTORY, STRIDE, CHUNK = 4, 2, 10
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tiny models gain nothing from a second thread, and other tests may run beside this one."""
+    torch.set_num_threads(1)
+
+
+class BrightnessCodec(nn.Module):
+    """One latent a view: the brightness of its frame."""
+
+    def encode(self, frames: Tensor) -> Tensor:
+        return frames[..., :1, :1, 0].float()[..., None].movedim(-1, -3)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        frame = latents.round().clamp(0, 255).to(torch.uint8).expand(*latents.shape[:-2], 64, 64)
+        return frame.expand(*frame.shape[:-3], 3, 64, 64).movedim(-3, -1)
+
+
+class CountingDynamics(nn.Module):
+    """Each tick is one brighter than the last, plus the first joint's target, plus noise; remembers its history."""
+
+    def __init__(self, noise: float = 0.0) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(history=HISTORY, stride=STRIDE, chunk=CHUNK)
+        self.noise, self.history = noise, torch.empty(0)
+        self.device = torch.device("cpu")
+
+    def sample(
+        self, history: Tensor, proprio: Tensor, actions: Tensor, *, generator: Sequence[Generator]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        self.history = history[:, :, 0, 0, 0, 0]
+        jumps = 1 + actions[..., 0].cumsum(1) * 0
+        noise = torch.stack([torch.randn((actions.shape[1],), generator=one) for one in generator]) * self.noise
+        latents = history[:, -1:] + (jumps.cumsum(1) + actions[..., 0] + noise)[:, :, None, None, None, None]
+        return latents, proprio[:, None] + actions, actions.abs().amax((1, 2))
+
+
+class BrightnessValue(nn.Module):
+    """Done at brightness 100, lost below 0."""
+
+    config = SimpleNamespace(success_threshold=0.9)
+
+    def progress(self, latents: Tensor, instruction: Sequence[str]) -> Tensor:
+        assert len(instruction) == len(latents)
+        sign = torch.tensor([-1.0 if "lost" in text else 1.0 for text in instruction])
+        return (latents.mean((1, 2, 3, 4)) / 100).clamp(-1, 1) * sign
+
+
+@pytest.fixture(scope="session")
+def counting_world() -> Callable[..., CompositionalWorldModel]:
+    """Builds world models in which every tick is one brighter, and brightness 100 is all of the progress."""
+
+    def build(noise: float = 0.0, **config: Any) -> CompositionalWorldModel:
+        parts: dict[str, Any] = {
+            "codec": BrightnessCodec(),
+            "dynamics": CountingDynamics(noise),
+            "value": BrightnessValue(),
+        }
+        return CompositionalWorldModel(**parts, task=BOX_CLOSE, config=WorldModelConfig(**config))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def counting_starts() -> Starts:
+    """Eight windows of brightness 0, 10, ... 70 throughout; the even ones are beginnings."""
+    brightness = np.arange(8, dtype=np.uint8) * 10
+    return Starts(
+        task=BOX_CLOSE.name,
+        frames=np.broadcast_to(brightness[:, None, None, None, None, None], (8, 7, 3, 64, 64, 3)).copy(),
+        proprio=np.zeros((8, 14), np.float32),
+        instruction=tuple(f"close box {n}" for n in range(8)),
+        seeds=np.arange(100, 108),
+        tick=np.array([0, 30] * 4),
+    )
+
+
+@pytest.fixture(scope="session")
+def random_starts() -> Starts:
+    """Four windows of coloured noise around plausible joint angles."""
+    rng = np.random.default_rng(0)
+    low, high = np.array(BOX_CLOSE.action_low), np.array(BOX_CLOSE.action_high)
+    return Starts(
+        task=BOX_CLOSE.name,
+        frames=rng.integers(0, 256, (4, 7, 3, *BOX_CLOSE.image_size, 3), dtype=np.uint8),
+        proprio=rng.uniform(low, high, (4, 14)).astype(np.float32),
+        instruction=(BOX_CLOSE.instruction,) * 4,
+        seeds=np.arange(4),
+        tick=np.array([0, 0, 0, 12]),
+    )

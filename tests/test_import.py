@@ -1,0 +1,57 @@
+"""`import rise_gym` registers the environments and stays light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import gymnasium
+import pytest
+
+import rise_gym
+from rise_gym.registration import register_all
+
+HEAVY = ("torch", "mujoco", "stable_baselines3", "diffusers", "pyarrow", "av", "tyro", "matplotlib")
+
+
+def fresh(code: str) -> str:
+    """What `code` prints in a new process."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True, timeout=60
+    ).stdout.strip()
+
+
+def test_import_is_fast_and_light() -> None:
+    code = f"""
+import sys, time
+began = time.perf_counter()
+import rise_gym
+print(time.perf_counter() - began, *[name for name in {HEAVY} if name in sys.modules])
+"""
+    seconds, *heavy = fresh(code).split()
+    assert heavy == []
+    assert float(seconds) < 1.0
+
+
+def test_every_task_is_registered_for_the_dream_and_the_replica() -> None:
+    for card in rise_gym.TASKS.values():
+        assert {f"RiseImagined-{card.title}-v0", f"RiseMujoco-{card.title}-v0"} <= set(gymnasium.registry)
+    assert set(rise_gym.env_ids) == {name for name in gymnasium.registry if name.startswith("Rise")}
+
+
+def test_registering_again_is_silent() -> None:
+    assert register_all() == rise_gym.env_ids  # gymnasium warns about a second registration, and warnings fail here
+
+
+def test_ids_are_found_through_the_module_name() -> None:
+    print_id = "import gymnasium; print(gymnasium.spec('rise_gym:RiseImagined-BoxClose-v0').id)"
+    assert fresh(print_id) == "RiseImagined-BoxClose-v0"
+
+
+def test_lazy_names() -> None:
+    from rise_gym.world_model import CompositionalWorldModel
+
+    assert rise_gym.WorldModel is CompositionalWorldModel
+    assert {"WorldModel", "RisePipeline", "task_card"} <= set(dir(rise_gym))
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        rise_gym.Nothing  # noqa: B018

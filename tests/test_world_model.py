@@ -1,0 +1,159 @@
+"""How the parts are joined: history, reward, advantage, state, batch. The parts here are arithmetic one can follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Generator, Tensor, nn
+
+from rise_gym.errors import InvalidAction, InvalidStart
+from rise_gym.protocols import WorldModel
+from rise_gym.world_model import WorldModelConfig
+
+MakeWorld = Callable[..., Any]
+CHUNK, WINDOW = 10, 7
+
+
+def frames(*brightness: int) -> Tensor:
+    """One window, uint8 (1, ticks, V, 64, 64, 3), each tick of one brightness."""
+    return torch.tensor(brightness, dtype=torch.uint8)[None, :, None, None, None, None].expand(1, -1, 3, 64, 64, 3)
+
+
+def still(ticks: int, batch: int = 1) -> Tensor:
+    return torch.zeros(batch, ticks, 14)
+
+
+def generators(count: int = 1, seed: int = 0) -> list[Generator]:
+    return [Generator().manual_seed(seed + row) for row in range(count)]
+
+
+def test_fits_the_protocol(counting_world: MakeWorld) -> None:
+    assert isinstance(counting_world(), WorldModel)
+
+
+def test_history_is_in_temporal_order_at_the_right_spacing(counting_world: MakeWorld) -> None:
+    """The paper's released code feeds imagined history newest first and at double spacing; ours must not."""
+    world = counting_world()
+    state = world.begin(frames(10, 11, 12, 13, 14, 15, 16), torch.zeros(1, 14), ["close it"])
+    assert state.latents.shape[1] == WINDOW
+    state, _ = world.imagine(state, still(3), generator=generators())
+    assert world.dynamics.history.tolist() == [[10, 12, 14, 16]]  # oldest first, `stride` ticks apart, the newest last
+    world.imagine(state, still(3), generator=generators())
+    assert world.dynamics.history.tolist() == [[13, 15, 17, 19]]  # the same rule where recorded and imagined ticks meet
+
+
+@given(ticks=st.lists(st.integers(1, CHUNK), min_size=1, max_size=5))
+@settings(deadline=None, max_examples=25)
+def test_history_follows_any_sequence_of_chunks(counting_world: MakeWorld, ticks: list[int]) -> None:
+    world = counting_world()
+    state = world.begin(frames(*range(WINDOW)), torch.zeros(1, 14), ["close it"])
+    newest = WINDOW - 1
+    for count in ticks:
+        state, _ = world.imagine(state, still(count), generator=generators())
+        assert world.dynamics.history.tolist() == [[newest - 6, newest - 4, newest - 2, newest]]
+        newest += count
+
+
+def test_a_short_window_repeats_its_oldest_frame_and_a_long_one_is_cut(counting_world: MakeWorld) -> None:
+    world = counting_world()
+    short = world.begin(frames(5, 6), torch.zeros(1, 14), ["close it"])
+    assert short.latents[0, :, 0, 0, 0, 0].tolist() == [5, 5, 5, 5, 5, 5, 6]
+    long = world.begin(frames(*range(20)), torch.zeros(1, 14), ["close it"])
+    assert long.latents[0, :, 0, 0, 0, 0].tolist() == list(range(13, 20))
+
+
+def test_proprio_goes_on_from_the_last_predicted_one(counting_world: MakeWorld) -> None:
+    world = counting_world()
+    state = world.begin(frames(5), torch.ones(1, 14), ["close it"])
+    state, imagined = world.imagine(state, torch.full((1, 4, 14), 0.25), generator=generators())
+    torch.testing.assert_close(state.proprio, imagined.proprio[:, -1])
+    torch.testing.assert_close(state.proprio, torch.full((1, 14), 1.25))
+
+
+@given(start=st.integers(0, 90), ticks=st.lists(st.integers(1, CHUNK), min_size=1, max_size=4))
+@settings(deadline=None, max_examples=25)
+def test_the_return_is_last_progress_minus_first(counting_world: MakeWorld, start: int, ticks: list[int]) -> None:
+    world = counting_world()
+    begun = state = world.begin(frames(start), torch.zeros(1, 14), ["close it"])
+    total = torch.zeros(1)
+    for count in ticks:
+        state, imagined = world.imagine(state, still(count), generator=generators())
+        total += imagined.reward
+        torch.testing.assert_close(imagined.progress[:, -1], state.progress)
+    torch.testing.assert_close(total, state.progress.clamp(0, 1) - begun.progress.clamp(0, 1))
+
+
+def test_what_is_lost_below_zero_is_no_progress(counting_world: MakeWorld) -> None:
+    world = counting_world()
+    state = world.begin(frames(50), torch.zeros(1, 14), ["all is lost"])
+    after, imagined = world.imagine(state, still(5), generator=generators())
+    assert imagined.reward.item() == 0
+    assert after.progress.item() == pytest.approx(-0.55)
+    assert imagined.advantage.item() < 0
+
+
+def test_advantage_is_the_mean_over_the_chunk_minus_now_scaled_and_clamped(counting_world: MakeWorld) -> None:
+    state = counting_world().begin(frames(50), torch.zeros(1, 14), ["close it"])
+    _, imagined = counting_world().imagine(state, still(10), generator=generators())
+    assert imagined.advantage.item() == pytest.approx(5 * (0.555 - 0.50), abs=1e-5)  # mean of .51 to .60
+    _, imagined = counting_world(advantage_scale=100).imagine(state, still(10), generator=generators())
+    assert imagined.advantage.item() == 1
+
+
+def test_state_is_replaced_never_edited(counting_world: MakeWorld) -> None:
+    world = counting_world()
+    state = world.begin(frames(50), torch.zeros(1, 14), ["close it"])
+    kept = state.latents.clone(), state.proprio.clone(), state.progress.clone()
+    world.imagine(state, torch.full((1, 4, 14), 0.5), generator=generators())
+    for now, before in zip((state.latents, state.proprio, state.progress), kept, strict=True):
+        torch.testing.assert_close(now, before, rtol=0, atol=0)
+
+
+def test_imagined_latents_may_enter_training(counting_world: MakeWorld) -> None:
+    world = counting_world()
+    state = world.begin(frames(50), torch.zeros(1, 14), ["close it"])
+    _, imagined = world.imagine(state, still(4), generator=generators())
+    layer = nn.Linear(1, 1)
+    layer(imagined.latents.flatten()[:1]).sum().backward()  # a tensor born in inference mode would refuse
+    assert layer.weight.grad is not None
+
+
+def test_decoding_gives_frames(counting_world: MakeWorld) -> None:
+    world = counting_world()
+    state = world.begin(frames(50), torch.zeros(1, 14), ["close it"])
+    state, imagined = world.imagine(state, still(4), generator=generators())
+    assert world.decode(imagined.latents).shape == (1, 4, 3, 64, 64, 3)
+    newest = world.decode_newest(state)
+    assert newest.dtype == torch.uint8
+    assert newest.unique().tolist() == [54]
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 14), (1, CHUNK + 1, 14), (2, 4, 14), (1, 4, 7), (4, 14)])
+def test_actions_of_another_shape_are_refused(counting_world: MakeWorld, shape: tuple[int, ...]) -> None:
+    world = counting_world()
+    state = world.begin(frames(50), torch.zeros(1, 14), ["close it"])
+    with pytest.raises(InvalidAction, match=r"\(1, 1 to 10, 14\)"):
+        world.imagine(state, torch.zeros(shape), generator=generators())
+
+
+def test_starts_that_do_not_fit_are_refused(counting_world: MakeWorld) -> None:
+    world = counting_world()
+    with pytest.raises(InvalidStart, match="one instruction a row"):
+        world.begin(frames(50), torch.zeros(1, 14), [])
+    with pytest.raises(InvalidStart, match="frames uint8"):
+        world.begin(frames(50).float(), torch.zeros(1, 14), ["close it"])
+    with pytest.raises(InvalidStart, match="frames uint8"):
+        world.begin(frames(50)[:, :, :2], torch.zeros(1, 14), ["close it"])
+    with pytest.raises(InvalidStart, match=r"proprio \(B, 14\)"):
+        world.begin(frames(50), torch.zeros(1, 7), ["close it"])
+
+
+@pytest.mark.parametrize("config", [{"advantage_scale": 0.0}, {"success_ticks": 0}])
+def test_settings_without_meaning_are_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        WorldModelConfig(**config)
