@@ -22,28 +22,30 @@ class ImaginedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     **Action** `Box(-1, 1, (K, A), float32)`: the next K control ticks, each the absolute joint targets (left arm first,
     gripper last in each arm) scaled by the ranges of `env.unwrapped.task`. Anything else is refused, never repaired.
 
-    **Observation** `Dict`: each camera of the task uint8 (H, W, 3), and `proprio` float32 (P,): joint angles in rad, gripper
-    openings in m. What is dreamt outside the space's proprioception bounds is shown at the bound.
+    **Observation** `Dict`: each camera of the task uint8 (H, W, 3), and `proprio` float32 (P,): joint angles in rad,
+    gripper openings in m. What is dreamt outside the space's proprioception bounds is shown at the bound.
 
-    **Reward** the progress gained over the step, so a return is the last progress minus the first. Progress is the value
-    model's output where that is above 0, so it lies in [0, 1]; below 0 the model holds the episode for lost.
+    **Reward** the progress gained over the step, so a return is the last progress minus the first. Progress is the
+    value model's output where that is above 0, so it lies in [0, 1]; below 0 the model holds the episode for lost.
 
-    **Start** a recorded window of history, drawn from the beginnings of episodes. `reset(options=...)` can fix it:
-    `{"start": index}` one of the env's windows; `{"start": {"frames": uint8 (ticks, V, H, W, 3) or {camera: ...}, "proprio": (P,),
-    "instruction": text}}` your own; `{"start_kind": "initial" | "mid_episode" | "any"}` what is drawn from.
+    **Start** a recorded window of history, drawn from the beginnings of episodes; `reset(options=...)` can fix it:
+    `{"start": index}` takes one of the env's windows, `{"start_kind": "initial" | "mid_episode" | "any"}` says what is
+    drawn from, and `{"start": {"frames": ..., "proprio": (P,), "instruction": text}}` brings a window along: frames
+    uint8 (ticks, V, H, W, 3), or `{camera: (ticks, H, W, 3)}`, or the same without ticks.
 
-    **End** `terminated` when the value model holds the task for done over the last frames; `truncated` at the horizon, or when
-    the model's uncertainty exceeds the limit: `info["truncation"]` is `"horizon"`, `"uncertainty"`, or empty.
+    **End** `terminated` when the value model holds the task for done over the last frames; `truncated` at the horizon,
+    or when the model's uncertainty exceeds the limit: `info["truncation"]` is `"horizon"`, `"uncertainty"`, or empty.
 
-    **Info** at reset: `instruction`, `start_seed` and `start_tick` (replica seed and tick that the window is from, -1 where
-    unknown), `score`, `is_success`. At a step: `progress` float32 (K,) in [0, 1] and `value` float32 (K,) in [-1, 1], one for each
-    predicted frame; `advantage` (the paper's equation 2), `uncertainty`, `score` (10 times the last progress), `is_success`,
-    `truncation`.
+    **Info** at reset: `instruction`, `start_seed` and `start_tick` (replica seed and tick that the window is from, -1
+    where unknown), `score`, `is_success`. At a step: `progress` float32 (K,) in [0, 1] and `value` float32 (K,) in
+    [-1, 1], one for each predicted frame; `advantage` (the paper's equation 2), `uncertainty`, `score` (10 times the
+    last progress), `is_success`, `truncation`.
 
     Args:
         task: snake-case name of the task.
-        world_model: a folder, `bundled:<task>/<name>` or a hub id (loaded once a process), or, here only, a live model.
-        starts: a file of start windows, or, here only, live ones; default: those saved with the model, else the bundled ones.
+        world_model: a folder, `bundled:<task>/<name>` or a hub id (loaded once a process); a live model only here, for
+            `gym.make` copies its arguments.
+        starts: a file of start windows, or, only here, live ones; default: those saved with the model, else bundled.
         chunk: K, 1 to what the model was trained for; default: the task's.
         horizon_s: task seconds until truncation; default: the task's.
         uncertainty_limit: truncate above it; default: what the model was saved with.

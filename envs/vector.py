@@ -22,13 +22,13 @@ from rise_gym.world_model import CompositionalWorldModel
 class ImaginedVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]):
     """N rows of `ImaginedEnv` in one batch; see there for spaces, reward, starts, ends and info.
 
-    Row i has its own generators and dreams what a single env seeded with `seed + i` dreams. Truncation is done here, for
-    there is no TimeLimit around a vector env. Don't ask for `vectorization_mode="async"`: it would copy the model N times.
+    Row i has its own generators and dreams what a single env seeded with `seed + i` dreams. Truncation is done here,
+    for there is no TimeLimit around a vector env. `vectorization_mode="async"` would copy the model N times: avoid it.
 
     Args:
         num_envs: N.
-        autoreset_mode: `"NextStep"` (default; the step after the end resets, with reward 0), `"SameStep"` (`final_obs` and
-            `final_info` hold the end), or `"Disabled"` (reset with `options={"reset_mask": bool (N,)}`).
+        autoreset_mode: `"NextStep"` (default; the step after the end resets, with reward 0), `"SameStep"` (`final_obs`
+            and `final_info` hold the end), or `"Disabled"` (reset with `options={"reset_mask": bool (N,)}`).
         max_episode_steps: steps until truncation; wins over `horizon_s`.
 
     The other arguments are those of `ImaginedEnv`. `options["start"]` may be a list with one start a row.

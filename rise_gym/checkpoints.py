@@ -125,7 +125,7 @@ def save_checkpoint(
             component.save_pretrained(partial / name)
         for name, source in (files or {}).items():
             shutil.copyfile(source, partial / name)
-        (partial / "model_index.json").write_text(_to_json(_model_index(kind, components, extra or {})))
+        (partial / "model_index.json").write_text(_to_json(_model_index(kind, task, components, extra or {})))
         (partial / "task.json").write_text(_to_json(task.to_dict()))
         (partial / "README.md").write_text(card)
         manifest = {"format_version": FORMAT_VERSION, "kind": kind, "task": task.name, "extra": dict(extra or {})}
@@ -174,7 +174,7 @@ def load_checkpoint(folder: str | Path, *, kind: Kind, task: str | None = None) 
     return Checkpoint(folder=path, kind=kind, task=_read_card(path), extra=dict(manifest.get("extra", {})))
 
 
-def _model_index(kind: Kind, components: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+def _model_index(kind: Kind, task: TaskCard, components: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     import diffusers
 
     def class_of(component: Any) -> list[str]:
@@ -186,7 +186,7 @@ def _model_index(kind: Kind, components: Mapping[str, Any], extra: Mapping[str, 
     }
     pipeline = {"world_model": "RisePipeline", "policy": "RisePolicy"}[kind]
     parts = {name: class_of(component) for name, component in components.items()}
-    return {"_class_name": pipeline, "_diffusers_version": diffusers.__version__, **scalars, **parts}
+    return {"_class_name": pipeline, "_diffusers_version": diffusers.__version__, "task": task.name, **scalars, **parts}
 
 
 def _refuse_foreign_files(target: Path) -> None:

@@ -1,7 +1,7 @@
 """Codec, dynamics and value joined: what a chunk of actions leads to, and how much it is worth.
 
-Everything stays in latents; frames are decoded only when somebody asks. A model is never changed by use: a state goes in,
-a new one comes out.
+Everything stays in latents; frames are decoded only when somebody asks. A model is never changed by use: a state goes
+in, a new one comes out.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ class CompositionalWorldModel:
         if not fits or frames.dtype != torch.uint8 or tuple(proprio.shape) != (batch, len(self.task.proprio_names)):
             raise InvalidStart(
                 f"a start has frames uint8 (B, ticks, {', '.join(map(str, views))}) and proprio "
-                f"(B, {len(self.task.proprio_names)}), got {frames.dtype} {tuple(frames.shape)} and {tuple(proprio.shape)}"
+                f"(B, {len(self.task.proprio_names)}), got {frames.dtype} {tuple(frames.shape)} and "
+                f"{tuple(proprio.shape)}"
             )
         if len(instruction) != batch:
             raise InvalidStart(f"one instruction a row was wanted ({batch}), got {len(instruction)}")
