@@ -1,0 +1,166 @@
+"""Supervised training of the policy: behaviour cloning, and RECAP's advantage-labelled offline training.
+
+The two differ only in the rows they learn from: cloning takes demonstrations, all of them top advantage; RECAP adds
+rollouts, each with the advantage that the value gave it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
+from rise_gym.errors import InvalidDataset
+from rise_gym.recordings import Recordings
+from rise_gym.training import Trainer, TrainingConfig
+from rise_gym.types import Source
+
+TOP_SOURCES: tuple[Source, ...] = ("demonstration", "correction")
+"""Sources that count as top advantage, as in the paper; the value never labels them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyTraining:
+    """How to train a policy on recordings.
+
+    Attributes:
+        clean_targets: imitate what the expert meant, not the noise that was executed on top (rollouts have no noise).
+        advantage_dropout: fraction of rows whose advantage is not told; 0 in the paper.
+    """
+
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
+            steps=6000, batch_size=64, learning_rate=5e-4, warmup_steps=200, weight_decay=1e-3, ema_decay=0.998
+        )
+    )
+    policy: FlowPolicyConfig = field(default_factory=FlowPolicyConfig)
+    clean_targets: bool = True
+    advantage_dropout: float = 0.0
+
+
+def train_policy(
+    recordings: Recordings,
+    advantages: Tensor,
+    config: PolicyTraining,
+    folder: str | Path,
+    *,
+    initial: FlowPolicy | None = None,
+    moments: Tensor | None = None,
+    on_progress: Callable[[int, dict[str, float]], None] | None = None,
+    on_check: Callable[[int, FlowPolicy], None] | None = None,
+    check_every_steps: int = 1000,
+) -> FlowPolicy:
+    """Train a policy on recorded chunks, each with its advantage; a run in `folder` goes on where it stopped.
+
+    Args:
+        recordings: what happened.
+        advantages: (N,) in [-1, 1], one a moment; 1.0 for demonstrations.
+        config: how.
+        folder: the run's state and curves.
+        initial: start from this policy (left as it is) and its scales; None starts from nothing.
+        moments: indices to learn from; by default every moment from which an action was executed.
+        on_check: called every `check_every_steps` with the averaged policy in eval mode; what it does never feeds training.
+
+    Returns:
+        The policy, averaged over the last steps, in eval mode.
+    """
+    rows = acting_moments(recordings) if moments is None else moments
+    if initial is None:
+        policy = _untrained(config, recordings, rows)
+    else:
+        policy = copy_of(initial)
+
+    def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
+        drawn = recordings.draw(config.training.batch_size, generator, among=rows)
+        batch = offline_batch(recordings, drawn, advantages, policy.chunk, clean_targets=config.clean_targets)
+        if config.advantage_dropout:
+            untold = torch.rand(len(drawn), generator=generator) < config.advantage_dropout
+            batch["advantage"] = batch["advantage"].masked_fill(untold, torch.nan)
+        return policy.loss(batch, generator=generator), {}
+
+    def after_step(step: int) -> None:
+        if on_check is not None and step % check_every_steps == 0:
+            check_off_the_clock(trainer, lambda: on_check(step, averaged(trainer, policy)))
+
+    trainer = Trainer(policy, loss, config.training, folder, after_step=after_step)
+    trainer.run(on_progress=on_progress)
+    trainer.use_average()
+    return policy.eval()
+
+
+def _untrained(config: PolicyTraining, recordings: Recordings, moments: Tensor) -> FlowPolicy:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        policy = FlowPolicy.of(config.policy, recordings.task)
+    policy.fit_scales(recordings, moments)
+    return policy
+
+
+def check_off_the_clock(trainer: Trainer, check: Callable[[], None]) -> None:
+    """Run a check whose time does not count as training time."""
+    began = time.monotonic()
+    check()
+    trainer.progress.seconds -= time.monotonic() - began
+
+
+def acting_moments(recordings: Recordings, sources: Sequence[Source] | None = None) -> Tensor:
+    """Indices of the moments from which an action was executed (all but the terminal rows), of the given sources.
+
+    Raises:
+        InvalidDataset: if there is none.
+    """
+    wanted = torch.tensor([sources is None or source in sources for source in recordings.sources])
+    acting = torch.arange(len(recordings)) < recordings.last
+    rows = (acting & wanted[recordings.episode]).nonzero().flatten()
+    if not len(rows):
+        have = ", ".join(sorted(set(recordings.sources))) or "none"
+        raise InvalidDataset(
+            f"moments of {sources or 'any source'} were wanted, the recordings hold episodes of: {have}"
+        )
+    return rows
+
+
+def demonstration_moments(recordings: Recordings) -> Tensor:
+    """Indices of the moments of demonstrations and corrections, for plain cloning."""
+    return acting_moments(recordings, TOP_SOURCES)
+
+
+def offline_batch(
+    recordings: Recordings, moments: Tensor, advantages: Tensor, chunk: int, *, clean_targets: bool
+) -> dict[str, Any]:
+    """Recorded chunks as a batch for `FlowPolicy.loss`: moments (B,), advantages (N,) in [-1, 1]."""
+    index, happened = recordings.chunk(moments, chunk)
+    targets = recordings.clean_actions if clean_targets else recordings.actions
+    return {
+        "observation": observation_of(recordings.task.cameras, recordings.frames[moments], recordings.proprio[moments]),
+        "instruction": recordings.instruction_of(moments),
+        "actions": targets[index],
+        "advantage": advantages[moments],
+        "mask": happened,
+    }
+
+
+def observation_of(cameras: Sequence[str], pixels: Tensor, proprio: Tensor) -> dict[str, Tensor]:
+    """Pixels (B, V, H, W, 3) and proprio (B, P) as an observation."""
+    return {**{camera: pixels[:, view] for view, camera in enumerate(cameras)}, "proprio": proprio}
+
+
+def copy_of(policy: FlowPolicy) -> FlowPolicy:
+    """An independent policy with the same weights and scales."""
+    twin = type(policy).from_config(policy.config)
+    twin.load_state_dict(policy.state_dict())
+    return twin
+
+
+def averaged(trainer: Trainer, policy: FlowPolicy) -> FlowPolicy:
+    """A copy of the policy under training with the trainer's moving average as weights, in eval mode."""
+    twin = copy_of(policy)
+    if trainer.average is not None:
+        trainer.average.copy_to(twin.parameters())
+    return twin.eval()
