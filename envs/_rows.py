@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rise_gym.envs._choosing import chosen_start
 from rise_gym.errors import InvalidCheckpoint, InvalidStart, StepOutOfOrder
 from rise_gym.spaces import proprio_bounds
 from rise_gym.starts import Starts
@@ -20,8 +21,6 @@ from rise_gym.types import Imagination, WorldState
 from rise_gym.world_model import CompositionalWorldModel, shared_starts, shared_world_model
 
 _NOISE_SEEDS = 2**63 - 1
-_OPTIONS = ("start", "start_kind")
-START_KINDS = ("initial", "mid_episode", "any")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,7 @@ class ImaginedState:
     steps: NDArray[np.int64]
     running: NDArray[np.bool_]
     noise: tuple[torch.Tensor, ...]
-    draws: tuple[dict[str, Any], ...]
+    draws: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +100,10 @@ class ImaginedRows:
         """Draw a start for each of `rows` from its generator (or take the one in its options); returns their infos."""
         if self._world is None and len(rows) < self.count:
             raise StepOutOfOrder(f"the first reset must be of all {self.count} environments, got {list(rows)}")
-        chosen = [self._start(generator, option) for generator, option in zip(draws, options, strict=True)]
+        chosen = [
+            chosen_start(self.starts, self.task, generator, option)
+            for generator, option in zip(draws, options, strict=True)
+        ]
         for row, generator in zip(rows, draws, strict=True):
             self._noise[row].manual_seed(int(generator.integers(_NOISE_SEEDS)))
         frames = _stacked([start.frames[0] for start in chosen])
@@ -113,34 +115,6 @@ class ImaginedRows:
         self._steps[rows], self.running[rows] = 0, True
         progress = begun.progress.clamp(0, 1).tolist()
         return [self._reset_info(start, gone) for start, gone in zip(chosen, progress, strict=True)]
-
-    def _start(self, generator: np.random.Generator, options: dict[str, Any]) -> Starts:
-        """One recorded window, as `Starts` of length one."""
-        unknown = sorted(set(options) - set(_OPTIONS))
-        if unknown:
-            raise InvalidStart(f"reset options are {', '.join(_OPTIONS)}, got {', '.join(unknown)}")
-        start = options.get("start")
-        if isinstance(start, dict):
-            return _given_start(start, self.task.name, self._frames.shape[1:], self._proprio.shape[1:])
-        if start is None:
-            pool = self._pool(options.get("start_kind", "initial"))
-            start = pool[int(generator.integers(len(pool)))]
-        if isinstance(start, bool) or not isinstance(start, int | np.integer) or not 0 <= start < len(self.starts):
-            raise InvalidStart(
-                f"options['start'] is an index from 0 to {len(self.starts) - 1} or a dict, got {start!r}"
-            )
-        return self.starts.rows([int(start)])
-
-    def _pool(self, kind: object) -> NDArray[np.int64]:
-        if kind not in START_KINDS:
-            raise InvalidStart(f"options['start_kind'] is one of {', '.join(START_KINDS)}, got {kind!r}")
-        every, initial = np.arange(len(self.starts)), self.starts.initial
-        pool = {"initial": initial, "any": every, "mid_episode": np.setdiff1d(every, initial)}[str(kind)]
-        if not len(pool):
-            raise InvalidStart(
-                f"none of the {len(self.starts)} start windows is {kind!r}; give another start_kind or file"
-            )
-        return pool
 
     def _reset_info(self, start: Starts, progress: float) -> dict[str, Any]:
         return {
@@ -175,7 +149,7 @@ class ImaginedRows:
         value = imagined.progress.cpu().numpy()  # (n, K) in [-1, 1]
         uncertainty = imagined.uncertainty.cpu().numpy()
         last = value[:, -self.model.config.success_ticks :]
-        terminated = (last >= self.model.success_threshold).all(axis=1)
+        terminated: NDArray[np.bool_] = np.all(last >= self.model.success_threshold, axis=1)
         limit = math.inf if self.uncertainty_limit is None else self.uncertainty_limit
         reasons = np.where(uncertainty > limit, "uncertainty", "")
         reasons = np.where(self._steps[rows] >= self.horizon_steps, "horizon", reasons)
@@ -269,38 +243,6 @@ def _starts_of(config: RowsConfig) -> Starts:
         return config.starts
     model = str(config.world_model) if isinstance(config.world_model, str | Path) else None
     return shared_starts(None if config.starts is None else str(config.starts), config.task, model)
-
-
-def _given_start(
-    start: dict[str, Any], task: str, frame_shape: tuple[int, ...], proprio_shape: tuple[int, ...]
-) -> Starts:
-    """A start that the caller brings along: `frames` (W, V, H, W, 3) or {camera: (W, H, W, 3)}, and `proprio` (P,)."""
-    missing = sorted({"frames", "proprio"} - set(start))
-    if missing:
-        raise InvalidStart(f"a start needs frames and proprio, it lacks {', '.join(missing)}")
-    card = task_card(task)
-    frames = start["frames"]
-    if isinstance(frames, dict):
-        absent = sorted(set(card.cameras) - set(frames))
-        if absent:
-            raise InvalidStart(f"a start needs frames of {', '.join(card.cameras)}, it lacks {', '.join(absent)}")
-        frames = np.stack([np.asarray(frames[camera]) for camera in card.cameras], axis=-4)
-    frames, proprio = np.asarray(frames), np.asarray(start["proprio"], dtype=np.float32)
-    if frames.ndim == len(frame_shape):
-        frames = frames[None]
-    if frames.dtype != np.uint8 or frames.shape[1:] != frame_shape or not len(frames) or proprio.shape != proprio_shape:
-        raise InvalidStart(
-            f"a start has frames uint8 (ticks, {', '.join(map(str, frame_shape))}) and proprio {proprio_shape}, "
-            f"got {frames.dtype} {frames.shape} and {proprio.shape}"
-        )
-    return Starts(
-        task=task,
-        frames=frames[None],
-        proprio=proprio[None],
-        instruction=(str(start.get("instruction", card.instruction)),),
-        seeds=np.array([start.get("seed", -1)], dtype=np.int64),
-        tick=np.array([start.get("tick", -1)], dtype=np.int64),
-    )
 
 
 def _stacked(windows: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -86,8 +86,8 @@ class ImaginedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.chunk = self._rows.chunk
         self._max_episode_steps = self._rows.horizon_steps  # LeRobot reads this name
         self.world_model, self.starts = self._rows.model, self._rows.starts
-        self.observation_space = observation_space(self.task)  # type: ignore[assignment]  # a Dict of arrays is our Observation
-        self.action_space = action_space(self.task, self.chunk)
+        self.observation_space = observation_space(self.task)  # type: ignore[assignment]  # its arrays are our Observation
+        self.action_space = action_space(self.task, self.chunk)  # type: ignore[assignment]  # Box is typed less narrowly
         self.metadata = {**type(self).metadata, "render_fps": max(1, round(self.task.control_hz / self.chunk))}
         self.render_mode = render_mode
 
@@ -111,7 +111,7 @@ class ImaginedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             InvalidAction: if the chunk has the wrong shape, or numbers that are not finite or outside [-1, 1].
             StepOutOfOrder: before `reset`, or after the episode's end.
         """
-        checked = checked_actions(action, self.action_space.shape)
+        checked = checked_actions(action, self.action_space.shape or ())
         moved = self._rows.step([0], checked[None])
         return (
             self._observation(),
@@ -121,7 +121,7 @@ class ImaginedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             moved.infos[0],
         )
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]  # gymnasium's RenderFrame is a bare TypeVar
+    def render(self) -> NDArray[np.uint8] | None:
         """The newest frames side by side, uint8 (H, V * W, 3), or None without a render mode."""
         return None if self.render_mode is None else self._rows.images()[0]
 

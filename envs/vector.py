@@ -87,8 +87,8 @@ class ImaginedVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
         self._draws: list[tuple[np.random.Generator, int]] = [seeding.np_random(None) for _ in range(num_envs)]
         self._ended = np.zeros(num_envs, np.bool_)
 
-    @property
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]  # as gymnasium's SyncVectorEnv has it
+    @property  # type: ignore[misc]  # read-only, as in gymnasium's SyncVectorEnv
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """One generator a row."""
         return tuple(generator for generator, _ in self._draws)
 
@@ -193,7 +193,7 @@ class ImaginedVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
             raise ValueError(f"options['start'] has one start a row ({self.num_envs}), got {len(start)}")
         return [{**options, "start": start[row]} for row in rows]
 
-    def render(self) -> tuple[NDArray[np.uint8], ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """The newest frames of each row side by side, uint8 (H, V * W, 3) each, or None without a render mode."""
         return None if self.render_mode is None else tuple(self._rows.images())
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gymnasium.envs.registration import register, registry
 
 from rise_gym.tasks import TASKS
 
-_IMAGINED = {
-    "entry_point": "rise_gym.envs.imagined:ImaginedEnv",
-    "vector_entry_point": "rise_gym.envs.vector:ImaginedVectorEnv",
+BACKENDS: dict[str, dict[str, Any]] = {
+    "Imagined": {
+        "entry_point": "rise_gym.envs.imagined:ImaginedEnv",
+        "vector_entry_point": "rise_gym.envs.vector:ImaginedVectorEnv",
+    },
+    "Mujoco": {"entry_point": "rise_gym.envs.mujoco.env:MujocoEnv"},
 }
-_REPLICA = {"entry_point": "rise_gym.envs.mujoco.env:MujocoEnv"}
-BACKENDS = {"Imagined": _IMAGINED, "Mujoco": _REPLICA}
 
 
 def env_id(backend: str, task: str) -> str:
