@@ -1,0 +1,126 @@
+"""The networks inside `rise_gym.dynamics`: what a chunk commands, and the U-Net that turns it into pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from diffusers.models.attention_processor import Attention
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
+from torch import Tensor, nn
+
+_GROUPS = 8  # of every group norm; widths are multiples of it
+_HEAD_WIDTH = 32  # of the attention at the lowest resolution
+
+
+class Actuation(nn.Module):
+    """What the chunk commands: an embedding for the denoiser, and the proprioception that follows.
+
+    Targets are absolute, so each comes with its difference from the present joints; that is what moves something.
+    """
+
+    def __init__(self, actions: int, chunk: int, width: int) -> None:
+        super().__init__()
+        self.ticks = nn.Sequential(
+            nn.Conv1d(3 * actions, 64, 3, padding=1), nn.SiLU(), nn.Conv1d(64, 64, 3, padding=1), nn.SiLU()
+        )
+        self.joined = nn.Sequential(nn.Linear(64 * chunk + actions, width), nn.SiLU(), nn.Linear(width, width))
+        self.measured = nn.Sequential(
+            nn.Linear(64 * chunk + actions, width), nn.SiLU(), nn.Linear(width, chunk * actions)
+        )
+        for parameter in self.measured[-1].parameters():  # what is commanded happens, until learnt otherwise
+            nn.init.zeros_(parameter)
+
+    def forward(self, proprio: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Scaled proprio (B, P), actions (B, K, A) -> embedding (B, D), scaled proprio (B, K, P)."""
+        difference = actions - proprio[:, None]
+        # small differences are what a chunk is made of: 5 of them fill the range
+        tokens = torch.cat([actions, 5 * difference, 5 * actions.diff(dim=1, prepend=proprio[:, None])], dim=-1)
+        chunk = torch.cat([self.ticks(tokens.transpose(1, 2)).flatten(1), proprio], dim=-1)
+        return self.joined(chunk), actions + self.measured(chunk).view_as(actions)
+
+
+class Denoiser(nn.Module):
+    """The U-Net over stacked latents at three resolutions; it starts by predicting that nothing changes."""
+
+    def __init__(
+        self,
+        *,
+        frame_channels: int,
+        history: int,
+        chunk: int,
+        size: int,
+        widths: Sequence[int],
+        blocks: int,
+        embedding_width: int,
+        map_channels: int,
+    ) -> None:
+        super().__init__()
+        full, half, quarter = widths
+        self.level = nn.Sequential(
+            Timesteps(64, flip_sin_to_cos=True, downscale_freq_shift=0), TimestepEmbedding(64, embedding_width)
+        )
+        self.enter = nn.Conv2d(frame_channels * (history + chunk), full, 3, padding=1)
+        self.place = nn.Parameter(0.02 * torch.randn(1, full, size, size))
+        self.map = nn.Linear(embedding_width, map_channels * (size // 2) ** 2)
+        self.map_shape = (map_channels, size // 2, size // 2)
+
+        def residual(before: int, after: int) -> ResnetBlock2D:
+            return ResnetBlock2D(
+                in_channels=before,
+                out_channels=after,
+                temb_channels=embedding_width,
+                groups=_GROUPS,
+                time_embedding_norm="scale_shift",
+            )
+
+        def stack(before: int, after: int) -> nn.ModuleList:
+            return nn.ModuleList(residual(before if i == 0 else after, after) for i in range(blocks))
+
+        self.down_full = stack(full, full)
+        self.shrink_full = Downsample2D(full, use_conv=True, out_channels=full, name="op")
+        self.down_half = stack(full + map_channels, half)
+        self.shrink_half = Downsample2D(
+            half, use_conv=True, out_channels=half, name="op"
+        )  # "conv" would register it twice
+        self.down_quarter = stack(half, quarter)
+        self.attention = Attention(
+            quarter,
+            heads=quarter // _HEAD_WIDTH,
+            dim_head=_HEAD_WIDTH,
+            norm_num_groups=_GROUPS,
+            residual_connection=True,
+            bias=True,
+        )
+        self.middle = residual(quarter, quarter)
+        self.grow_half = Upsample2D(quarter, use_conv=True, out_channels=half)
+        self.up_half = stack(2 * half, half)
+        self.grow_full = Upsample2D(half, use_conv=True, out_channels=full)
+        self.up_full = stack(2 * full, full)
+        self.leave = nn.Sequential(
+            nn.GroupNorm(_GROUPS, full), nn.SiLU(), nn.Conv2d(full, frame_channels * chunk, 3, padding=1)
+        )
+        for parameter in self.leave[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, stacked: Tensor, sigma: Tensor, embedding: Tensor) -> Tensor:
+        """(B, (T + K)·V·c, h, w), noise level (B,) in [0, 1], embedding (B, D) -> differences (B, K·V·c, h, w)."""
+        condition = embedding + self.level(1000 * sigma)
+        painted = self.map(nn.functional.silu(embedding)).unflatten(1, self.map_shape)
+        hidden = self.enter(stacked.contiguous(memory_format=torch.channels_last)) + self.place
+        full = _through(self.down_full, hidden, condition)
+        half = _through(self.down_half, torch.cat([self.shrink_full(full), painted], dim=1), condition)
+        hidden = _through(self.down_quarter, self.shrink_half(half), condition)
+        hidden = self.middle(self.attention(hidden), condition)
+        hidden = _through(self.up_half, torch.cat([self.grow_half(hidden), half], dim=1), condition)
+        hidden = _through(self.up_full, torch.cat([self.grow_full(hidden), full], dim=1), condition)
+        return self.leave(hidden)
+
+
+def _through(blocks: nn.ModuleList, hidden: Tensor, condition: Tensor) -> Tensor:
+    for block in blocks:
+        hidden = block(hidden, condition)
+    return hidden

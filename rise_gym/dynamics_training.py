@@ -1,0 +1,183 @@
+"""Training of the dynamics on recorded episodes: flow matching in latent space, all frames of a chunk at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from diffusers.training_utils import compute_density_for_timestep_sampling
+from torch import Generator, Tensor
+
+from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
+from rise_gym.errors import InvalidDataset
+from rise_gym.recordings import Recordings
+from rise_gym.training import Trainer, TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicsTraining:
+    """How to train the dynamics.
+
+    Attributes:
+        training: steps and rates.
+        dynamics: size of the model; ignored where training goes on from another.
+        sigma_mean, sigma_spread: noise levels are logit-normal, as in the paper.
+        pure_noise: fraction of rows at noise level 1, where sampling in few steps begins.
+        context_noise: noise on the history, up to this much a row, so that imagined history does no harm; the paper's.
+        motion_weight: extra weight of latents in proportion to how much they truly change, up to `motion_limit` times
+            the mean change: most of a picture stands still, and copying it teaches nothing.
+        short_chunks: fraction of rows whose chunk ends early, the last target held, so that every length is known.
+        proprio_weight: of the proprioception's error, in units of the task's ranges.
+    """
+
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
+            steps=12_000, batch_size=32, learning_rate=1e-3, warmup_steps=200, weight_decay=1e-3, ema_decay=0.999
+        )
+    )
+    dynamics: VideoDynamicsConfig = field(default_factory=VideoDynamicsConfig)
+    sigma_mean: float = 0.2
+    sigma_spread: float = 1.0
+    pure_noise: float = 0.4
+    context_noise: float = 0.2
+    motion_weight: float = 2.0
+    motion_limit: float = 8.0
+    short_chunks: float = 0.2
+    proprio_weight: float = 10.0
+
+
+class Window(NamedTuple):
+    """A batch of training windows; `happened` (B, K) says which future frames there were under these actions."""
+
+    history: Tensor
+    future: Tensor
+    happened: Tensor
+    proprio: Tensor
+    actions: Tensor
+    measured: Tensor
+
+
+def train_dynamics(
+    recordings: Recordings,
+    config: DynamicsTraining,
+    folder: str | Path,
+    *,
+    initial: VideoDynamics | None = None,
+    on_progress: Callable[[int, dict[str, float]], None] | None = None,
+) -> VideoDynamics:
+    """Train on encoded recordings of any success; a run in `folder` goes on where it stopped.
+
+    Args:
+        recordings: `encoded`.
+        config: how.
+        folder: the run's state and curves.
+        initial: start from the weights of this model, which is left as it is.
+
+    Returns:
+        The model, averaged over the last steps, in eval mode.
+
+    Raises:
+        InvalidDataset: if the recordings were not encoded, or no episode has a second frame.
+    """
+    moments = (torch.arange(len(recordings)) < recordings.last).nonzero().flatten()
+    if recordings.latents is None or not len(moments):
+        raise InvalidDataset(
+            "dynamics learns from encoded episodes of two frames and more; call recordings.encoded(codec) first"
+        )
+    model = _initial(recordings, config, initial)
+
+    def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
+        drawn = recordings.draw(config.training.batch_size, generator, among=moments)
+        window = shortened(training_window(recordings, drawn, model.config), config.short_chunks, generator)
+        return dynamics_loss(model, window, config, generator)
+
+    trainer = Trainer(model, loss, config.training, folder)
+    trainer.run(on_progress=on_progress)
+    trainer.use_average()
+    return model.eval()
+
+
+def _initial(recordings: Recordings, config: DynamicsTraining, initial: VideoDynamics | None) -> VideoDynamics:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        if initial is None:
+            return VideoDynamics.of(config.dynamics, recordings.task)
+        model: VideoDynamics = VideoDynamics.from_config(initial.config)
+    model.load_state_dict(initial.state_dict())
+    return model
+
+
+def training_window(recordings: Recordings, moments: Tensor, shape: VideoDynamicsConfig) -> Window:
+    """What was before and after recorded moments (B,), and what was done: `shape` gives history, stride and chunk."""
+    if recordings.latents is None:
+        raise ValueError("windows hold latents: call recordings.encoded(codec) first")
+    before = recordings.history(moments, shape.history, shape.stride)
+    after, happened = recordings.future(moments, shape.chunk)
+    acted, _ = recordings.chunk(moments, shape.chunk)
+    return Window(
+        history=recordings.latents[before].float(),
+        future=recordings.latents[after].float(),
+        happened=happened,
+        proprio=recordings.proprio[moments],
+        actions=recordings.actions[acted],
+        measured=recordings.proprio[after],
+    )
+
+
+def shortened(window: Window, fraction: float, generator: Generator) -> Window:
+    """Some rows as if their chunk were shorter: the last target held from a random tick on, later frames unknown."""
+    batch, ticks = window.happened.shape
+    chosen = torch.rand(batch, generator=generator) < fraction
+    length = torch.where(chosen, torch.randint(1, ticks + 1, (batch,), generator=generator), ticks)
+    index = torch.minimum(torch.arange(ticks), length[:, None] - 1)
+    held = window.actions.gather(1, index[..., None].expand_as(window.actions))
+    return window._replace(actions=held, happened=window.happened & (torch.arange(ticks) < length[:, None]))
+
+
+def dynamics_loss(
+    model: VideoDynamics, window: Window, config: DynamicsTraining, generator: Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """Squared error of the predicted clean future, weighted by motion, plus that of the proprioception.
+
+    `copy_ratio` among the figures is the error divided by that of copying the newest frame.
+    """
+    sigma = _noise_levels(len(window.history), config, generator)
+    level = sigma.view(-1, 1, 1, 1, 1, 1)
+    noisy = torch.lerp(window.future, torch.randn(window.future.shape, generator=generator), level)
+    amount = config.context_noise * torch.rand(len(sigma), 1, 1, 1, 1, 1, generator=generator)
+    history = window.history + amount * torch.randn(window.history.shape, generator=generator)
+    arguments = (history, noisy, sigma, window.proprio, window.actions)
+    clean, following = model(*(argument.to(model.device) for argument in arguments))
+
+    future, happened = window.future.to(clean), window.happened.to(clean)
+    change = (future - window.history[:, -1:].to(clean)).square().mean(3, keepdim=True)  # (B, K, V, 1, h, w)
+    error = (clean - future).square()
+    happened_here = happened[:, :, None, None, None, None]
+    weight = happened_here * (1 + config.motion_weight * _relative(change, config.motion_limit))
+    picture = (weight * error).sum() / (weight.sum() * error.shape[3]).clamp(min=1)
+    off = (following - model.scaled(window.measured.to(clean))).square().mean(-1)
+    joints = (off * happened).sum() / happened.sum().clamp(min=1)
+    ratio = (happened_here * error).sum() / (happened_here * change).sum().clamp(min=1e-6) / error.shape[3]
+    figures = {
+        "picture": float(picture.detach()),
+        "copy_ratio": float(ratio.detach()),
+        "proprio": float(joints.detach()),
+    }
+    return picture + config.proprio_weight * joints, figures
+
+
+def _relative(change: Tensor, limit: float) -> Tensor:
+    """How much latents move beside the mean of the batch, 0 to `limit`."""
+    moved = change.sqrt()
+    return (moved / moved.mean().clamp(min=1e-6)).clamp(max=limit)
+
+
+def _noise_levels(count: int, config: DynamicsTraining, generator: Generator) -> Tensor:
+    levels = compute_density_for_timestep_sampling(
+        "logit_normal", count, logit_mean=config.sigma_mean, logit_std=config.sigma_spread, generator=generator
+    )
+    pure = torch.rand(count, generator=generator) < config.pure_noise
+    return torch.where(pure, 1.0, levels)

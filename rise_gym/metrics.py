@@ -1,0 +1,167 @@
+"""How good imagined pictures, rankings and success rates are. Images are uint8; only numpy is imported at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.uint8]
+
+
+def psnr(predicted: Images, true: Images) -> NDArray[np.float64]:
+    """Peak signal-to-noise ratio of each view in dB: uint8 (..., V, H, W, 3) -> (V,).
+
+    From the mean squared error over all frames, so that frames where nothing moves (an infinite ratio) don't decide it.
+    """
+    _check(predicted, true)
+    error = predicted.astype(np.float32) - true.astype(np.float32)
+    mean = (error**2).reshape(-1, *error.shape[-4:]).mean(axis=(0, 2, 3, 4))  # (V,)
+    with np.errstate(divide="ignore"):
+        return 10 * np.log10(255.0**2 / mean)
+
+
+def ssim(predicted: Images, true: Images) -> NDArray[np.float64]:
+    """Mean structural similarity of each view: uint8 (..., V, H, W, 3) -> (V,), 1 is equal."""
+    import torch
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    _check(predicted, true)
+    views = []
+    for view in range(predicted.shape[-4]):
+        pair = (np.ascontiguousarray(images[..., view, :, :, :]) for images in (predicted, true))
+        images = [torch.from_numpy(i.reshape(-1, *i.shape[-3:])).permute(0, 3, 1, 2).float() for i in pair]
+        views.append(float(structural_similarity_index_measure(images[0], images[1], data_range=255.0)))
+    return np.array(views)
+
+
+def flow_error(start: Images, predicted: Images, true: Images) -> NDArray[np.float64]:
+    """End-point error of optical flow in pixels, for each view (V,): whether things move where and as far as they do.
+
+    Flow (Farneback) from frame to frame within the predicted video against that within the true one, averaged over
+    pixels: start (B, V, H, W, 3), predicted and true (B, F, V, H, W, 3).
+
+    Raises:
+        ImportError: if OpenCV is not installed.
+    """
+    _check(predicted, true)
+    ours = np.concatenate([start[:, None], predicted], axis=1)
+    theirs = np.concatenate([start[:, None], true], axis=1)
+    batch, frames, views = ours.shape[:3]
+    total = np.zeros(views)
+    for view in range(views):
+        for row in range(batch):
+            moved = [
+                _flow(video[row, i, view], video[row, i + 1, view])
+                for video in (ours, theirs)
+                for i in range(frames - 1)
+            ]
+            half = len(moved) // 2
+            total[view] += np.mean(
+                [np.linalg.norm(a - b, axis=-1).mean() for a, b in zip(moved[:half], moved[half:], strict=True)]
+            )
+    return total / batch
+
+
+def _flow(before: Images, after: Images) -> NDArray[np.float32]:
+    try:
+        import cv2
+    except ImportError as error:
+        raise ImportError("optical flow needs OpenCV: pip install 'rise-gym[benchmarks]'") from error
+    first, second = (cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) for image in (before, after))
+    flow: Any = cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 9, 3, 5, 1.1, 0)
+    return np.asarray(flow, dtype=np.float32)
+
+
+def difference_correlation(predicted: NDArray[Any], true: NDArray[Any]) -> float:
+    """Whether a model knows what different actions change: futures (C, ...) of C chunks from the *same* state.
+
+    Pearson correlation of the predicted with the true futures, each relative to the mean of its C, which is what all
+    pairwise differences together amount to: what the chunks have in common counts for nothing. NaN if nothing differs.
+    """
+    ours, theirs = (np.asarray(x, dtype=np.float64) for x in (predicted, true))
+    if ours.shape != theirs.shape:
+        raise ValueError(f"equal shapes were wanted, got {ours.shape} and {theirs.shape}")
+    return pearson((ours - ours.mean(0)).ravel(), (theirs - theirs.mean(0)).ravel())
+
+
+def pearson(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Linear correlation of two (n,); NaN if one of them is constant."""
+    a, b = (np.asarray(x, dtype=np.float64) for x in (first, second))
+    a, b = a - a.mean(), b - b.mean()
+    norm = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / norm if norm else math.nan
+
+
+def spearman(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Rank correlation of two (n,), ties sharing their mean rank; NaN if one of them is constant."""
+    return pearson(_ranks(first), _ranks(second))
+
+
+def auroc(score: NDArray[Any], positive: NDArray[np.bool_]) -> float:
+    """Chance that a positive scores above a negative, ties counting half: score (n,), positive bool (n,).
+
+    Raises:
+        ValueError: if there are not both positives and negatives.
+    """
+    positive = np.asarray(positive, dtype=bool)
+    count = int(positive.sum())
+    if not 0 < count < len(positive):
+        raise ValueError(f"positives and negatives were wanted, got {count} positives of {len(positive)}")
+    above = float(_ranks(score)[positive].sum()) - count * (count + 1) / 2
+    return above / (count * (len(positive) - count))
+
+
+def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Ranks from 1, equal values sharing the mean of theirs."""
+    _, place, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return ((last - counts + 1 + last) / 2)[place.ravel()]
+
+
+def bootstrap_interval(
+    values: NDArray[Any],
+    statistic: Callable[[NDArray[Any]], float],
+    generator: np.random.Generator,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+) -> tuple[float, float]:
+    """Percentile bootstrap of `statistic` over the rows of `values` (n, ...); resamples that give NaN are left out."""
+    rows = np.asarray(values)
+    picks = generator.integers(len(rows), size=(resamples, len(rows)))
+    found = np.array([statistic(rows[pick]) for pick in picks], dtype=np.float64)
+    if np.isnan(found).all():
+        return math.nan, math.nan
+    low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def wilson_interval(successes: int, count: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a success rate; (0, 1) when nothing was tried.
+
+    Raises:
+        ValueError: if there are more successes than trials.
+    """
+    if not 0 <= successes <= count:
+        raise ValueError(f"0 to {count} successes were wanted, got {successes}")
+    if count == 0:
+        return 0.0, 1.0
+    from statistics import NormalDist
+
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    rate = successes / count
+    middle = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
+    reach = z / (1 + z**2 / count) * math.sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
+
+
+def _check(predicted: Images, true: Images) -> None:
+    if predicted.shape != true.shape or predicted.dtype != np.uint8 or true.dtype != np.uint8:
+        raise ValueError(
+            f"two uint8 arrays of one shape were wanted, got {predicted.dtype} {predicted.shape} and "
+            f"{true.dtype} {true.shape}"
+        )

@@ -1,0 +1,117 @@
+"""How far along a task is, from one frame of latents and the instruction; a progress, not a critic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from rise_gym.instruction import InstructionEncoder
+from rise_gym.tasks import TaskCard, task_card
+
+_GROUPS = 8  # of every group norm; widths are multiples of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressValueConfig:
+    """Size of a `ProgressValue`.
+
+    Attributes:
+        latent_channels, latent_size: c and h = w of the codec.
+        widths: channels at full, half and a quarter of the latent resolution. hidden: width of the head.
+        success_threshold: the progress from which on a frame looks done; `calibrate_success` finds it.
+    """
+
+    latent_channels: int = 4
+    latent_size: int = 16
+    widths: tuple[int, int, int] = (32, 64, 64)
+    hidden: int = 192
+    dropout: float = 0.1
+    success_threshold: float = 0.9
+
+
+class ProgressValue(ModelMixin, ConfigMixin):
+    """A `Value`: a small convolutional trunk shared by the views, and a head that ends in tanh.
+
+    Proprioception is left out, as in the paper's code: what counts is what the cameras show, so that imagined frames
+    are judged by the same evidence as recorded ones.
+
+    Args:
+        task: name of the task, whose card gives the cameras.
+        The others: see `ProgressValueConfig`.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        task: str = "box_close",
+        latent_channels: int = 4,
+        latent_size: int = 16,
+        widths: Sequence[int] = (32, 64, 64),
+        hidden: int = 192,
+        dropout: float = 0.1,
+        success_threshold: float = 0.9,
+    ) -> None:
+        super().__init__()
+        views = len(task_card(task).cameras)
+        full, half, quarter = widths
+        self.enter = nn.Conv2d(latent_channels, full, 3, padding=1)
+        self.view = nn.Parameter(0.1 * torch.randn(views, full, latent_size, latent_size))
+        self.trunk = nn.Sequential(
+            *_layer(full, full),
+            *_layer(full, half, stride=2),
+            *_layer(half, half),
+            *_layer(half, quarter, stride=2),
+            nn.GroupNorm(_GROUPS, quarter),
+            nn.SiLU(),
+        )
+        seen = quarter * (latent_size // 4) ** 2
+        self.look = nn.ModuleList(nn.Linear(seen, hidden) for _ in range(views))
+        self.instruction = InstructionEncoder(hidden)
+        self.head = nn.Sequential(
+            nn.LayerNorm(hidden),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, 1),
+        )
+        self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def of(cls, config: ProgressValueConfig, task: TaskCard) -> ProgressValue:
+        """An untrained value for a task."""
+        return cls(task=task.name, **asdict(config))
+
+    def forward(self, latents: Tensor, instruction: Sequence[str]) -> Tensor:
+        """One frame each: latents (B, V, c, h, w), B instructions -> (B,) in [-1, 1]."""
+        batch, views = latents.shape[:2]
+        images = latents.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        hidden = self.enter(images) + self.view.repeat(batch, 1, 1, 1)  # (B·V, C, h, w)
+        seen = self.trunk(hidden).reshape(batch, views, -1)
+        joined = torch.stack([look(seen[:, index]) for index, look in enumerate(self.look)]).sum(0)
+        return self.head(joined + self.instruction(instruction)).squeeze(-1).tanh()
+
+    @torch.no_grad()
+    def progress(self, latents: Tensor, instruction: Sequence[str]) -> Tensor:
+        """Progress of one frame each, without gradient: latents (B, V, c, h, w) -> (B,); 1 is done, below 0 is lost.
+
+        Raises:
+            ValueError: if there is not one instruction a row.
+        """
+        if len(instruction) != len(latents):
+            raise ValueError(f"one instruction a row was wanted ({len(latents)}), got {len(instruction)}")
+        return self(latents.to(self.device, self.dtype), instruction)
+
+    def set_success_threshold(self, threshold: float) -> None:
+        """Store what `calibrate_success` found, so that it is saved with the weights."""
+        self.register_to_config(success_threshold=float(threshold))
+
+
+def _layer(before: int, after: int, stride: int = 1) -> tuple[nn.Module, ...]:
+    return nn.GroupNorm(_GROUPS, before), nn.SiLU(), nn.Conv2d(before, after, 3, stride=stride, padding=1)
