@@ -9,6 +9,7 @@ README.md            how it was made, for people
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import json
@@ -19,6 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import torch
 
 from rise_gym.errors import InvalidCheckpoint, SaveFailed
 from rise_gym.locations import finish_swap, previous_folder
@@ -68,7 +71,8 @@ class Checkpoint:
             raise InvalidCheckpoint(
                 f"{self.folder}: part {name!r} is a {library}.{class_name}, which this version lacks"
             ) from error
-        options = {"use_safetensors": True} if hasattr(cls, "parameters") else {}  # a scheduler has no weights
+        weights = {"use_safetensors": True, "torch_dtype": torch.float32}
+        options = weights if issubclass(cls, torch.nn.Module) else {}
         try:
             return cls.from_pretrained(self.folder / name, local_files_only=True, **options)
         except (OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
@@ -99,6 +103,7 @@ def save_checkpoint(
     extra: Mapping[str, Any] | None = None,
     card: str = "",
     files: Mapping[str, str | Path] | None = None,
+    half_precision: bool = False,
 ) -> Path:
     """Write a checkpoint whole or not at all: an earlier one in `folder` stays until the new one is complete.
 
@@ -110,6 +115,7 @@ def save_checkpoint(
         extra: further plain JSON data; scalars also become arguments of the pipeline class.
         card: the README, Markdown.
         files: further files to put in, name -> where it lies now.
+        half_precision: store weights as float16, half the size; they are loaded as float32 either way.
 
     Raises:
         SaveFailed: if anything could not be written; what was there before is untouched.
@@ -122,13 +128,15 @@ def save_checkpoint(
         partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.absolute().parent))
         partial.chmod(0o755)
         for name, component in components.items():
-            component.save_pretrained(partial / name)
+            _stored(component, half_precision).save_pretrained(partial / name)
         for name, source in (files or {}).items():
             shutil.copyfile(source, partial / name)
         (partial / "model_index.json").write_text(_to_json(_model_index(kind, task, components, extra or {})))
         (partial / "task.json").write_text(_to_json(task.to_dict()))
         (partial / "README.md").write_text(card)
         manifest = {"format_version": FORMAT_VERSION, "kind": kind, "task": task.name, "extra": dict(extra or {})}
+        for name in _file_names(partial):
+            (partial / name).chmod(0o644)  # safetensors writes files that only their owner may read
         digests = {name: _digest(partial / name) for name in _file_names(partial)}
         (partial / MANIFEST_NAME).write_text(_to_json({**manifest, "sha256": digests}))
         _swap(partial, target)
@@ -172,6 +180,12 @@ def load_checkpoint(folder: str | Path, *, kind: Kind, task: str | None = None) 
         )
     _verify(path, manifest.get("sha256"))
     return Checkpoint(folder=path, kind=kind, task=_read_card(path), extra=dict(manifest.get("extra", {})))
+
+
+def _stored(component: Any, half_precision: bool) -> Any:
+    if not half_precision or not isinstance(component, torch.nn.Module):
+        return component
+    return copy.deepcopy(component).to(torch.float16)
 
 
 def _model_index(kind: Kind, task: TaskCard, components: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -197,8 +197,17 @@ class CompositionalWorldModel:
         codec, dynamics, value = (checkpoint.component(part) for part in ("autoencoder", "dynamics", "value"))
         return cls(codec=codec, dynamics=dynamics, value=value, task=checkpoint.task, config=config).to(device)
 
-    def save_pretrained(self, folder: str | Path, *, starts: Starts | None = None, card: str | None = None) -> Path:
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        starts: Starts | None = None,
+        card: str | None = None,
+        half_precision: bool = False,
+    ) -> Path:
         """Write a checkpoint folder, whole or not at all; with `starts` an env needs nothing else to begin from.
+
+        `half_precision` stores weights as float16, half the size; they are loaded as float32 either way.
 
         Raises:
             SaveFailed: if anything could not be written; what was there before is untouched.
@@ -218,6 +227,7 @@ class CompositionalWorldModel:
                 extra=asdict(self.config),
                 card=self.card() if card is None else card,
                 files=files,
+                half_precision=half_precision,
             )
 
     def card(self) -> str:

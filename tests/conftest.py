@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -107,3 +108,38 @@ def random_starts() -> Starts:
         seeds=np.arange(4),
         tick=np.array([0, 0, 0, 12]),
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_world(random_starts: Starts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder of the real classes, tiny, with random weights, and start windows in it."""
+    from rise_gym.codec import FrameCodec
+    from rise_gym.dynamics import VideoDynamics
+    from rise_gym.value import ProgressValue
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        codec = FrameCodec(latent_channels=2, width=8, encoder_blocks=(1, 1), decoder_blocks=(1, 1), patch=4)
+        dynamics = VideoDynamics(
+            latent_channels=2, latent_size=8, widths=(8, 16, 32), blocks=1, embedding_width=16, map_channels=8
+        )
+        value = ProgressValue(latent_channels=2, latent_size=8, widths=(8, 8, 8), hidden=16)
+        for parameter in dynamics.parameters():  # untrained it would predict that nothing moves
+            torch.nn.init.normal_(parameter, std=0.1)
+    world = CompositionalWorldModel(codec=codec, dynamics=dynamics, value=value, task=BOX_CLOSE)
+    return world.save_pretrained(tmp_path_factory.mktemp("worlds") / "tiny", starts=random_starts)
+
+
+@pytest.fixture(scope="session")
+def tiny_kwargs(tiny_world: Path) -> dict[str, Any]:
+    """`gym.make` arguments of an imagined env with the tiny world model."""
+    return {"world_model": str(tiny_world)}
+
+
+@pytest.fixture(scope="session")
+def imagined_kwargs(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """`gym.make` arguments of an imagined env: the bundled world model where there is one, else the tiny one."""
+    from rise_gym.locations import bundled_folder
+
+    bundled = (bundled_folder(BOX_CLOSE.name) / "world_model" / "rise_gym.json").is_file()
+    return {} if bundled else request.getfixturevalue("tiny_kwargs")

@@ -43,11 +43,6 @@ def test_registering_again_is_silent() -> None:
     assert register_all() == rise_gym.env_ids  # gymnasium warns about a second registration, and warnings fail here
 
 
-def test_ids_are_found_through_the_module_name() -> None:
-    print_id = "import gymnasium; print(gymnasium.spec('rise_gym:RiseImagined-BoxClose-v0').id)"
-    assert fresh(print_id) == "RiseImagined-BoxClose-v0"
-
-
 def test_lazy_names() -> None:
     from rise_gym.world_model import CompositionalWorldModel
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 
-from rise_gym.errors import InvalidAction, InvalidStart
+from rise_gym.errors import InvalidAction, InvalidCheckpoint, InvalidStart
+from rise_gym.pipeline import RisePipeline
 from rise_gym.protocols import WorldModel
-from rise_gym.world_model import WorldModelConfig
+from rise_gym.starts import Starts
+from rise_gym.world_model import CompositionalWorldModel, WorldModelConfig, shared_world_model
 
 MakeWorld = Callable[..., Any]
 CHUNK, WINDOW = 10, 7
@@ -157,3 +161,73 @@ def test_starts_that_do_not_fit_are_refused(counting_world: MakeWorld) -> None:
 def test_settings_without_meaning_are_refused(config: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be positive"):
         WorldModelConfig(**config)
+
+
+def test_saved_and_loaded_it_dreams_the_same(tiny_world: Path, tmp_path: Path, random_starts: Starts) -> None:
+    world = CompositionalWorldModel.from_pretrained(tiny_world)
+    world.save_pretrained(tmp_path / "again")
+    again = CompositionalWorldModel.from_pretrained(str(tmp_path / "again"), task="box_close")
+    assert again.task == world.task
+    assert again.config == world.config
+    for one, two in zip(dream(world, random_starts), dream(again, random_starts), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
+def dream(world: CompositionalWorldModel, starts: Starts) -> tuple[Tensor, ...]:
+    state = world.begin(torch.from_numpy(starts.frames), torch.from_numpy(starts.proprio), starts.instruction)
+    actions = torch.linspace(-0.5, 0.5, len(starts) * 5 * 14).view(len(starts), 5, 14)
+    state, imagined = world.imagine(state, actions, generator=generators(len(starts)))
+    return imagined.latents, imagined.proprio, imagined.progress, world.decode_newest(state)
+
+
+def test_settings_are_part_of_the_checkpoint(tiny_world: Path, tmp_path: Path) -> None:
+    world = CompositionalWorldModel.from_pretrained(tiny_world)
+    world.config = WorldModelConfig(advantage_scale=3.0, uncertainty_limit=0.2)
+    world.save_pretrained(tmp_path / "world", card="# Made by hand\n")
+    assert CompositionalWorldModel.from_pretrained(tmp_path / "world").config == world.config
+    assert (tmp_path / "world" / "README.md").read_text() == "# Made by hand\n"
+
+
+def test_stored_in_half_precision_it_computes_in_full(tiny_world: Path, tmp_path: Path, random_starts: Starts) -> None:
+    world = CompositionalWorldModel.from_pretrained(tiny_world)
+    world.save_pretrained(tmp_path / "half", half_precision=True)
+    half = CompositionalWorldModel.from_pretrained(tmp_path / "half")
+    assert {parameter.dtype for parameter in half.dynamics.parameters()} == {torch.float32}
+    weights = "dynamics/diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "half" / weights).stat().st_size < 0.7 * (tiny_world / weights).stat().st_size
+    assert next(world.dynamics.parameters()).dtype == torch.float32
+    torch.testing.assert_close(dream(half, random_starts)[0], dream(world, random_starts)[0], rtol=0.05, atol=0.05)
+
+
+def test_a_world_model_is_loaded_once_until_its_folder_changes(tiny_world: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "world"
+    shutil.copytree(tiny_world, folder)
+    world = shared_world_model(str(folder), "box_close")
+    assert shared_world_model(str(folder), "box_close") is world
+    world.save_pretrained(folder)
+    assert shared_world_model(str(folder), "box_close") is not world
+
+
+def test_a_world_model_of_another_task_is_refused(tiny_world: Path) -> None:
+    with pytest.raises(InvalidCheckpoint, match="'brick_sort' was wanted"):
+        CompositionalWorldModel.from_pretrained(tiny_world, task="brick_sort")
+
+
+def test_the_folder_is_a_diffusers_pipeline(tiny_world: Path, random_starts: Starts) -> None:
+    pipeline = RisePipeline.from_pretrained(tiny_world)
+    pipeline.set_progress_bar_config(disable=True)
+    assert {"dynamics", "autoencoder", "value", "scheduler"} <= set(pipeline.components)
+    starts = random_starts.rows([0, 1])
+    output = pipeline(
+        torch.from_numpy(starts.frames),
+        torch.from_numpy(starts.proprio),
+        torch.zeros(2, 4, 14),
+        generator=generators(2),
+    )
+    assert output.frames.shape == (2, 4, 3, 64, 64, 3)
+    state = pipeline.world_model.begin(
+        torch.from_numpy(starts.frames), torch.from_numpy(starts.proprio), starts.instruction
+    )
+    _, imagined = pipeline.world_model.imagine(state, torch.zeros(2, 4, 14), generator=generators(2))
+    torch.testing.assert_close(output.progress, imagined.progress)
+    assert torch.isfinite(output.advantage).all()

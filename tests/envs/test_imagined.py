@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -224,11 +225,16 @@ def test_a_chunk_the_model_was_not_trained_for_is_refused(make: MakeEnv, chunk: 
         make(chunk=chunk)
 
 
-def test_the_tiny_checkpoint_is_shared_within_a_process(imagined_kwargs: dict[str, Any]) -> None:
-    one, two = ImaginedEnv(**imagined_kwargs), ImaginedEnv(**imagined_kwargs)
+def test_the_tiny_checkpoint_is_shared_within_a_process(tiny_kwargs: dict[str, Any]) -> None:
+    one, two = ImaginedEnv(**tiny_kwargs), ImaginedEnv(**tiny_kwargs)
     assert one.world_model is two.world_model
     assert one.starts is two.starts
     assert not any(parameter.requires_grad for parameter in one.world_model.dynamics.parameters())
+
+
+def test_the_id_is_found_through_the_module_name(tiny_kwargs: dict[str, Any]) -> None:
+    env = gymnasium.make("rise_gym:RiseImagined-BoxClose-v0", **tiny_kwargs)
+    assert isinstance(env.unwrapped, ImaginedEnv)
 
 
 def test_a_world_model_of_nowhere_is_refused(tmp_path: Any) -> None:

@@ -33,9 +33,9 @@ def still(env: ImaginedVectorEnv) -> np.ndarray:
     return np.zeros(env.action_space.shape, np.float32)
 
 
-def test_make_vec_gives_the_native_env(imagined_kwargs: dict[str, Any]) -> None:
+def test_make_vec_gives_the_native_env(tiny_kwargs: dict[str, Any]) -> None:
     for mode in MODES:
-        env = gymnasium.make_vec("RiseImagined-BoxClose-v0", num_envs=2, autoreset_mode=mode, **imagined_kwargs)
+        env = gymnasium.make_vec("RiseImagined-BoxClose-v0", num_envs=2, autoreset_mode=mode, **tiny_kwargs)
         assert isinstance(env, ImaginedVectorEnv)
         assert env.metadata["autoreset_mode"] is mode
         observation, info = env.reset(seed=0)
@@ -77,9 +77,9 @@ def test_each_row_dreams_what_a_single_env_dreams(make: MakeEnv, rows: int, seed
             np.testing.assert_allclose(seen["proprio"][row], alone["proprio"], atol=1e-5)
 
 
-def test_rows_of_the_real_classes_do_not_depend_on_the_batch(imagined_kwargs: dict[str, Any]) -> None:
+def test_rows_of_the_real_classes_do_not_depend_on_the_batch(tiny_kwargs: dict[str, Any]) -> None:
     """Tolerance, for batched matrix products are not bit-equal."""
-    kwargs = {**imagined_kwargs, "horizon_s": 3.0}
+    kwargs = {**tiny_kwargs, "horizon_s": 3.0}
     many, one = ImaginedVectorEnv(3, **kwargs), ImaginedVectorEnv(1, **kwargs)
     many.reset(seed=[4, 5, 6])
     one.reset(seed=[5])
