@@ -40,6 +40,7 @@ class EpisodeWriter:
         self.episodes_per_file = episodes_per_file
         self._waiting: list[Episode] = []
         self._rows: list[layout.Row] = []
+        self._files = len(list(self.folder.glob("meta/episodes/*/*.parquet")))
         self._features: dict[str, Any] | None = None
         if (self.folder / layout.INFO_PATH).exists():
             self._features = layout.checked_info(self.folder, task)["features"]
@@ -71,8 +72,7 @@ class EpisodeWriter:
             return
         if self._features is None:
             self._begin()
-        number = len(list(self.folder.glob("meta/episodes/*/*.parquet")))
-        where = layout.file_number(number)
+        where = layout.file_number(self._files)
         rows, parts = self._describe(where)
         for camera in self.task.cameras:
             clips = [episode.frames[camera] for episode in self._waiting]
@@ -83,8 +83,8 @@ class EpisodeWriter:
         )
         described = pa.table({key: [row[key] for row in rows] for key in rows[0]})
         layout.write_atomically(self.folder / layout.EPISODES_PATH.format(**where), layout.parquet_bytes(described))
-        self._rows += rows
-        self._waiting = []
+        # In one go: an interruption must not count the file without its episodes, or it would be written twice.
+        self._files, self._rows, self._waiting = self._files + 1, self._rows + rows, []
         self._summarise()
 
     def close(self) -> None:

@@ -1,0 +1,177 @@
+"""How good a policy is in an environment: success and score over seeded episodes, with intervals.
+
+Episodes run in groups of `num_envs` in lock-step, one batched call of the agent for the whole group, and the groups
+over `processes`. What comes out does not depend on the number of processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rise_gym._lerobot import json_bytes, write_atomically
+from rise_gym._playing import EpisodeResult, PlayConfig, Player
+from rise_gym._processes import Factory, in_order
+from rise_gym.collection import FIRST_EVALUATION_SEED, Actor
+from rise_gym.protocols import Agent
+
+__all__ = ["EpisodeResult", "Factory", "evaluate", "play", "summarise", "wilson_interval", "write_report_json"]
+
+_log = logging.getLogger(__name__)
+
+
+def evaluate(
+    env_id: str,
+    agent: Agent | Actor | Factory,
+    episodes: int,
+    seed: int,
+    *,
+    policy: str | None = None,
+    num_envs: int = 10,
+    processes: int = 1,
+    chunk: int | None = None,
+    advantage: float = 1.0,
+    env_arguments: Mapping[str, Any] | None = None,
+    on_episode: Callable[[EpisodeResult], object] | None = None,
+) -> dict[str, Any]:
+    """Play the episodes of `seed` to `seed + episodes - 1` and sum them up.
+
+    Arguments are those of `play`; `policy` is the name to report.
+
+    Returns:
+        `env_id, policy, episodes, seed, success_rate` (0 to 1), `success_ci95, score_mean, score_ci95, return_mean,
+        seconds`; intervals are `[low, high]`, Wilson's for success and a bootstrap for the score.
+    """
+    began = time.monotonic()
+    results = []
+    for result in play(
+        env_id,
+        agent,
+        range(seed, seed + episodes),
+        num_envs=num_envs,
+        processes=processes,
+        chunk=chunk,
+        advantage=advantage,
+        env_arguments=env_arguments,
+    ):
+        results.append(result)
+        if on_episode is not None:
+            on_episode(result)
+    name = policy or (agent.target if isinstance(agent, Factory) else type(agent).__name__)
+    return summarise(results, env_id=env_id, policy=name, seconds=time.monotonic() - began)
+
+
+def play(
+    env_id: str,
+    agent: Agent | Actor | Factory,
+    seeds: Sequence[int],
+    *,
+    num_envs: int = 10,
+    processes: int = 1,
+    chunk: int | None = None,
+    advantage: float = 1.0,
+    env_arguments: Mapping[str, Any] | None = None,
+) -> Iterator[EpisodeResult]:
+    """Play one episode a seed; results come in the seeds' order.
+
+    Args:
+        env_id: any registered id.
+        agent: an agent (batched over a group), an actor (sees the env, plays alone), or how to build either. With
+            several processes it has to be picklable or a factory.
+        seeds: one an episode.
+        num_envs: how many episodes run in lock-step in a process.
+        processes: 1 stays in this one.
+        chunk: ticks a step; by default the agent's own, if it has a `chunk`, else the env's.
+        advantage: what an agent is asked for.
+        env_arguments: further arguments of `gymnasium.make`.
+    """
+    if "Imagined" not in env_id and min(seeds, default=FIRST_EVALUATION_SEED) < FIRST_EVALUATION_SEED:
+        _log.warning("seeds below %d may be in the training data: such a figure is no result", FIRST_EVALUATION_SEED)
+    groups = [list(seeds[first : first + num_envs]) for first in range(0, len(seeds), num_envs)]
+    config = PlayConfig(
+        env_id=env_id,
+        agent=agent,
+        num_envs=num_envs,
+        chunk=chunk,
+        advantage=advantage,
+        env_arguments=dict(env_arguments or {}),
+    )
+    with closing(in_order(partial(Player, config), groups, processes=min(processes, max(1, len(groups))))) as played:
+        for results in played:
+            yield from results
+
+
+def summarise(results: Sequence[EpisodeResult], *, env_id: str, policy: str, seconds: float) -> dict[str, Any]:
+    """The report of contract 12 from the episodes' results."""
+    scores = np.array([result.score for result in results])
+    successes = sum(result.is_success for result in results)
+    return {
+        "env_id": env_id,
+        "policy": policy,
+        "episodes": len(results),
+        "seed": min(result.seed for result in results),
+        "success_rate": successes / len(results),
+        "success_ci95": list(wilson_interval(successes, len(results))),
+        "score_mean": float(scores.mean()),
+        "score_ci95": list(bootstrap_interval(scores)),
+        "return_mean": float(np.mean([result.episode_return for result in results])),
+        "seconds": round(seconds, 2),
+    }
+
+
+def wilson_interval(successes: int, episodes: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a success rate: never outside [0, 1], and wide where few episodes tell little."""
+    z = 1.959964
+    rate, weight = successes / episodes, z * z / episodes
+    centre = (rate + weight / 2) / (1 + weight)
+    half = z / (1 + weight) * math.sqrt(rate * (1 - rate) / episodes + weight / (4 * episodes))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def bootstrap_interval(values: NDArray[np.floating], *, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap 95 % interval of a mean."""
+    random = np.random.default_rng(seed)
+    means = values[random.integers(len(values), size=(draws, len(values)))].mean(axis=1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def write_report_json(path: str | Path, result: Mapping[str, Any]) -> None:
+    """Write a benchmark's result with the commit and the machine it comes from.
+
+    Raises:
+        SaveFailed: if it can't be written.
+    """
+    write_atomically(Path(path), json_bytes({**result, "commit": _commit(), "machine": machine()}))
+
+
+def machine() -> dict[str, Any]:
+    """The machine that a figure comes from."""
+    return {
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this package runs from, marked if there are changes; None outside of one."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,127 @@
+"""Every backend records the same episode, and the wrappers speak the formats they promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import gymnasium
+import numpy as np
+import pytest
+from fake_env import HORIZON_TICKS, SINGLE_ID, FakeEnv
+
+from rise_gym.envs.wrappers import LeRobotObservation, RecordEpisodes, RecordImaginedVideo
+from rise_gym.errors import RiseGymError
+from rise_gym.types import Episode
+
+
+def played(env: RecordEpisodes, *, speed: float = 0.3, seed: int = 3) -> list[np.ndarray]:
+    """Plays to the end; returns the executed chunks."""
+    env.reset(seed=seed)
+    shape, chunks, over = env.action_space.shape, [], False
+    random = np.random.default_rng(0)
+    while not over:
+        chunks.append(random.uniform(0.5 * speed, speed, shape).astype(np.float32))
+        env.intend(chunks[-1] * 0.5)
+        _, _, terminated, truncated, _ = env.step(chunks[-1])
+        over = terminated or truncated
+    return chunks
+
+
+@pytest.mark.parametrize(("speed", "success"), [(0.9, True), (0.1, False)])
+@pytest.mark.parametrize("chunk", [1, 4, 10])
+def test_an_episode_has_every_tick_and_the_end(chunk: int, speed: float, success: bool) -> None:
+    env = RecordEpisodes(FakeEnv(chunk=chunk, record_ticks=chunk > 1), source="correction", policy="someone")
+    chunks = played(env, speed=speed)
+    episode = env.episode
+    assert isinstance(episode, Episode)
+    rows = len(episode)
+    executed = np.concatenate(chunks)[: rows - 1]  # the end may come within a chunk
+    assert (episode.success, episode.seed, episode.source, episode.policy) == (success, 3, "correction", "someone")
+    np.testing.assert_array_equal(episode.actions, [*executed, executed[-1]])
+    np.testing.assert_allclose(episode.clean_actions, 0.5 * episode.actions)
+    expected = np.clip(episode.progress[0] + np.cumsum([0, *(0.1 * executed[:, 0])]), 0, 1)
+    np.testing.assert_allclose(episode.progress, expected, atol=1e-5)
+    np.testing.assert_allclose(episode.physics_state[:, 0], expected, atol=1e-5)
+    np.testing.assert_allclose(episode.proprio[:, 0], 0.05 * expected, atol=1e-5)
+    for frames in episode.frames.values():
+        np.testing.assert_allclose(frames[:, 0, 0, 0], 200 * expected + 20, atol=1)
+    assert rows == HORIZON_TICKS + 1 or expected[-1] == pytest.approx(1)
+
+
+def test_imagination_is_recorded_through_its_decoded_chunk() -> None:
+    class Dream(FakeEnv):
+        """Tells its ticks as imagined envs do: on demand, decoded together."""
+
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(record_ticks=True, **arguments)
+
+        def step(self, action: Any) -> Any:
+            *result, info = super().step(action)
+            self.ticks = info.pop("ticks")
+            return (*result, info)
+
+        def chunk_frames(self) -> np.ndarray:
+            return np.stack([self.ticks[camera] for camera in self.task.cameras], axis=1)
+
+        def chunk_proprio(self) -> np.ndarray:
+            return self.ticks["proprio"]
+
+    found = [RecordEpisodes(Dream()), RecordEpisodes(FakeEnv(record_ticks=True))]
+    for env in found:
+        played(env)
+    dream, replica = (env.episode for env in found)
+    for name in ("actions", "proprio", "progress"):
+        np.testing.assert_allclose(getattr(dream, name), getattr(replica, name), atol=1e-6, err_msg=name)
+    np.testing.assert_array_equal(dream.frames["right_wrist"], replica.frames["right_wrist"])
+
+
+def test_missing_ticks_are_refused() -> None:
+    env = RecordEpisodes(FakeEnv(chunk=10))
+    with pytest.raises(RiseGymError, match=r"10 ticks at a time.*record_ticks=True"):
+        played(env)
+
+
+def test_only_finished_episodes_are_handed_on() -> None:
+    episodes: list[Episode] = []
+    env = RecordEpisodes(FakeEnv(chunk=5, record_ticks=True), on_episode=episodes.append)
+    env.reset(seed=0)
+    env.step(np.zeros((5, 14), np.float32))
+    assert env.episode is None
+    played(env, seed=8)
+    played(env, seed=9)
+    assert [episode.seed for episode in episodes] == [8, 9]
+    assert episodes[0].frames["head"] is not episodes[1].frames["head"]
+
+
+def test_lerobots_nesting() -> None:
+    env = LeRobotObservation(gymnasium.make(SINGLE_ID, chunk=5))
+    observation, info = env.reset(seed=0)
+    assert env.observation_space.contains(observation)
+    assert set(observation) == {"pixels", "agent_pos"}
+    assert set(observation["pixels"]) == {"head", "left_wrist", "right_wrist"}
+    assert info["is_success"] is False
+    assert (env.task, env._max_episode_steps) == ("box_close", 5)
+    assert env.task_description.startswith("Put the cup")
+
+
+def test_chosen_episodes_are_filmed(tmp_path: Path) -> None:
+    inner = FakeEnv(chunk=5, render_mode="rgb_array")
+    env = RecordImaginedVideo(inner, tmp_path, episode_trigger=lambda n: n % 2 == 0, name_prefix="dream")
+    for seed in range(3):
+        env.reset(seed=seed)
+        for _ in range(3):
+            env.step(np.zeros((5, 14), np.float32))
+    env.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dream-episode-0.mp4", "dream-episode-2.mp4"]
+    with av.open(str(tmp_path / "dream-episode-2.mp4")) as video:
+        assert video.streams.video[0].average_rate == 5
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    assert len(frames) == 4  # the beginning and three steps
+    assert frames[0].shape == (64, 192, 3)
+
+
+def test_filming_needs_images(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='render_mode="rgb_array"'):
+        RecordImaginedVideo(FakeEnv(), tmp_path)

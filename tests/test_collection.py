@@ -1,0 +1,171 @@
+"""Collections are the same whatever the number of processes, survive interruptions, and keep off evaluation seeds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fake_env
+import numpy as np
+import pytest
+from fake_env import FakeAgent, FakeEnv
+
+from rise_gym.collection import AgentActor, CollectionConfig, ExplorationNoise, Factory, ReservedSeed, collect
+from rise_gym.episodes import EpisodeWriter, dataset_summary, read_episodes
+from rise_gym.tasks import BOX_CLOSE
+from rise_gym.types import Episode
+
+ENV = Factory(target="fake_env:FakeEnv", arguments={"chunk": 5, "record_ticks": True})
+ACTOR = Factory(target="fake_env:FakeActor")
+
+
+def config(episodes: int = 5, **changes: object) -> CollectionConfig:
+    return CollectionConfig(**{"episodes": episodes, "processes": 1, "episodes_per_file": 2, **changes})
+
+
+def assert_same(found: list[Episode], wanted: list[Episode]) -> None:
+    assert [episode.seed for episode in found] == [episode.seed for episode in wanted]
+    for here, there in zip(found, wanted, strict=True):
+        for name in ("actions", "clean_actions", "proprio", "progress", "physics_state"):
+            np.testing.assert_array_equal(getattr(here, name), getattr(there, name), err_msg=name)
+        np.testing.assert_array_equal(here.views(BOX_CLOSE.cameras), there.views(BOX_CLOSE.cameras))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[Episode]:
+    folder = tmp_path_factory.mktemp("collected")
+    collect(config(), folder, ENV, ACTOR)
+    return read_episodes(folder)
+
+
+def test_what_was_executed_is_stored_beside_what_was_meant(uninterrupted: list[Episode]) -> None:
+    for episode in uninterrupted:
+        assert episode.source == "demonstration"
+        np.testing.assert_allclose(episode.clean_actions - episode.actions, 0.05, atol=1e-5)
+        assert episode.success == (episode.progress[-1] >= 1)
+        assert len(episode) > 2
+
+
+def test_two_processes_collect_the_same(tmp_path: Path, uninterrupted: list[Episode]) -> None:
+    summary = collect(config(processes=2), tmp_path, ENV, ACTOR)
+    assert summary.seeds == (0, 1, 2, 3, 4)
+    assert_same(read_episodes(tmp_path), uninterrupted)
+
+
+def test_an_interrupted_collection_goes_on(tmp_path: Path, uninterrupted: list[Episode]) -> None:
+    def stop_after_three(episode: Episode) -> None:
+        if episode.seed == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collect(config(), tmp_path, ENV, ACTOR, on_episode=stop_after_three)
+    assert dataset_summary(tmp_path).seeds == (0, 1, 2)
+    run: list[int] = []
+    collect(config(), tmp_path, ENV, ACTOR, on_episode=lambda episode: run.append(episode.seed))
+    assert run == [3, 4]
+    assert_same(read_episodes(tmp_path), uninterrupted)
+
+
+def test_nothing_is_left_to_do(tmp_path: Path) -> None:
+    collect(config(2), tmp_path, ENV, ACTOR)
+    broken = Factory(target="fake_env:nothing_of_this_name")
+    assert collect(config(2, processes=2), tmp_path, ENV, ACTOR).episodes == 2
+    with pytest.raises(AttributeError, match="nothing_of_this_name"):
+        collect(config(3), tmp_path, broken, ACTOR)
+    assert dataset_summary(tmp_path).episodes == 2
+
+
+def test_more_seeds_join_an_earlier_dataset(tmp_path: Path) -> None:
+    collect(config(2), tmp_path, ENV, ACTOR)
+    collect(config(3, first_seed=1, source="rollout", policy="late"), tmp_path, ENV, ACTOR)
+    summary = dataset_summary(tmp_path)
+    assert summary.seeds == (0, 1, 2, 3)
+    assert summary.policies == {"scripted": 2, "late": 2}
+
+
+@pytest.mark.parametrize(("episodes", "first_seed"), [(1, 100_000), (11, 99_990), (100_001, 0)])
+def test_evaluation_seeds_are_kept_for_evaluation(episodes: int, first_seed: int) -> None:
+    with pytest.raises(ReservedSeed, match="training data comes from seeds below 100000"):
+        config(episodes, first_seed=first_seed)
+    assert config(10, first_seed=99_990).seeds[-1] == 99_999
+
+
+KILLED = """
+from rise_gym.collection import CollectionConfig, Factory, collect
+if __name__ == "__main__":
+    actor = Factory(target="fake_env:FakeActor", arguments={"seconds": 0.02, "pid_folder": PIDS})
+    env = Factory(target="fake_env:FakeEnv", arguments={"chunk": 5, "record_ticks": True})
+    collect(CollectionConfig(episodes=1000, processes=2, episodes_per_file=2), FOLDER, env, actor)
+"""
+
+
+def test_kill_9_loses_at_most_a_file_and_leaves_no_process(tmp_path: Path, uninterrupted: list[Episode]) -> None:
+    folder, pids, script = tmp_path / "set", tmp_path / "pids", tmp_path / "run.py"
+    pids.mkdir()
+    script.write_text(KILLED.replace("PIDS", repr(str(pids))).replace("FOLDER", repr(str(folder))))
+    path = os.pathsep.join([str(Path(fake_env.__file__).parent), *filter(None, sys.path)])
+    process = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": path})
+    wait_until(lambda: len(list(folder.glob("meta/episodes/*/*.parquet"))) >= 2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not any(running(int(path.name)) for path in pids.iterdir()))
+    with EpisodeWriter(folder, BOX_CLOSE) as writer:
+        assert len(writer) >= 4
+    collect(config(), folder, ENV, ACTOR)
+    assert_same(read_episodes(folder, limit=5), uninterrupted)
+
+
+def wait_until(happened: object, seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not happened():  # type: ignore[operator]
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.02)
+
+
+def running(pid: int) -> bool:
+    """Whether a process still does something; one that ended but was not waited for does not."""
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def rollout(actor: AgentActor, seed: int) -> np.ndarray:
+    env = FakeEnv(chunk=8)
+    observation, _ = env.reset(seed=seed)
+    actor.reset(env, seed)
+    chunks = [actor.act(env, observation) for _ in range(40)]
+    assert all(meant is None for meant, _ in chunks)  # what is learnt from a rollout is what was done
+    return np.concatenate([executed for _, executed in chunks])
+
+
+def test_an_agent_acts_by_its_seed() -> None:
+    actions = rollout(AgentActor(FakeAgent()), 1)
+    np.testing.assert_array_equal(actions, rollout(AgentActor(FakeAgent()), 1))
+    assert not np.array_equal(actions, rollout(AgentActor(FakeAgent()), 2))
+    assert np.abs(rollout(AgentActor(FakeAgent(), advantage=-0.1), 1)).max() <= 0.1
+
+
+def test_exploration_is_slow_and_as_large_as_asked() -> None:
+    noise = ExplorationNoise(joint_rad=0.05, gripper_m=0.004, correlation_s=0.6)
+    offsets = noise.offsets(np.zeros(14), 20_000, BOX_CLOSE, np.random.default_rng(0))
+    np.testing.assert_allclose(offsets.std(0), 1, atol=0.1)
+    neighbours = np.mean([np.corrcoef(one[:-1], one[1:])[0, 1] for one in offsets.T])
+    assert neighbours == pytest.approx(np.exp(-0.1 / 0.6), abs=0.02)
+    targets = BOX_CLOSE.unscale_action(noise.scaled(BOX_CLOSE)) - BOX_CLOSE.unscale_action(np.zeros(14))
+    np.testing.assert_allclose(targets, [*[0.05] * 6, 0.004] * 2)
+
+
+def test_noisy_agents_stay_in_range_and_differ_by_episode() -> None:
+    class Still(FakeAgent):
+        def act(self, observation: object, instruction: list[str], advantage: object = 1.0) -> np.ndarray:
+            return np.full((len(instruction), 8, 14), 0.99, np.float32)
+
+    noisy = [rollout(AgentActor(Still(), noise=ExplorationNoise(joint_rad=0.3)), seed) for seed in range(4)]
+    assert all(np.abs(actions).max() <= 1 for actions in noisy)
+    spreads = [float(actions[:, 0].std()) for actions in noisy]
+    assert max(spreads) > 1.5 * min(spreads)
