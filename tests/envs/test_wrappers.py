@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fake_env import HORIZON_TICKS, SINGLE_ID, FakeEnv
 
+from rise_gym.envs.imagined import ImaginedEnv
 from rise_gym.envs.wrappers import LeRobotObservation, RecordEpisodes, RecordImaginedVideo
 from rise_gym.errors import RiseGymError
 from rise_gym.types import Episode
@@ -125,3 +126,18 @@ def test_chosen_episodes_are_filmed(tmp_path: Path) -> None:
 def test_filming_needs_images(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='render_mode="rgb_array"'):
         RecordImaginedVideo(FakeEnv(), tmp_path)
+
+
+def test_a_dream_becomes_an_episode(counting_world: Any, counting_starts: Any) -> None:
+    dream = ImaginedEnv(world_model=counting_world(), starts=counting_starts, chunk=5)
+    env = RecordEpisodes(dream, source="imagined", policy="someone")
+    env.reset(seed=0, options={"start": 6})
+    over = False
+    while not over:
+        _, _, terminated, truncated, _ = env.step(np.zeros((5, 14), np.float32))
+        over = terminated or truncated
+    episode = env.episode
+    assert (episode.task, episode.source, episode.success) == ("box_close", "imagined", True)
+    brightness = episode.frames["head"][:, 0, 0, 0]
+    np.testing.assert_array_equal(brightness, 60 + np.arange(len(episode)))  # one brighter a tick, no tick missing
+    np.testing.assert_allclose(episode.progress, brightness / 100, atol=1e-6)
