@@ -198,9 +198,9 @@ def _model_index(kind: Kind, task: TaskCard, components: Mapping[str, Any], extr
     scalars = {
         name: value for name, value in extra.items() if value is None or isinstance(value, bool | int | float | str)
     }
-    pipeline = {"world_model": "RisePipeline", "policy": "RisePolicy"}[kind]
+    pipeline = {"_class_name": "RisePipeline"} if kind == "world_model" else {}
     parts = {name: class_of(component) for name, component in components.items()}
-    return {"_class_name": pipeline, "_diffusers_version": diffusers.__version__, "task": task.name, **scalars, **parts}
+    return {**pipeline, "_diffusers_version": diffusers.__version__, "task": task.name, **scalars, **parts}
 
 
 def _refuse_foreign_files(target: Path) -> None:
