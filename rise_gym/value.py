@@ -22,13 +22,13 @@ class ProgressValueConfig:
 
     Attributes:
         latent_channels, latent_size: c and h = w of the codec.
-        widths: channels at full, half and a quarter of the latent resolution. hidden: width of the head.
+        widths: channels at half and a quarter of the latent resolution. hidden: width of the head.
         success_threshold: the progress from which on a frame looks done; `calibrate_success` finds it.
     """
 
     latent_channels: int = 4
     latent_size: int = 16
-    widths: tuple[int, int, int] = (32, 64, 64)
+    widths: tuple[int, int] = (64, 64)
     hidden: int = 192
     dropout: float = 0.1
     success_threshold: float = 0.9
@@ -51,21 +51,21 @@ class ProgressValue(ModelMixin, ConfigMixin):
         task: str = "box_close",
         latent_channels: int = 4,
         latent_size: int = 16,
-        widths: Sequence[int] = (32, 64, 64),
+        widths: Sequence[int] = (64, 64),
         hidden: int = 192,
         dropout: float = 0.1,
         success_threshold: float = 0.9,
     ) -> None:
         super().__init__()
         views = len(task_card(task).cameras)
-        full, half, quarter = widths
-        self.enter = nn.Conv2d(latent_channels, full, 3, padding=1)
-        self.view = nn.Parameter(0.1 * torch.randn(views, full, latent_size, latent_size))
+        half, quarter = widths
+        # the first layer halves the resolution but keeps every number: 16 latents become 64 channels; four times faster
+        self.enter = nn.Conv2d(latent_channels, half, 4, stride=2, padding=1)
+        self.view = nn.Parameter(0.1 * torch.randn(views, half, latent_size // 2, latent_size // 2))
         self.trunk = nn.Sequential(
-            *_layer(full, full),
-            *_layer(full, half, stride=2),
             *_layer(half, half),
             *_layer(half, quarter, stride=2),
+            *_layer(quarter, quarter),
             nn.GroupNorm(_GROUPS, quarter),
             nn.SiLU(),
         )
@@ -81,7 +81,6 @@ class ProgressValue(ModelMixin, ConfigMixin):
             nn.Dropout(dropout),
             nn.Linear(hidden, 1),
         )
-        self.to(memory_format=torch.channels_last)
 
     @classmethod
     def of(cls, config: ProgressValueConfig, task: TaskCard) -> ProgressValue:
@@ -91,9 +90,8 @@ class ProgressValue(ModelMixin, ConfigMixin):
     def forward(self, latents: Tensor, instruction: Sequence[str]) -> Tensor:
         """One frame each: latents (B, V, c, h, w), B instructions -> (B,) in [-1, 1]."""
         batch, views = latents.shape[:2]
-        images = latents.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        hidden = self.enter(images) + self.view.repeat(batch, 1, 1, 1)  # (B·V, C, h, w)
-        seen = self.trunk(hidden).reshape(batch, views, -1)
+        hidden = self.enter(latents.flatten(0, 1)) + self.view.repeat(batch, 1, 1, 1)  # (B·V, C, h/2, w/2)
+        seen = self.trunk(hidden).view(batch, views, -1)
         joined = torch.stack([look(seen[:, index]) for index, look in enumerate(self.look)]).sum(0)
         return self.head(joined + self.instruction(instruction)).squeeze(-1).tanh()
 

@@ -36,7 +36,7 @@ class ValueTraining:
         terminal_ticks: the window at an episode's end where the outcome is the target (10 frames there).
         success_reward, failure_reward: the outcome; the paper says -1, its release -0.6.
         target_decay: how slowly the target network follows.
-        latent_noise, blur: augmentation up to these amounts; imagined latents are noisier and softer than recorded ones.
+        latent_noise, blur: augmentation up to these amounts; imagined latents are noisier and softer than recorded.
     """
 
     training: TrainingConfig = field(
