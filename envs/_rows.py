@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from rise_gym.envs._choosing import chosen_start
+from rise_gym.envs._sharing import shared_starts, shared_world_model
 from rise_gym.errors import InvalidCheckpoint, InvalidStart, StepOutOfOrder
 from rise_gym.spaces import proprio_bounds
 from rise_gym.starts import Starts
 from rise_gym.tasks import task_card
 from rise_gym.types import Imagination, WorldState
-from rise_gym.world_model import CompositionalWorldModel, shared_starts, shared_world_model
+from rise_gym.world_model import CompositionalWorldModel
 
 _NOISE_SEEDS = 2**63 - 1
 

@@ -10,7 +10,6 @@ README.md            how it was made, for people
 from __future__ import annotations
 
 import copy
-import hashlib
 import importlib
 import json
 import os
@@ -23,26 +22,17 @@ from typing import Any, Literal
 
 import torch
 
+from rise_gym._verification import MANIFEST_NAME as MANIFEST_NAME
+from rise_gym._verification import digest, file_names, read_card, read_json, verify
 from rise_gym.errors import InvalidCheckpoint, SaveFailed
 from rise_gym.locations import finish_swap, previous_folder
 from rise_gym.locations import resolve as resolve
-from rise_gym.tasks import TASKS, TaskCard
+from rise_gym.tasks import TaskCard
 
 FORMAT_VERSION = 1
-MANIFEST_NAME = "rise_gym.json"
 Kind = Literal["world_model", "policy"]
 
-_PICKLE_SUFFIXES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 _TRUSTED_LIBRARIES = ("rise_gym", "diffusers")
-_CARD_FIELDS = (
-    "cameras",
-    "image_size",
-    "control_hz",
-    "action_names",
-    "action_low",
-    "action_high",
-    "proprio_names",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +71,7 @@ class Checkpoint:
             ) from error
 
     def _class_of(self, name: str) -> tuple[str, str]:
-        index = _read_json(self.folder / "model_index.json")
+        index = read_json(self.folder / "model_index.json")
         if not isinstance(index.get(name), list) or len(index[name]) != 2:
             parts = sorted(key for key, value in index.items() if isinstance(value, list))
             raise InvalidCheckpoint(f"{self.folder}: part {name!r} was wanted, it has {', '.join(parts) or 'none'}")
@@ -135,9 +125,9 @@ def save_checkpoint(
         (partial / "task.json").write_text(_to_json(task.to_dict()))
         (partial / "README.md").write_text(card)
         manifest = {"format_version": FORMAT_VERSION, "kind": kind, "task": task.name, "extra": dict(extra or {})}
-        for name in _file_names(partial):
+        for name in file_names(partial):
             (partial / name).chmod(0o644)  # safetensors writes files that only their owner may read
-        digests = {name: _digest(partial / name) for name in _file_names(partial)}
+        digests = {name: digest(partial / name) for name in file_names(partial)}
         (partial / MANIFEST_NAME).write_text(_to_json({**manifest, "sha256": digests}))
         _swap(partial, target)
     except Exception as error:  # a full disk comes as OSError, or as safetensors' own exception type
@@ -165,7 +155,7 @@ def load_checkpoint(folder: str | Path, *, kind: Kind, task: str | None = None) 
     finish_swap(path)
     if not (path / MANIFEST_NAME).is_file():
         raise InvalidCheckpoint(f"a checkpoint folder was wanted, {path} has no {MANIFEST_NAME}")
-    manifest = _read_json(path / MANIFEST_NAME)
+    manifest = read_json(path / MANIFEST_NAME)
     version = manifest.get("format_version")
     if version != FORMAT_VERSION:
         raise InvalidCheckpoint(
@@ -178,8 +168,8 @@ def load_checkpoint(folder: str | Path, *, kind: Kind, task: str | None = None) 
         raise InvalidCheckpoint(
             f"{path}: a checkpoint for task {task!r} was wanted, it was made for {manifest.get('task')!r}"
         )
-    _verify(path, manifest.get("sha256"))
-    return Checkpoint(folder=path, kind=kind, task=_read_card(path), extra=dict(manifest.get("extra", {})))
+    verify(path, manifest.get("sha256"))
+    return Checkpoint(folder=path, kind=kind, task=read_card(path), extra=dict(manifest.get("extra", {})))
 
 
 def _stored(component: Any, half_precision: bool) -> Any:
@@ -211,68 +201,12 @@ def _refuse_foreign_files(target: Path) -> None:
         raise SaveFailed(f"a folder was wanted to save in, {target} is a file")
     known = {MANIFEST_NAME}
     if (target / MANIFEST_NAME).is_file():
-        known |= set(_read_json(target / MANIFEST_NAME).get("sha256", {}))
-    foreign = sorted(set(_file_names(target)) - known)
+        known |= set(read_json(target / MANIFEST_NAME).get("sha256", {}))
+    foreign = sorted(set(file_names(target)) - known)
     if foreign:
         raise SaveFailed(
             f"{target} holds other files ({', '.join(foreign[:4])}); save to a new folder, nothing was changed"
         )
-
-
-def _file_names(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _verify(folder: Path, wanted: object) -> None:
-    if not isinstance(wanted, dict) or not wanted:
-        raise InvalidCheckpoint(f"{folder}: {MANIFEST_NAME} lists no files; get the checkpoint anew")
-    present = set(_file_names(folder))
-    pickles = sorted(name for name in {*present, *wanted} if Path(name).suffix in _PICKLE_SUFFIXES)
-    if pickles:
-        raise InvalidCheckpoint(
-            f"{folder}: {pickles[0]} may be a pickle, which is never loaded; save it as safetensors"
-        )
-    missing = sorted(set(wanted) - present)
-    changed = sorted(name for name in set(wanted) & present if wanted[name] != _digest(folder / name))
-    stray = sorted(name for name in present - set(wanted) if name.endswith(".safetensors"))
-    for what, names in (
-        ("missing", missing),
-        ("truncated or changed since it was written", changed),
-        ("not listed", stray),
-    ):
-        if names:
-            raise InvalidCheckpoint(f"{folder}: {', '.join(names)} is {what}; get the checkpoint anew")
-
-
-def _read_card(folder: Path) -> TaskCard:
-    """The task card in the folder, which has to mean the same as this version's card of that name."""
-    try:
-        card = TaskCard.from_dict(_read_json(folder / "task.json"))
-    except (KeyError, TypeError) as error:
-        raise InvalidCheckpoint(f"{folder}: task.json is no task card ({error})") from error
-    known = TASKS.get(card.name, card)
-    for field in _CARD_FIELDS:
-        if getattr(card, field) != getattr(known, field):
-            raise InvalidCheckpoint(
-                f"{folder}: task {card.name!r} with {field} {getattr(known, field)} was wanted, "
-                f"it was made for {getattr(card, field)}; train it anew for this task"
-            )
-    return card
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InvalidCheckpoint(f"{path} can't be read ({error}); get the checkpoint anew") from error
-    if not isinstance(data, dict):
-        raise InvalidCheckpoint(f"{path} must hold a JSON object, it holds a {type(data).__name__}")
-    return data
 
 
 def _to_json(data: object) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +16,12 @@ import torch
 from torch import Tensor
 
 from rise_gym.advantage import chunk_advantage
-from rise_gym.checkpoints import MANIFEST_NAME, load_checkpoint, save_checkpoint
+from rise_gym.checkpoints import load_checkpoint, save_checkpoint
 from rise_gym.errors import InvalidAction, InvalidCheckpoint, InvalidStart
-from rise_gym.locations import bundled_folder, resolve
+from rise_gym.locations import resolve
 from rise_gym.protocols import Generators
 from rise_gym.reward import progress_gain
-from rise_gym.starts import STARTS_NAME, Starts, load_starts, save_starts
+from rise_gym.starts import STARTS_NAME, Starts, save_starts
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Imagination, WorldState
 
@@ -243,43 +242,3 @@ class CompositionalWorldModel:
             f'```python\nfrom rise_gym import WorldModel\n\nmodel = WorldModel.from_pretrained("this folder")\n```\n\n'
             f"| part | parameters |\n| --- | --- |\n{rows}\n\nSettings: {asdict(self.config)}\n"
         )
-
-
-def shared_world_model(name: str, task: str, device: str = "cpu") -> CompositionalWorldModel:
-    """The world model of that name, loaded once a process for as long as its folder stays the same."""
-    folder = resolve(name).absolute()
-    return _load_once(folder, _stamp(folder / MANIFEST_NAME), task, device)
-
-
-def shared_starts(name: str | None, task: str, world_model: str | None) -> Starts:
-    """Start windows: of the given file, else those saved with the world model, else the bundled ones.
-
-    Raises:
-        InvalidStart: if there are none.
-        InvalidDataset: if the file is damaged, or of another task.
-    """
-    candidates = [] if name is None else [Path(name)]
-    if name is None:
-        candidates = [] if world_model is None else [resolve(world_model) / STARTS_NAME]
-        candidates.append(bundled_folder(task) / STARTS_NAME)
-    for path in candidates:
-        if path.is_file():
-            return _load_starts_once(path, _stamp(path), task)
-    raise InvalidStart(
-        f"start windows were wanted, there are none at {' or '.join(map(str, candidates))}; "
-        "write some with `rise_gym.starts.save_starts` and give them as `starts=`"
-    )
-
-
-def _stamp(path: Path) -> int:
-    return path.stat().st_mtime_ns if path.exists() else 0
-
-
-@lru_cache(maxsize=4)
-def _load_once(folder: Path, stamp: int, task: str, device: str) -> CompositionalWorldModel:
-    return CompositionalWorldModel.from_pretrained(folder, task=task, device=device)
-
-
-@lru_cache(maxsize=4)
-def _load_starts_once(path: Path, stamp: int, task: str) -> Starts:
-    return load_starts(path, task=task)

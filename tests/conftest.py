@@ -123,7 +123,7 @@ def tiny_world(random_starts: Starts, tmp_path_factory: pytest.TempPathFactory) 
         dynamics = VideoDynamics(
             latent_channels=2, latent_size=8, widths=(8, 16, 32), blocks=1, embedding_width=16, map_channels=8
         )
-        value = ProgressValue(latent_channels=2, latent_size=8, widths=(8, 8, 8), hidden=16)
+        value = ProgressValue(latent_channels=2, latent_size=8)
         for parameter in dynamics.parameters():  # untrained it would predict that nothing moves
             torch.nn.init.normal_(parameter, std=0.1)
     world = CompositionalWorldModel(codec=codec, dynamics=dynamics, value=value, task=BOX_CLOSE)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny
 
-from rise_gym import checkpoints, locations
+from rise_gym import _verification, locations
 from rise_gym.checkpoints import load_checkpoint, resolve, save_checkpoint
 from rise_gym.errors import InvalidCheckpoint, SaveFailed
 from rise_gym.tasks import BOX_CLOSE
@@ -98,7 +98,7 @@ def change_the_task(folder: Path) -> None:
 
 def change_the_card(folder: Path) -> None:
     edit_json(folder / "task.json", control_hz=30.0)
-    digest = checkpoints._digest(folder / "task.json")
+    digest = _verification.digest(folder / "task.json")
     manifest = json.loads((folder / "rise_gym.json").read_text())
     edit_json(folder / "rise_gym.json", sha256={**manifest["sha256"], "task.json": digest})
 

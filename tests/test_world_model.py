@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from rise_gym.errors import InvalidAction, InvalidCheckpoint, InvalidStart
 from rise_gym.pipeline import RisePipeline
 from rise_gym.protocols import WorldModel
 from rise_gym.starts import Starts
-from rise_gym.world_model import CompositionalWorldModel, WorldModelConfig, shared_world_model
+from rise_gym.world_model import CompositionalWorldModel, WorldModelConfig
 
 MakeWorld = Callable[..., Any]
 CHUNK, WINDOW = 10, 7
@@ -197,15 +196,6 @@ def test_stored_in_half_precision_it_computes_in_full(tiny_world: Path, tmp_path
     assert (tmp_path / "half" / weights).stat().st_size < 0.7 * (tiny_world / weights).stat().st_size
     assert next(world.dynamics.parameters()).dtype == torch.float32
     torch.testing.assert_close(dream(half, random_starts)[0], dream(world, random_starts)[0], rtol=0.05, atol=0.05)
-
-
-def test_a_world_model_is_loaded_once_until_its_folder_changes(tiny_world: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "world"
-    shutil.copytree(tiny_world, folder)
-    world = shared_world_model(str(folder), "box_close")
-    assert shared_world_model(str(folder), "box_close") is world
-    world.save_pretrained(folder)
-    assert shared_world_model(str(folder), "box_close") is not world
 
 
 def test_a_world_model_of_another_task_is_refused(tiny_world: Path) -> None:

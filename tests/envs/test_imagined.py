@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 
 from rise_gym.envs.imagined import ImaginedEnv
 from rise_gym.errors import InvalidCheckpoint, InvalidDataset, InvalidStart, StepOutOfOrder
-from rise_gym.starts import Starts
+from rise_gym.starts import Starts, load_starts
 
 MakeEnv = Callable[..., ImaginedEnv]
 
@@ -233,6 +235,15 @@ def test_the_tiny_checkpoint_is_shared_within_a_process(tiny_kwargs: dict[str, A
     assert one.world_model is two.world_model
     assert one.starts is two.starts
     assert not any(parameter.requires_grad for parameter in one.world_model.dynamics.parameters())
+
+
+def test_a_changed_checkpoint_is_loaded_anew(tiny_world: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "world"
+    shutil.copytree(tiny_world, folder)
+    world = ImaginedEnv(world_model=str(folder)).world_model
+    assert ImaginedEnv(world_model=folder).world_model is world
+    world.save_pretrained(folder, starts=load_starts(folder / "starts.npz"))
+    assert ImaginedEnv(world_model=str(folder)).world_model is not world
 
 
 def test_the_id_is_found_through_the_module_name(tiny_kwargs: dict[str, Any]) -> None:
