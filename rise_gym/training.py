@@ -127,8 +127,10 @@ class Trainer:
     def _steps(self) -> Iterator[tuple[int, dict[str, float]]]:
         while not self.done:
             began = time.monotonic()
-            generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.progress.step)
-            loss, figures = self.loss(generator)
+            seed = self.config.seed * 1_000_003 + self.progress.step
+            with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator: a resumed run must too
+                torch.manual_seed(seed)
+                loss, figures = self.loss(torch.Generator().manual_seed(seed))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.gradient_clip)
@@ -140,7 +142,7 @@ class Trainer:
             if self.after_step:
                 self.after_step(self.progress.step)
             self.progress.seconds += time.monotonic() - began
-            rate = self.scheduler.get_last_lr()[0]
+            rate = float(self.scheduler.get_last_lr()[0])
             yield (
                 self.progress.step,
                 {"loss": float(loss.detach()), "gradient_norm": float(norm), "learning_rate": rate, **figures},
@@ -171,21 +173,27 @@ class Trainer:
         def part(prefix: str) -> dict[str, Tensor]:
             return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
-        self.module.load_state_dict(part("module."))
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in part("optimizer.").items():
-            index, slot = name.split(".", 1)
-            slots.setdefault(int(index), {})[slot] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
-        self.scheduler.load_state_dict(meta["scheduler"])
-        for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
-            group["lr"] = rate
-        if self.average is not None:
-            for index, value in part("average.").items():
-                self.average.shadow_params[int(index)].copy_(value)
-            self.average.optimization_step = meta["step"]
-        if self.extra_state is not None:
-            self.extra_state.load_state_dict(part("extra."))
+        try:
+            self.module.load_state_dict(part("module."))
+            slots: dict[int, dict[str, Tensor]] = {}
+            for name, value in part("optimizer.").items():
+                index, slot = name.split(".", 1)
+                slots.setdefault(int(index), {})[slot] = value
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+            self.scheduler.load_state_dict(meta["scheduler"])
+            for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
+                group["lr"] = rate
+            if self.average is not None:
+                for index, value in part("average.").items():
+                    self.average.shadow_params[int(index)].copy_(value)
+                self.average.optimization_step = meta["step"]
+            if self.extra_state is not None:
+                self.extra_state.load_state_dict(part("extra."))
+        except (RuntimeError, ValueError, KeyError, IndexError) as error:
+            raise InvalidCheckpoint(
+                f"{self.folder} holds a run with other settings than these ({error}); "
+                "go on with its own, or start the new run in a folder of its own"
+            ) from error
         self.progress = _Progress(step=meta["step"], seconds=meta["seconds"])
 
 
