@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -222,7 +223,8 @@ def save_atomically(folder: Path, name: str, tensors: dict[str, Tensor], meta: d
         os.replace(partial, target)
         (folder / f"{name}.json").write_text(json.dumps({"file": target.name}) + "\n")
     except Exception as error:  # safetensors reports a full disk by its own exception type
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing could be written there may be nothing to remove
+            partial.unlink(missing_ok=True)
         raise SaveFailed(
             f"could not write {target} ({error}); what was saved before is untouched: free some space and start again"
         ) from error
