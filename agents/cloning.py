@@ -65,16 +65,14 @@ def train_policy(
         folder: the run's state and curves.
         initial: start from this policy (left as it is) and its scales; None starts from nothing.
         moments: indices to learn from; by default every moment from which an action was executed.
-        on_check: called every `check_every_steps` with the averaged policy in eval mode; what it does never feeds training.
+        on_check: called every `check_every_steps` with the averaged policy in eval mode. What it does never feeds
+            training, and its time does not count.
 
     Returns:
         The policy, averaged over the last steps, in eval mode.
     """
     rows = acting_moments(recordings) if moments is None else moments
-    if initial is None:
-        policy = _untrained(config, recordings, rows)
-    else:
-        policy = copy_of(initial)
+    policy = _untrained(config, recordings, rows) if initial is None else initial.twin()
 
     def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
         drawn = recordings.draw(config.training.batch_size, generator, among=rows)
@@ -151,16 +149,9 @@ def observation_of(cameras: Sequence[str], pixels: Tensor, proprio: Tensor) -> d
     return {**{camera: pixels[:, view] for view, camera in enumerate(cameras)}, "proprio": proprio}
 
 
-def copy_of(policy: FlowPolicy) -> FlowPolicy:
-    """An independent policy with the same weights and scales."""
-    twin = type(policy).from_config(policy.config)
-    twin.load_state_dict(policy.state_dict())
-    return twin
-
-
 def averaged(trainer: Trainer, policy: FlowPolicy) -> FlowPolicy:
     """A copy of the policy under training with the trainer's moving average as weights, in eval mode."""
-    twin = copy_of(policy)
+    twin = policy.twin()
     if trainer.average is not None:
         trainer.average.copy_to(twin.parameters())
     return twin.eval()

@@ -10,8 +10,8 @@ from torch.nn import functional
 class ViewEncoder(nn.Module):
     """One camera: pixels to a vector that keeps *where* things are.
 
-    The picture is folded 2×2 into channels and halved twice more; a narrow grid (an eighth of the picture a side) is then
-    flattened rather than pooled, because a few pixels decide whether a flap is touched.
+    The picture is folded 2×2 into channels and halved twice more; a narrow grid (an eighth of the picture a side) is
+    then flattened rather than pooled, because a few pixels decide whether a flap is touched.
     """
 
     def __init__(self, image_size: tuple[int, int], channels: tuple[int, int, int], grid_channels: int, width: int):
@@ -71,22 +71,22 @@ class ChunkHead(nn.Module):
     def __init__(self, chunk: int, actions: int, width: int, condition_width: int, blocks: int):
         super().__init__()
         self.enter = nn.Linear(chunk * actions, width)
+        self.inform = nn.Linear(condition_width, width)
         self.time = nn.Sequential(
             nn.Linear(_TIME_WIDTH, condition_width), nn.SiLU(), nn.Linear(condition_width, condition_width)
         )
         self.blocks = nn.ModuleList(_ResidualBlock(width, condition_width) for _ in range(blocks))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, chunk * actions))
         self.gain = nn.Linear(condition_width, chunk * actions)
-        for last in (self.leave[1], self.gain):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        for parameter in (*self.leave[1].parameters(), *self.gain.parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(self, noisy: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
         """noisy chunk (B, K, A), noise level (B,) in [0, 1], context (B, D) -> velocity (B, K, A)."""
         condition = functional.silu(context + self.time(_waves(sigma)))
         level = sigma[:, None]
         spread = (level.square() + (1 - level).square()).sqrt()  # of the noisy chunk, when actions have unit variance
-        hidden = self.enter(noisy.flatten(1) / spread)  # (B, K, A) -> (B, W)
+        hidden = self.enter(noisy.flatten(1) / spread) + self.inform(condition)  # (B, K, A) -> (B, W)
         for block in self.blocks:
             hidden = block(hidden, condition)
         # The velocity holds the noise itself. A gain on the input carries it past the narrow network: at first the best
@@ -120,7 +120,7 @@ def shift_randomly(frames: Tensor, reach_px: int, generator: Generator) -> Tenso
 
 
 def jitter_light(pixels: Tensor, amount: float, generator: Generator) -> Tensor:
-    """Change contrast and brightness by up to `amount`, alike in all views of a row: pixels (B, V, 3, H, W) in [-1, 1]."""
+    """Change contrast and brightness by up to `amount`, alike in all views of a row: (B, V, 3, H, W) in [-1, 1]."""
     shape = (2, len(pixels), 1, 1, 1, 1)
     contrast, brightness = ((torch.rand(shape, generator=generator) * 2 - 1) * amount).to(pixels.device)
     return pixels * (1 + contrast) + brightness

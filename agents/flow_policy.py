@@ -2,15 +2,18 @@
 
 It samples chunks by flow matching. Noise level sigma goes from 1 (noise) to 0 (actions), as in
 `FlowMatchEulerDiscreteScheduler`: `x = sigma · noise + (1 - sigma) · actions`, the velocity is `noise - actions`.
+Each step goes by the velocity at its middle. Plain Euler steps shrink what they sample (for a Gaussian of spread 0.3,
+eight of them keep 78 % of it, four midpoint steps at the same cost 98 %); a policy that learns from its own samples, as
+in `improve`, would shrink again and again until nothing varies.
 """
 
 from __future__ import annotations
 
-import copy
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -38,9 +41,9 @@ class FlowPolicyConfig:
     """Size and sampling of a `FlowPolicy`.
 
     Attributes:
-        relative: the network models targets minus the present joint positions; `act` returns absolute targets all the same.
+        relative: the network models targets minus present joints; `act` returns absolute ones all the same.
         bins: advantage bins over [-1, 1]; one more embedding stands for "not told".
-        flow_steps: Euler steps of `act`.
+        flow_steps: midpoint steps of `act`, two passes of the head each.
         noise_draws: noise levels per row and loss; the cameras are encoded only once, so that more of them cost little.
         shift_px, light_jitter, proprio_noise: augmentation in training: pixels each way, fraction of contrast and
             brightness, standard deviations of noise on the normalised proprioception.
@@ -52,7 +55,7 @@ class FlowPolicyConfig:
     head_width: int = 256
     head_blocks: int = 4
     bins: int = 10
-    flow_steps: int = 8
+    flow_steps: int = 4
     noise_draws: int = 4
     relative: bool = False
     shift_px: int = 2
@@ -80,7 +83,7 @@ class FlowPolicy(ModelMixin, ConfigMixin):
         head_width: int = 256,
         head_blocks: int = 4,
         bins: int = 10,
-        flow_steps: int = 8,
+        flow_steps: int = 4,
         noise_draws: int = 4,
         relative: bool = False,
         shift_px: int = 2,
@@ -117,6 +120,13 @@ class FlowPolicy(ModelMixin, ConfigMixin):
     def of(cls, config: FlowPolicyConfig, task: TaskCard, *, chunk: int | None = None) -> FlowPolicy:
         """An untrained policy for a task."""
         return cls(task=task.name, chunk=chunk, **asdict(config))
+
+    def twin(self) -> Self:
+        """An independent policy with the same weights and scales."""
+        with torch.random.fork_rng(devices=[]):
+            twin = type(self).from_config(self.config)
+        twin.load_state_dict(self.state_dict())
+        return twin.train(self.training)
 
     # -- scales -----------------------------------------------------------------------------------------------------
 
@@ -190,10 +200,14 @@ class FlowPolicy(ModelMixin, ConfigMixin):
         """
         context = self.context(self._images(pixels), self._normal(proprio), instruction, advantage.to(self.device))
         sample = _noise((len(pixels), self.chunk, self.actions), generator).to(context.device)
-        sigmas = torch.linspace(1, 0, self.config.flow_steps + 1)
-        for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
-            level = sigma.expand(len(sample)).to(sample)
-            sample = sample + (following - sigma) * self.head(sample, level, context)
+
+        def velocity(at: Tensor, sigma: Tensor) -> Tensor:
+            return self.head(at, sigma.expand(len(at)).to(at), context)
+
+        for sigma, following in itertools.pairwise(torch.linspace(1, 0, self.config.flow_steps + 1) ** 1.5):
+            middle = (sigma + following) / 2
+            halfway = sample + (middle - sigma) * velocity(sample, sigma)
+            sample = sample + (following - sigma) * velocity(halfway, middle)
         return (sample * self.action_spread + self.action_mean + self._origin(proprio)).clamp(-1, 1)
 
     def _own_generators(self, rows: int) -> list[Generator]:
@@ -234,7 +248,7 @@ class FlowPolicy(ModelMixin, ConfigMixin):
         return self.losses(batch, generator=generator).mean()
 
     def losses(self, batch: dict[str, Any], *, generator: Generator | None = None) -> Tensor:
-        """Flow-matching loss of every row (B,): `mean(((noise - actions) - v(x, sigma, context))^2)`, paper section IV-C.
+        """Flow-matching loss of every row (B,): `mean(((noise - actions) - v(x, sigma, context))^2)`, paper equation 8.
 
         Args:
             batch: `observation` (as for `act`), `instruction` (B texts), `actions` (B, K, A) scaled, `advantage` (B,)
@@ -254,7 +268,7 @@ class FlowPolicy(ModelMixin, ConfigMixin):
         return (error * mask).sum(1) / mask.sum(1).clamp(min=1)
 
     def _flow_error(self, clean: Tensor, context: Tensor, generator: Generator) -> Tensor:
-        """Squared error of the velocity, averaged over action dimensions and noise draws: (B, K, A), (B, D) -> (B, K)."""
+        """Squared error of the velocity, mean over action dimensions and noise draws: (B, K, A), (B, D) -> (B, K)."""
         draws = self.config.noise_draws
         clean, context = clean.repeat(draws, 1, 1), context.repeat(draws, 1)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
@@ -277,7 +291,10 @@ class FlowPolicy(ModelMixin, ConfigMixin):
 
 
 def _noise_levels(count: int, generator: Generator) -> Tensor:
-    """sigma ~ Beta(1.5, 1) as in pi0: more often near 1, where a chunk's coarse shape is decided. The inverse CDF is u^(2/3)."""
+    """sigma ~ Beta(1.5, 1) as in pi0: more often near 1, where a chunk's coarse shape is decided.
+
+    Its cumulative distribution is sigma^1.5, so a uniform number to the power 2/3 is a draw.
+    """
     return torch.rand(count, generator=generator).pow(2 / 3)
 
 
@@ -297,7 +314,7 @@ def save_policy(
     Raises:
         SaveFailed: if anything could not be written; what was there before is untouched.
     """
-    half = copy.deepcopy(policy).half()
+    half = policy.twin().half()
     return save_checkpoint(folder, kind="policy", task=policy.card, components={"policy": half}, card=card, extra=extra)
 
 

@@ -21,7 +21,6 @@ from rise_gym.agents.cloning import (
     acting_moments,
     averaged,
     check_off_the_clock,
-    copy_of,
     observation_of,
     offline_batch,
 )
@@ -53,7 +52,7 @@ class ImproveConfig:
     """The constants of RISE; the paper's unless said otherwise.
 
     Attributes:
-        training: batch 64 and learning rate 1e-4, cosine to a tenth, are the paper's; steps (10 000 there) are fewer here.
+        training: batch 64 and learning rate 1e-4, cosine to a tenth, are the paper's; it takes 10 000 steps.
         offline_ratio: probability that a row of a batch is recorded rather than imagined; 1 imagines nothing at all.
         rollout_batch: recorded moments that a rollout stage starts from.
         proposals_per_state: chunks proposed from each of them.
@@ -63,6 +62,8 @@ class ImproveConfig:
         prompt_advantage: what the proposing copy is asked for.
         next_proprio: proprioception after an imagined chunk: the last commanded target, as in the paper, or what the
             dynamics predicts.
+        spread: "uniform" trains on the evaluated advantage itself, as in the paper; "quantile" on its rank, from -1 to
+            1, among all that the same rollout stage imagined. Label recorded rollouts the same way.
         sibling_baseline: judge a chunk against the mean of all chunks proposed from its moment instead of against the
             value there; needs `proposals_per_state` of at least 2. Not in the paper.
         uncertainty_limit: imagined chunks less certain than this are not learnt from; None takes all, as in the paper.
@@ -82,6 +83,7 @@ class ImproveConfig:
     rollout_decay: float = 0.995
     prompt_advantage: float = 1.0
     next_proprio: Literal["commanded", "predicted"] = "commanded"
+    spread: Literal["uniform", "quantile"] = "uniform"
     sibling_baseline: bool = False
     uncertainty_limit: float | None = None
     clean_targets: bool = True
@@ -141,26 +143,23 @@ def imagine_samples(
     pixels, proprio = recordings.frames[moments], recordings.proprio[moments]
     asked = torch.full((len(moments),), config.prompt_advantage)
     trusted = torch.ones(len(moments), dtype=torch.bool)
-    parts: list[Samples] = []
+    parts: list[tuple[Tensor, ...]] = []
     for _ in range(config.max_imagined_chunks):
         actions = policy.propose(pixels, proprio, instruction, asked, generator=generator)
         state, imagined = world_model.imagine(state, actions, generator=generator)
         if config.uncertainty_limit is not None:  # once a dream has gone astray, so has everything that follows
             trusted = trusted & (imagined.uncertainty <= config.uncertainty_limit)
-        advantage = _evaluated(imagined, config)
-        parts.append(
-            Samples(
-                moment=moments, pixels=pixels, proprio=proprio, actions=actions, advantage=advantage, trusted=trusted
-            )
-        )
+        parts.append((moments, pixels, proprio, actions, _judged(imagined, config), trusted))
         pixels = world_model.decode_newest(state)
         proprio = _next_proprio(state, actions, recordings, config)
-    columns = ("moment", "pixels", "proprio", "actions", "advantage", "trusted")
-    return Samples(**{name: torch.cat([getattr(part, name) for part in parts]) for name in columns})
+    moment, pixels, proprio, actions, advantage, trusted = (torch.cat(column) for column in zip(*parts, strict=True))
+    if config.spread == "quantile":
+        advantage = _ranks(advantage)
+    return Samples(moment=moment, pixels=pixels, proprio=proprio, actions=actions, advantage=advantage, trusted=trusted)
 
 
 def recorded_state(world_model: Imaginer, recordings: Recordings, moments: Tensor) -> WorldState:
-    """Where the world stood at recorded moments (B,): the last ticks in temporal order, one tick apart, the moment last.
+    """Where the world stood at recorded moments (B,): the last ticks in temporal order, the moment itself last.
 
     The world model itself picks every `stride`-th of them, of recorded and of imagined ticks alike.
     """
@@ -176,11 +175,19 @@ def recorded_state(world_model: Imaginer, recordings: Recordings, moments: Tenso
     )
 
 
-def _evaluated(imagined: Imagination, config: ImproveConfig) -> Tensor:
+def _judged(imagined: Imagination, config: ImproveConfig) -> Tensor:
+    """The evaluated advantage (B,) of proposed chunks; never the one that they were asked for with."""
     if not config.sibling_baseline:
         return imagined.advantage
     siblings = imagined.advantage.view(-1, config.proposals_per_state)
     return (siblings - siblings.mean(dim=1, keepdim=True)).flatten().clamp(-1, 1)
+
+
+def _ranks(advantage: Tensor) -> Tensor:
+    """Each entry's rank among all, spread evenly over [-1, 1]; equal entries share the middle of their ranks."""
+    order = advantage.sort().values
+    low, high = (torch.searchsorted(order, advantage, right=right) for right in (False, True))
+    return (low + high).float() / len(order) - 1
 
 
 def _next_proprio(state: WorldState, actions: Tensor, recordings: Recordings, config: ImproveConfig) -> Tensor:
@@ -191,11 +198,19 @@ def _next_proprio(state: WorldState, actions: Tensor, recordings: Recordings, co
 
 
 class _Memory(nn.Module):
-    """What a run has to remember beside the policy: the proposing copy, and what it last imagined. Saved with the run."""
+    """What a run has to remember beside the policy: the proposing copy, and what it last imagined; saved with it."""
+
+    policy: FlowPolicy
+    moment: Tensor
+    pixels: Tensor
+    proprio: Tensor
+    actions: Tensor
+    advantage: Tensor
+    trusted: Tensor
 
     def __init__(self, policy: FlowPolicy, recordings: Recordings, config: ImproveConfig) -> None:
         super().__init__()
-        self.policy = copy_of(policy).eval().requires_grad_(False)
+        self.policy = policy.twin().eval().requires_grad_(False)
         count = config.imagined_samples
         self.register_buffer("moment", torch.zeros(count, dtype=torch.int64))
         self.register_buffer("pixels", torch.zeros(count, *recordings.frames.shape[1:], dtype=torch.uint8))
@@ -312,7 +327,8 @@ def improve(
     Args:
         policy: where to start from; left as it is.
         world_model: frozen; imagines and evaluates.
-        recordings: encoded by the world model's codec. advantages: (N,) in [-1, 1], one a moment, 1.0 for demonstrations.
+        recordings: encoded by the world model's codec.
+        advantages: (N,) in [-1, 1], one a moment, 1.0 for demonstrations; see `rise_gym.advantage.label_recordings`.
         config: the constants.
         folder: the run's state and TensorBoard curves.
         start_moments: recorded moments to imagine from; by default every one from which an action was executed.
@@ -324,7 +340,7 @@ def improve(
         The improved policy, averaged over the last steps, in eval mode.
     """
     acting = acting_moments(recordings)
-    learner = copy_of(policy)
+    learner = policy.twin()
     starts = acting if start_moments is None else start_moments
     offline = acting if offline_moments is None else offline_moments
     loop = _Loop(learner, world_model, recordings, advantages, config, starts, offline)

@@ -1,0 +1,151 @@
+"""Cloning and offline training: which rows and columns they learn from, and that they learn, resumably."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rise_gym.agents.cloning import (
+    PolicyTraining,
+    acting_moments,
+    demonstration_moments,
+    offline_batch,
+    train_policy,
+)
+from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
+from rise_gym.errors import InvalidDataset
+from rise_gym.recordings import Recordings
+from rise_gym.tasks import BOX_CLOSE
+from rise_gym.training import TrainingConfig
+from rise_gym.types import Episode
+
+NARROW = FlowPolicyConfig(channels=(2, 4, 4), grid_channels=2, context_width=16, head_width=32, head_blocks=1)
+
+
+def episode(length: int, source: Any, target: float = 0.0) -> Episode:
+    """Executed actions are `target` with a noise of 0.5 on top; the intention is known for demonstrations only."""
+    middle = np.asarray(BOX_CLOSE.unscale_action(np.zeros(14)), np.float32)
+    executed = np.full((length, 14), target + 0.5, np.float32)
+    return Episode(
+        task="box_close",
+        instruction=BOX_CLOSE.instruction,
+        frames={camera: np.full((length, 64, 64, 3), 90, np.uint8) for camera in BOX_CLOSE.cameras},
+        proprio=np.tile(middle, (length, 1)),
+        actions=executed,
+        clean_actions=executed - 0.5 if source == "demonstration" else None,
+        success=source == "demonstration",
+        score=0.0,
+        source=source,
+        policy="test",
+        seed=0,
+    )
+
+
+@pytest.fixture
+def recordings() -> Recordings:
+    return Recordings.of(
+        [episode(14, "demonstration", -0.2), episode(12, "rollout"), episode(5, "correction")], BOX_CLOSE
+    )
+
+
+def config(steps: int = 6, **changes: Any) -> PolicyTraining:
+    training = TrainingConfig(
+        steps=steps, batch_size=8, learning_rate=1e-2, warmup_steps=1, log_every_steps=1, ema_decay=0.5
+    )
+    return PolicyTraining(training=training, policy=NARROW, **changes)
+
+
+def test_terminal_rows_are_not_acted_from(recordings: Recordings) -> None:
+    assert acting_moments(recordings).tolist() == [*range(13), *range(14, 25), *range(26, 30)]
+    assert demonstration_moments(recordings).tolist() == [*range(13), *range(26, 30)]
+
+
+def test_missing_demonstrations_are_named() -> None:
+    only_rollouts = Recordings.of([episode(4, "rollout")], BOX_CLOSE)
+    with pytest.raises(InvalidDataset, match="hold episodes of: rollout"):
+        demonstration_moments(only_rollouts)
+
+
+@pytest.mark.parametrize(("clean", "demonstrated"), [(True, -0.2), (False, 0.3)])
+def test_targets_are_the_intention_or_what_was_executed(
+    recordings: Recordings, clean: bool, demonstrated: float
+) -> None:
+    moments = torch.tensor([0, 10, 14])
+    batch = offline_batch(recordings, moments, torch.arange(31.0), 10, clean_targets=clean)
+    assert batch["actions"].shape == (3, 10, 14)
+    assert batch["actions"][:2].mean().item() == pytest.approx(demonstrated)
+    assert batch["actions"][2].mean().item() == pytest.approx(0.5)  # a rollout meant what it did
+    assert batch["advantage"].tolist() == [0, 10, 14]
+    assert batch["mask"].sum(1).tolist() == [10, 3, 10]  # what comes after the episode's end did not happen
+    assert batch["observation"]["head"].shape == (3, 64, 64, 3)
+
+
+def test_the_policy_does_what_it_was_shown(recordings: Recordings, tmp_path: Path) -> None:
+    policy = train_policy(
+        recordings,
+        torch.ones(len(recordings)),
+        config(60),
+        tmp_path,
+        moments=acting_moments(recordings, ("demonstration",)),
+    )
+    seen = {camera: np.full((2, 64, 64, 3), 90, np.uint8) for camera in BOX_CLOSE.cameras}
+    seen["proprio"] = recordings.proprio[:2].numpy()
+    acted = policy.act(seen, [BOX_CLOSE.instruction] * 2, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(acted, -0.2, atol=0.03)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_scales_come_from_the_first_training_and_stay(recordings: Recordings, tmp_path: Path, relative: bool) -> None:
+    settings = config(2)
+    settings = PolicyTraining(
+        training=settings.training, policy=FlowPolicyConfig(**{**vars(NARROW), "relative": relative})
+    )
+    labels, demonstrated = torch.ones(len(recordings)), acting_moments(recordings, ("demonstration",))
+    base = train_policy(recordings, labels, settings, tmp_path / "base", moments=demonstrated)
+    torch.testing.assert_close(base.action_mean, torch.full((10, 14), -0.2))
+    further = train_policy(recordings, labels, settings, tmp_path / "further", initial=base)
+    assert torch.equal(further.action_mean, base.action_mean)
+    assert torch.equal(further.action_spread, base.action_spread)
+    assert not torch.equal(further.head.enter.weight, base.head.enter.weight)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
+    recordings: Recordings, tmp_path: Path, dropout: float
+) -> None:
+    labels, settings = torch.ones(len(recordings)), config(7, advantage_dropout=dropout)
+    whole = train_policy(recordings, labels, settings, tmp_path / "whole")
+
+    def interrupt(step: int, figures: dict[str, float]) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_policy(recordings, labels, settings, tmp_path / "cut", on_progress=interrupt)
+    resumed = train_policy(recordings, labels, settings, tmp_path / "cut")
+    for name, weights in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], weights, rtol=0, atol=0)
+
+
+def test_training_leaves_global_randomness_and_the_initial_policy_alone(recordings: Recordings, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    initial = FlowPolicy.of(NARROW, BOX_CLOSE)
+    weights, state = initial.head.enter.weight.clone(), torch.get_rng_state()
+    seen: list[int] = []
+    train_policy(recordings, torch.ones(len(recordings)), config(2), tmp_path / "new")
+    train_policy(
+        recordings,
+        torch.ones(len(recordings)),
+        config(4),
+        tmp_path / "on",
+        initial=initial,
+        on_check=lambda step, policy: seen.append(step),
+        check_every_steps=2,
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(initial.head.enter.weight, weights)
+    assert seen == [2, 4]
