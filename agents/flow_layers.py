@@ -6,6 +6,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from rise_gym.protocols import Generators
+
 
 class ViewEncoder(nn.Module):
     """One camera: pixels to a vector that keeps *where* things are.
@@ -124,3 +126,20 @@ def jitter_light(pixels: Tensor, amount: float, generator: Generator) -> Tensor:
     shape = (2, len(pixels), 1, 1, 1, 1)
     contrast, brightness = ((torch.rand(shape, generator=generator) * 2 - 1) * amount).to(pixels.device)
     return pixels * (1 + contrast) + brightness
+
+
+def noise_levels(count: int, generator: Generator) -> Tensor:
+    """sigma ~ Beta(1.5, 1) as in pi0: more often near 1, where a chunk's coarse shape is decided.
+
+    Its cumulative distribution is sigma^1.5, so a uniform number to the power 2/3 is a draw.
+    """
+    return torch.rand(count, generator=generator).pow(2 / 3)
+
+
+def draw_noise(shape: tuple[int, int, int], generator: Generators) -> Tensor:
+    """Standard normal noise (B, K, A) from one generator for the batch, or from one a row."""
+    if isinstance(generator, Generator):
+        return torch.randn(shape, generator=generator)
+    if len(generator) != shape[0]:
+        raise ValueError(f"one generator for each of {shape[0]} rows was wanted, got {len(generator)}")
+    return torch.stack([torch.randn(shape[1:], generator=row) for row in generator])

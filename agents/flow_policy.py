@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from rise_gym.advantage import advantage_bin
-from rise_gym.agents.flow_layers import ChunkHead, ViewEncoder, jitter_light, shift_randomly
+from rise_gym.agents.flow_layers import ChunkHead, ViewEncoder, draw_noise, jitter_light, noise_levels, shift_randomly
 from rise_gym.checkpoints import load_checkpoint, save_checkpoint
 from rise_gym.errors import InvalidCheckpoint
 from rise_gym.instruction import InstructionEncoder
@@ -198,8 +198,9 @@ class FlowPolicy(ModelMixin, ConfigMixin):
 
         Samples leave [-1, 1] slightly now and then and are clipped: a joint target beyond its limit means the limit.
         """
-        context = self.context(self._images(pixels), self._normal(proprio), instruction, advantage.to(self.device))
-        sample = _noise((len(pixels), self.chunk, self.actions), generator).to(context.device)
+        pixels, proprio, advantage = (part.to(self.device) for part in (pixels, proprio, advantage))
+        context = self.context(self._images(pixels), self._normal(proprio), instruction, advantage)
+        sample = draw_noise((len(pixels), self.chunk, self.actions), generator).to(context.device)
 
         def velocity(at: Tensor, sigma: Tensor) -> Tensor:
             return self.head(at, sigma.expand(len(at)).to(at), context)
@@ -272,7 +273,7 @@ class FlowPolicy(ModelMixin, ConfigMixin):
         draws = self.config.noise_draws
         clean, context = clean.repeat(draws, 1, 1), context.repeat(draws, 1)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
-        sigma = _noise_levels(len(clean), generator).to(clean)
+        sigma = noise_levels(len(clean), generator).to(clean)
         noisy = torch.lerp(clean, noise, sigma[:, None, None])
         error = (self.head(noisy, sigma, context) - (noise - clean)).square().mean(-1)
         return error.unflatten(0, (draws, -1)).mean(0)
@@ -288,22 +289,6 @@ class FlowPolicy(ModelMixin, ConfigMixin):
         if config.proprio_noise:
             proprio = proprio + config.proprio_noise * torch.randn(proprio.shape, generator=generator).to(proprio)
         return images, proprio
-
-
-def _noise_levels(count: int, generator: Generator) -> Tensor:
-    """sigma ~ Beta(1.5, 1) as in pi0: more often near 1, where a chunk's coarse shape is decided.
-
-    Its cumulative distribution is sigma^1.5, so a uniform number to the power 2/3 is a draw.
-    """
-    return torch.rand(count, generator=generator).pow(2 / 3)
-
-
-def _noise(shape: tuple[int, int, int], generator: Generators) -> Tensor:
-    if isinstance(generator, Generator):
-        return torch.randn(shape, generator=generator)
-    if len(generator) != shape[0]:
-        raise ValueError(f"one generator for each of {shape[0]} rows was wanted, got {len(generator)}")
-    return torch.stack([torch.randn(shape[1:], generator=row) for row in generator])
 
 
 def save_policy(

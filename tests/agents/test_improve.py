@@ -12,7 +12,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
-from rise_gym.agents.improve import ImproveConfig, imagine_samples, improve
+from rise_gym.agents.improve import ImproveConfig, improve
+from rise_gym.agents.rollouts import imagine_samples
 from rise_gym.recordings import Recordings
 from rise_gym.tasks import BOX_CLOSE
 from rise_gym.training import TrainingConfig
@@ -37,6 +38,7 @@ class DreamDouble:
     """A world model whose evaluated advantage is a known function of the actions; it remembers what came."""
 
     history_ticks = 7
+    device = torch.device("cpu")
 
     def __init__(self, slope: float = 1.0) -> None:
         self.slope = slope

@@ -1,0 +1,165 @@
+"""The rollout stage of RISE: propose chunks from recorded moments, imagine what they lead to, evaluate it.
+
+No simulator is anywhere near: states come from recordings, what follows from the world model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from rise_gym.agents.flow_policy import FlowPolicy
+from rise_gym.protocols import Generators, Value
+from rise_gym.recordings import Recordings
+from rise_gym.types import Imagination, WorldState
+
+
+class Imaginer(Protocol):
+    """What the loop needs of a world model: one whose states can be built from recorded latents."""
+
+    value: Value
+
+    @property
+    def device(self) -> torch.device:
+        """Where states live."""
+
+    @property
+    def history_ticks(self) -> int:
+        """W: ticks of history in a state."""
+
+    def imagine(self, state: WorldState, actions: Tensor, *, generator: Generators) -> tuple[WorldState, Imagination]:
+        """As in `rise_gym.protocols.WorldModel`."""
+
+    def decode_newest(self, state: WorldState) -> Tensor:
+        """What the cameras show now: uint8 (B, V, H, W, 3)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutConfig:
+    """How chunks are proposed and judged; the paper's constants unless said otherwise.
+
+    Attributes:
+        rollout_batch: recorded moments that a rollout stage starts from.
+        proposals_per_state: chunks proposed from each of them.
+        max_imagined_chunks: consecutive imagined chunks before going back to a recorded moment.
+        prompt_advantage: what the proposing policy is asked for.
+        next_proprio: proprioception after an imagined chunk: the last commanded target, as in the paper, or what the
+            dynamics predicts.
+        spread: "uniform" trains on the evaluated advantage itself, as in the paper; "quantile" on its rank, from -1 to
+            1, among all that the same rollout stage imagined. Label recorded rollouts the same way.
+        sibling_baseline: judge a chunk against the mean of all chunks proposed from its moment instead of against the
+            value there; needs `proposals_per_state` of at least 2. Not in the paper.
+        uncertainty_limit: imagined chunks less certain than this are not learnt from; None takes all, as in the paper.
+    """
+
+    rollout_batch: int = 64
+    proposals_per_state: int = 1
+    max_imagined_chunks: int = 2
+    prompt_advantage: float = 1.0
+    next_proprio: Literal["commanded", "predicted"] = "commanded"
+    spread: Literal["uniform", "quantile"] = "uniform"
+    sibling_baseline: bool = False
+    uncertainty_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.rollout_batch, self.proposals_per_state, self.max_imagined_chunks) < 1:
+            raise ValueError(f"the sizes of the rollout stage must be at least 1, got {self}")
+        if self.sibling_baseline and self.proposals_per_state < 2:
+            raise ValueError("sibling_baseline compares proposals from one state: set proposals_per_state to 2 or more")
+
+    @property
+    def imagined_samples(self) -> int:
+        """Chunks that one rollout stage imagines."""
+        return self.rollout_batch * self.proposals_per_state * self.max_imagined_chunks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Imagined chunks to learn from, S rows.
+
+    Attributes:
+        moment: (S,) recorded moment that each goes back to. pixels: uint8 (S, V, H, W, 3) and proprio: (S, P), what was
+            seen when the chunk was proposed. actions: (S, K, A). advantage: (S,) evaluated, in [-1, 1].
+        trusted: bool (S,), whether to learn from it.
+    """
+
+    moment: Tensor
+    pixels: Tensor
+    proprio: Tensor
+    actions: Tensor
+    advantage: Tensor
+    trusted: Tensor
+
+
+@torch.no_grad()
+def imagine_samples(
+    policy: FlowPolicy,
+    world_model: Imaginer,
+    recordings: Recordings,
+    moments: Tensor,
+    config: RolloutConfig,
+    generator: Generator,
+) -> Samples:
+    """One rollout stage: `policy` proposes from recorded moments (R,), the world model imagines and evaluates."""
+    moments = moments.repeat_interleave(config.proposals_per_state)
+    instruction = recordings.instruction_of(moments)
+    state = recorded_state(world_model, recordings, moments)
+    pixels, proprio = recordings.frames[moments], recordings.proprio[moments]
+    asked = torch.full((len(moments),), config.prompt_advantage)
+    trusted = torch.ones(len(moments), dtype=torch.bool)
+    parts: list[tuple[Tensor, ...]] = []
+    for _ in range(config.max_imagined_chunks):
+        actions = policy.propose(pixels, proprio, instruction, asked, generator=generator).cpu()
+        state, imagined = world_model.imagine(state, actions, generator=generator)
+        if config.uncertainty_limit is not None:  # once a dream has gone astray, so has everything that follows
+            trusted = trusted & (imagined.uncertainty.cpu() <= config.uncertainty_limit)
+        parts.append((moments, pixels, proprio, actions, _judged(imagined, config), trusted))
+        pixels = world_model.decode_newest(state).cpu()
+        proprio = _next_proprio(state, actions, recordings, config)
+    moment, pixels, proprio, actions, advantage, trusted = (torch.cat(column) for column in zip(*parts, strict=True))
+    if config.spread == "quantile":
+        advantage = _ranks(advantage)
+    return Samples(moment=moment, pixels=pixels, proprio=proprio, actions=actions, advantage=advantage, trusted=trusted)
+
+
+def recorded_state(world_model: Imaginer, recordings: Recordings, moments: Tensor) -> WorldState:
+    """Where the world stood at recorded moments (B,): the last ticks in temporal order, the moment itself last.
+
+    The world model itself picks every `stride`-th of them, of recorded and of imagined ticks alike.
+    """
+    if recordings.latents is None:
+        raise ValueError("imagination starts from latents: call recordings.encoded(codec) first")
+    history = recordings.history(moments, world_model.history_ticks)
+    latents = recordings.latents[history].to(world_model.device, torch.float32)  # (B, W, V, c, h, w)
+    instruction = recordings.instruction_of(moments)
+    return WorldState(
+        latents=latents,
+        proprio=recordings.proprio[moments].to(world_model.device),
+        progress=world_model.value.progress(latents[:, -1], instruction),
+        instruction=instruction,
+    )
+
+
+def _judged(imagined: Imagination, config: RolloutConfig) -> Tensor:
+    """The evaluated advantage (B,) of proposed chunks; never the one that they were asked for with."""
+    if not config.sibling_baseline:
+        return imagined.advantage.cpu()
+    siblings = imagined.advantage.cpu().view(-1, config.proposals_per_state)
+    return (siblings - siblings.mean(dim=1, keepdim=True)).flatten().clamp(-1, 1)
+
+
+def _ranks(advantage: Tensor) -> Tensor:
+    """Each entry's rank among all, spread evenly over [-1, 1]; equal entries share the middle of their ranks."""
+    order = advantage.sort().values
+    low, high = (torch.searchsorted(order, advantage, right=right) for right in (False, True))
+    return (low + high).float() / len(order) - 1
+
+
+def _next_proprio(state: WorldState, actions: Tensor, recordings: Recordings, config: RolloutConfig) -> Tensor:
+    if config.next_proprio == "predicted":
+        return state.proprio.cpu()
+    targets = recordings.task.unscale_action(actions[:, -1].numpy())
+    return torch.from_numpy(targets).to(recordings.proprio)
