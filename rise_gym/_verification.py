@@ -38,7 +38,7 @@ def verify(folder: Path, wanted: object) -> None:
     """Compare the files of a folder with the wanted digests, by name.
 
     Raises:
-        InvalidCheckpoint: if a file is missing, changed, or may be a pickle, or if weights lie there that nobody listed.
+        InvalidCheckpoint: if a file is missing, changed, may be a pickle, or if there are weights that nobody listed.
     """
     if not isinstance(wanted, dict) or not wanted:
         raise InvalidCheckpoint(f"{folder}: {MANIFEST_NAME} lists no files; get the checkpoint anew")
