@@ -36,7 +36,7 @@ print(time.perf_counter() - began, *[name for name in {HEAVY} if name in sys.mod
 def test_every_task_is_registered_for_the_dream_and_the_replica() -> None:
     for card in rise_gym.TASKS.values():
         assert {f"RiseImagined-{card.title}-v0", f"RiseMujoco-{card.title}-v0"} <= set(gymnasium.registry)
-    assert set(rise_gym.env_ids) == {name for name in gymnasium.registry if name.startswith("Rise")}
+    assert set(rise_gym.env_ids) <= set(gymnasium.registry)
 
 
 def test_registering_again_is_silent() -> None:
