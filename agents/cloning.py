@@ -96,7 +96,7 @@ def _untrained(config: PolicyTraining, recordings: Recordings, moments: Tensor) 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         policy = FlowPolicy.of(config.policy, recordings.task)
-    policy.fit_scales(recordings, moments)
+    policy.scales.fit(recordings, moments)
     return policy
 
 

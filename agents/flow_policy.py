@@ -23,17 +23,15 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from rise_gym.advantage import advantage_bin
+from rise_gym.agents.action_scales import Scales
 from rise_gym.agents.flow_layers import ChunkHead, ViewEncoder, draw_noise, jitter_light, noise_levels, shift_randomly
 from rise_gym.checkpoints import load_checkpoint, save_checkpoint
 from rise_gym.errors import InvalidCheckpoint
 from rise_gym.instruction import InstructionEncoder
 from rise_gym.locations import resolve
 from rise_gym.protocols import Generators
-from rise_gym.recordings import Recordings
 from rise_gym.tasks import TaskCard, task_card
 from rise_gym.types import Observation
-
-_SMALLEST_SPREAD = 0.01  # of a scaled action; a joint that never moves must not be blown up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +111,7 @@ class FlowPolicy(ModelMixin, ConfigMixin):
         self.advantage = nn.Embedding(bins + 1, context_width)
         nn.init.normal_(self.advantage.weight, std=0.3)  # beside a context of unit variance
         self.head = ChunkHead(self.chunk, self.actions, head_width, context_width, head_blocks)
-        self._add_normaliser(proprio)
+        self.scales = Scales(self.card, self.chunk, relative=relative)
         self._act_seed, self._act_generators = 0, list[Generator]()
 
     @classmethod
@@ -127,41 +125,6 @@ class FlowPolicy(ModelMixin, ConfigMixin):
             twin = type(self).from_config(self.config)
         twin.load_state_dict(self.state_dict())
         return twin.train(self.training)
-
-    # -- scales -----------------------------------------------------------------------------------------------------
-
-    def _add_normaliser(self, proprio: int) -> None:
-        self.register_buffer("action_mean", torch.zeros(self.chunk, self.actions))
-        self.register_buffer("action_spread", torch.ones(self.chunk, self.actions))
-        self.register_buffer("proprio_mean", torch.zeros(proprio))
-        self.register_buffer("proprio_spread", torch.ones(proprio))
-
-    @torch.no_grad()
-    def fit_scales(self, recordings: Recordings, moments: Tensor) -> None:
-        """Set mean and spread of actions and proprioception from recorded moments; they stay fixed ever after.
-
-        The arms use a small part of their joints' ranges, and small movements decide: the network sees unit variance.
-        """
-        index, happened = recordings.chunk(moments, self.chunk)
-        targets = recordings.clean_actions[index] - self._origin(recordings.proprio[moments])
-        weight = happened[..., None].float()
-        count = weight.sum(0).clamp(min=1)
-        mean = (targets * weight).sum(0) / count
-        spread = ((targets - mean).square() * weight).sum(0).div(count).sqrt().clamp(min=_SMALLEST_SPREAD)
-        proprio = self._scaled(recordings.proprio[moments])
-        self.action_mean.copy_(mean)
-        self.action_spread.copy_(spread)
-        self.proprio_mean.copy_(proprio.mean(0))
-        self.proprio_spread.copy_(proprio.std(0, correction=0).clamp(min=_SMALLEST_SPREAD))
-
-    def _scaled(self, proprio: Tensor) -> Tensor:
-        """(B, P) in rad and m -> the task's ranges as [-1, 1]."""
-        low, high = (proprio.new_tensor(ends) for ends in (self.card.action_low, self.card.action_high))
-        return 2 * (proprio - low) / (high - low) - 1
-
-    def _origin(self, proprio: Tensor) -> Tensor:
-        """What targets are counted from: the present joints (B, 1, A), or zero."""
-        return self._scaled(proprio)[:, None] if self.config.relative else proprio.new_zeros(1, 1, 1)
 
     # -- acting -----------------------------------------------------------------------------------------------------
 
@@ -199,7 +162,7 @@ class FlowPolicy(ModelMixin, ConfigMixin):
         Samples leave [-1, 1] slightly now and then and are clipped: a joint target beyond its limit means the limit.
         """
         pixels, proprio, advantage = (part.to(self.device) for part in (pixels, proprio, advantage))
-        context = self.context(self._images(pixels), self._normal(proprio), instruction, advantage)
+        context = self.context(self._images(pixels), self.scales.proprio(proprio), instruction, advantage)
         sample = draw_noise((len(pixels), self.chunk, self.actions), generator).to(context.device)
 
         def velocity(at: Tensor, sigma: Tensor) -> Tensor:
@@ -209,7 +172,7 @@ class FlowPolicy(ModelMixin, ConfigMixin):
             middle = (sigma + following) / 2
             halfway = sample + (middle - sigma) * velocity(sample, sigma)
             sample = sample + (following - sigma) * velocity(halfway, middle)
-        return (sample * self.action_spread + self.action_mean + self._origin(proprio)).clamp(-1, 1)
+        return self.scales.actions_of(sample, proprio).clamp(-1, 1)
 
     def _own_generators(self, rows: int) -> list[Generator]:
         for row in range(len(self._act_generators), rows):
@@ -235,9 +198,6 @@ class FlowPolicy(ModelMixin, ConfigMixin):
         fused = self.fuse(seen + self.proprio(proprio) + self.instruction(list(instruction)))
         return fused + self.advantage(self._bins(advantage))
 
-    def _normal(self, proprio: Tensor) -> Tensor:
-        return (self._scaled(proprio) - self.proprio_mean) / self.proprio_spread
-
     def _bins(self, advantage: Tensor) -> Tensor:
         told = advantage_bin(advantage.nan_to_num(0.0), self.config.bins)
         return torch.where(advantage.isnan(), self.config.bins, told)
@@ -260,11 +220,9 @@ class FlowPolicy(ModelMixin, ConfigMixin):
         targets = torch.as_tensor(batch["actions"], dtype=torch.float32, device=self.device)
         advantage = torch.as_tensor(batch["advantage"], dtype=torch.float32, device=self.device)
         generator = generator or torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        images, normal = self._augmented(pixels, self._normal(proprio), generator)
+        images, normal = self._augmented(pixels, self.scales.proprio(proprio), generator)
         context = self.context(images, normal, batch["instruction"], advantage)
-        error = self._flow_error(
-            (targets - self._origin(proprio) - self.action_mean) / self.action_spread, context, generator
-        )
+        error = self._flow_error(self.scales.normal_of(targets, proprio), context, generator)
         mask = torch.as_tensor(batch.get("mask", torch.ones(error.shape)), device=self.device).to(error)
         return (error * mask).sum(1) / mask.sum(1).clamp(min=1)
 
@@ -299,7 +257,9 @@ def save_policy(
     Raises:
         SaveFailed: if anything could not be written; what was there before is untouched.
     """
-    half = policy.twin().half()
+    half = policy.twin()
+    for weights in half.parameters():  # the scales, which are buffers, keep their precision
+        weights.data = weights.data.half()
     return save_checkpoint(folder, kind="policy", task=policy.card, components={"policy": half}, card=card, extra=extra)
 
 

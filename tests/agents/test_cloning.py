@@ -106,10 +106,10 @@ def test_scales_come_from_the_first_training_and_stay(recordings: Recordings, tm
     )
     labels, demonstrated = torch.ones(len(recordings)), acting_moments(recordings, ("demonstration",))
     base = train_policy(recordings, labels, settings, tmp_path / "base", moments=demonstrated)
-    torch.testing.assert_close(base.action_mean, torch.full((10, 14), -0.2))
+    torch.testing.assert_close(base.scales.action_mean, torch.full((10, 14), -0.2))
     further = train_policy(recordings, labels, settings, tmp_path / "further", initial=base)
-    assert torch.equal(further.action_mean, base.action_mean)
-    assert torch.equal(further.action_spread, base.action_spread)
+    assert torch.equal(further.scales.action_mean, base.scales.action_mean)
+    assert torch.equal(further.scales.action_spread, base.scales.action_spread)
     assert not torch.equal(further.head.enter.weight, base.head.enter.weight)
 
 

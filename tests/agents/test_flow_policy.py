@@ -66,7 +66,7 @@ def test_is_an_agent_of_the_promised_size() -> None:
 def test_overfits_eight_samples() -> None:
     batch = random_batch(8)
     start = narrow_policy()
-    start.action_spread.fill_(batch["actions"].std())
+    start.scales.action_spread.fill_(batch["actions"].std())
     policy = fitted(start, batch, steps=300)
     policy.seed(0)
     error = np.abs(policy.act(observation(batch), batch["instruction"]) - batch["actions"].numpy())
@@ -164,7 +164,7 @@ def test_augmentation_is_drawn_from_the_generator_and_only_in_training() -> None
 
 def test_saves_and_loads_close_to_what_it_was(tmp_path: Path) -> None:
     policy, batch = narrow_policy().eval(), random_batch(2)
-    policy.action_mean.fill_(0.25)
+    policy.scales.action_mean.fill_(0.25)
     save_policy(tmp_path / "policy", policy, card="# how it was made", extra={"steps": 3})
     loaded = load_policy(tmp_path / "policy", task="box_close")
     assert (tmp_path / "policy" / "README.md").read_text() == "# how it was made"
