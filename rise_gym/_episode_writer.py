@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from rise_gym import _lerobot as layout
+from rise_gym._statistics import pooled_statistics, statistics_of
 from rise_gym._video import encode_clips
 from rise_gym.errors import InvalidDataset, SaveFailed
 from rise_gym.tasks import TaskCard
@@ -49,10 +50,11 @@ class EpisodeWriter:
     def __len__(self) -> int:
         return len(self._rows) + len(self._waiting)
 
-    @property
-    def seeds(self) -> frozenset[int]:
-        """Environment seeds of the episodes so far."""
-        return frozenset([row["seed"] for row in self._rows] + [episode.seed for episode in self._waiting])
+    def seeds(self, policy: str | None = None) -> frozenset[int]:
+        """Environment seeds of the episodes so far, of one policy or of all."""
+        found = [(row["policy"], row["seed"]) for row in self._rows]
+        found += [(episode.policy, episode.seed) for episode in self._waiting]
+        return frozenset(seed for name, seed in found if policy in (None, name))
 
     def append(self, episode: Episode) -> None:
         """Add an episode; it is on disk at the latest when the writer closes.
@@ -127,7 +129,7 @@ class EpisodeWriter:
             parts.append(columns)
             duration = len(episode) / self.task.control_hz
             rows.append(_description(episode, number, index, where, self.task.cameras, seconds, duration))
-            rows[-1] |= layout.statistics_of(columns, episode)
+            rows[-1] |= statistics_of(columns, episode)
             index, seconds = index + len(episode), seconds + duration
         return rows, parts
 
@@ -161,7 +163,7 @@ class EpisodeWriter:
         }
         tasks = layout.tasks_table(_instructions(self._rows))
         layout.write_atomically(self.folder / layout.TASKS_PATH, layout.parquet_bytes(tasks))
-        pooled = layout.pooled_statistics(self._rows)
+        pooled = pooled_statistics(self._rows)
         layout.write_atomically(self.folder / layout.STATS_PATH, layout.json_bytes(pooled))
         layout.write_atomically(self.folder / layout.INFO_PATH, layout.json_bytes(info))
 

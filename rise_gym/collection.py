@@ -96,7 +96,7 @@ def collect(
     *,
     on_episode: Callable[[Episode], object] | None = None,
 ) -> DatasetSummary:
-    """Run the seeds that the folder lacks, in their order, and append them to its dataset.
+    """Run the seeds that the folder lacks of this policy, in their order, and append them to its dataset.
 
     Ctrl-C keeps what is finished; a hard kill at most loses the last `episodes_per_file` episodes. The same call
     goes on where it was.
@@ -115,7 +115,8 @@ def collect(
     task = task_card(config.task)
     prepare = partial(_Rollout, make_env, make_actor, config.source, config.policy)
     with EpisodeWriter(folder, task, episodes_per_file=config.episodes_per_file) as writer:
-        seeds = [seed for seed in config.seeds if seed not in writer.seeds]
+        done = writer.seeds(config.policy)
+        seeds = [seed for seed in config.seeds if seed not in done]
         with closing(in_order(prepare, seeds, processes=min(config.processes, max(1, len(seeds))))) as episodes:
             for episode in episodes:
                 writer.append(episode)

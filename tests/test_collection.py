@@ -79,12 +79,13 @@ def test_nothing_is_left_to_do(tmp_path: Path) -> None:
     assert dataset_summary(tmp_path).episodes == 2
 
 
-def test_more_seeds_join_an_earlier_dataset(tmp_path: Path) -> None:
+def test_another_policy_joins_a_dataset_with_its_own_seeds(tmp_path: Path) -> None:
     collect(config(2), tmp_path, ENV, ACTOR)
-    collect(config(3, first_seed=1, source="rollout", policy="late"), tmp_path, ENV, ACTOR)
-    summary = dataset_summary(tmp_path)
-    assert summary.seeds == (0, 1, 2, 3)
-    assert summary.policies == {"scripted": 2, "late": 2}
+    late = config(3, first_seed=1, source="rollout", policy="late")
+    for _ in range(2):
+        summary = collect(late, tmp_path, ENV, ACTOR)
+    assert summary.seeds == (0, 1, 1, 2, 3)
+    assert summary.policies == {"scripted": 2, "late": 3}
 
 
 @pytest.mark.parametrize(("episodes", "first_seed"), [(1, 100_000), (11, 99_990), (100_001, 0)])
