@@ -52,7 +52,8 @@ def advantage_bin(advantage: Tensor, bins: int = 10) -> Tensor:
     Parts are closed on the left, as in the paper's code: with ten, 0.0 is index 5 (the paper's bin 6) and 1.0 index 9
     (its bin 10); what lies outside [-1, 1] goes to the outermost.
     """
-    return ((advantage.double() + 1) * bins / 2).floor().clamp(0, bins - 1).long()
+    # the float32 next to an edge written in decimals (-0.8, say) may lie just below it
+    return ((advantage.double() + 1) * bins / 2 + 1e-6).floor().clamp(0, bins - 1).long()
 
 
 def label_recordings(recordings: Recordings, value: Value, ticks: int, config: AdvantageConfig | None = None) -> Tensor:

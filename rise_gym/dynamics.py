@@ -95,6 +95,11 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             raise ValueError(
                 f"latent_size must divide by 4 and sigmas fall from 1, got {latent_size} and {list(sigmas)}"
             )
+        if any(width % 8 for width in (*widths, map_channels)) or widths[-1] % 32:
+            raise ValueError(
+                "widths and map_channels must be multiples of 8, the last width of 32, "
+                f"got {list(widths)} and {map_channels}"
+            )
         card = task_card(task)
         self.views, self.actions = len(card.cameras), len(card.action_names)
         self.register_buffer("_low", torch.tensor(card.action_low), persistent=False)

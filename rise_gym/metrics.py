@@ -85,14 +85,18 @@ def difference_correlation(predicted: NDArray[Any], true: NDArray[Any]) -> float
     ours, theirs = (np.asarray(x, dtype=np.float64) for x in (predicted, true))
     if ours.shape != theirs.shape:
         raise ValueError(f"equal shapes were wanted, got {ours.shape} and {theirs.shape}")
+    if not np.ptp(ours, axis=0).any() or not np.ptp(theirs, axis=0).any():  # a mean would leave rounding errors
+        return math.nan
     return pearson((ours - ours.mean(0)).ravel(), (theirs - theirs.mean(0)).ravel())
 
 
 def pearson(first: NDArray[Any], second: NDArray[Any]) -> float:
     """Linear correlation of two (n,); NaN if one of them is constant."""
     a, b = (np.asarray(x, dtype=np.float64) for x in (first, second))
+    if not np.ptp(a) or not np.ptp(b):
+        return math.nan
     a, b = a - a.mean(), b - b.mean()
-    norm = math.sqrt(float(a @ a) * float(b @ b))
+    norm = math.sqrt(float(a @ a)) * math.sqrt(float(b @ b))
     return float(a @ b) / norm if norm else math.nan
 
 

@@ -1,0 +1,268 @@
+"""What comes next: sampling, conditioning on actions, and training, on a toy world of bars that follow joints."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Generator, Tensor
+
+from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
+from rise_gym.dynamics_training import DynamicsTraining, shortened, train_dynamics, training_window
+from rise_gym.errors import InvalidAction, InvalidDataset
+from rise_gym.protocols import Dynamics
+from rise_gym.recordings import Recordings
+from rise_gym.tasks import BOX_CLOSE
+from rise_gym.training import TrainingConfig
+from rise_gym.types import Episode
+
+SMALL = VideoDynamicsConfig(
+    latent_channels=2, latent_size=8, widths=(16, 32, 32), blocks=1, embedding_width=64, map_channels=8, chunk=6
+)
+LOW, HIGH = np.array(BOX_CLOSE.action_low), np.array(BOX_CLOSE.action_high)
+
+
+def toy(episodes: int, seed: int = 0, ticks: int = 30) -> Recordings:
+    """Joints follow wandering targets with a lag; in each view a bar stands where one joint is."""
+    rng = np.random.default_rng(seed)
+    rows, latents = [], []
+    for _ in range(episodes):
+        targets = np.clip(np.cumsum(rng.normal(0, 0.25, (ticks, 14)), 0), -0.9, 0.9).astype(np.float32)
+        joints = np.zeros((ticks, 14))
+        for tick in range(1, ticks):
+            joints[tick] = joints[tick - 1] + 0.7 * (targets[tick - 1] - joints[tick - 1])
+        frames = {camera: np.zeros((ticks, 2, 2, 3), np.uint8) for camera in BOX_CLOSE.cameras}
+        rows.append(
+            Episode(
+                task="box_close",
+                instruction="close",
+                frames=frames,
+                proprio=(LOW + (joints + 1) / 2 * (HIGH - LOW)).astype(np.float32),
+                actions=targets,
+                success=True,
+                score=10.0,
+                source="rollout",
+                policy="test",
+                seed=0,
+            )
+        )
+        column = np.linspace(-1, 1, 8)
+        bars = np.exp(-(((column - joints[:, :3, None]) / 0.25) ** 2))  # (N, V, w)
+        latents.append(np.broadcast_to(2 * bars[:, :, None, None], (ticks, 3, 2, 8, 8)))
+    flat = Recordings.of(rows, BOX_CLOSE)
+    return Recordings(**{**flat.__dict__, "latents": torch.from_numpy(np.concatenate(latents)).half()})
+
+
+def random_model(config: VideoDynamicsConfig = SMALL) -> VideoDynamics:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = VideoDynamics.of(config, BOX_CLOSE).eval()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def inputs(batch: int, ticks: int = 6, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = Generator().manual_seed(seed)
+    proprio = torch.rand(batch, 14, generator=generator) * torch.tensor(HIGH - LOW) + torch.tensor(LOW)
+    history = torch.randn(batch, 4, 3, 2, 8, 8, generator=generator)
+    return history, proprio.float(), torch.rand(batch, ticks, 14, generator=generator) * 2 - 1
+
+
+def generators(count: int) -> list[Generator]:
+    return [Generator().manual_seed(100 + row) for row in range(count)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> VideoDynamics:
+    schedule = TrainingConfig(steps=300, batch_size=16, learning_rate=3e-3, warmup_steps=20, ema_decay=0.98)
+    settings = DynamicsTraining(training=schedule, dynamics=SMALL, context_noise=0.05)
+    return train_dynamics(toy(60), settings, tmp_path_factory.mktemp("dynamics"))
+
+
+def test_shapes_and_protocol() -> None:
+    model = random_model()
+    latents, proprio, uncertainty = model.sample(*inputs(2), generator=Generator().manual_seed(0))
+    assert latents.shape == (2, 6, 3, 2, 8, 8)
+    assert proprio.shape == (2, 6, 14)
+    assert uncertainty.shape == (2,)
+    assert bool((uncertainty > 0).all())
+    assert isinstance(model, Dynamics)
+
+
+def test_untrained_it_predicts_that_nothing_changes_and_commands_are_followed() -> None:
+    model = VideoDynamics.of(SMALL, BOX_CLOSE).eval()
+    history, proprio, actions = inputs(2)
+    latents, following = model.predict(history, proprio, actions, generator=Generator().manual_seed(0))
+    torch.testing.assert_close(latents, history[:, -1:].expand_as(latents), atol=1e-5, rtol=0)
+    torch.testing.assert_close(following, torch.from_numpy(BOX_CLOSE.unscale_action(actions.numpy())).float())
+
+
+def test_the_same_generator_gives_the_same_dream_and_another_another() -> None:
+    model, given_inputs = random_model(), inputs(2)
+    first, again, other = (model.predict(*given_inputs, generator=Generator().manual_seed(s))[0] for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+
+
+def test_a_dream_does_not_depend_on_the_batch_it_runs_in() -> None:
+    model, (history, proprio, actions) = random_model(), inputs(5)
+    together = model.predict(history, proprio, actions, generator=generators(5))
+    for row in (0, 3):
+        pick = slice(row, row + 1)
+        alone = model.predict(history[pick], proprio[pick], actions[pick], generator=generators(5)[pick])
+        for ours, theirs in zip(alone, together, strict=True):
+            torch.testing.assert_close(ours, theirs[pick], atol=1e-4, rtol=1e-4)
+
+
+def test_the_wrong_number_of_generators_is_refused() -> None:
+    with pytest.raises(ValueError, match="one generator for each of 2 rows"):
+        random_model().predict(*inputs(2), generator=generators(3))
+
+
+def test_a_short_chunk_is_the_beginning_of_one_that_holds_its_last_target() -> None:
+    model, (history, proprio, actions) = random_model(), inputs(2)
+    held = torch.cat([actions[:, :4], actions[:, 3:4].expand(-1, 2, -1)], dim=1)
+    short = model.sample(history, proprio, actions[:, :4], generator=generators(2))
+    whole = model.sample(history, proprio, held, generator=generators(2))
+    assert torch.equal(short.latents, whole.latents[:, :4])
+    assert torch.equal(short.proprio, whole.proprio[:, :4])
+
+
+@pytest.mark.parametrize("ticks", [0, 7])
+def test_a_chunk_of_impossible_length_is_refused(ticks: int) -> None:
+    with pytest.raises(InvalidAction, match="1 to 6 ticks"):
+        random_model().predict(*inputs(1, ticks), generator=Generator())
+
+
+def test_inputs_are_left_as_they_were() -> None:
+    given_inputs = inputs(2)
+    copies = [tensor.clone() for tensor in given_inputs]
+    random_model().predict(*given_inputs, generator=Generator())
+    assert all(torch.equal(a, b) for a, b in zip(given_inputs, copies, strict=True))
+
+
+def test_commanded_proprioception_is_the_papers() -> None:
+    model = random_model(replace(SMALL, proprioception="commanded"))
+    history, proprio, actions = inputs(2)
+    _, following = model.predict(history, proprio, actions, generator=Generator())
+    torch.testing.assert_close(following, torch.from_numpy(BOX_CLOSE.unscale_action(actions.numpy())).float())
+
+
+def test_scaling_proprioception_is_that_of_the_task_card() -> None:
+    _, proprio, _ = inputs(3)
+    scaled = VideoDynamics.of(SMALL, BOX_CLOSE).scaled(proprio)
+    np.testing.assert_allclose(scaled, BOX_CLOSE.scale_action(proprio.numpy()), atol=1e-5)
+
+
+def test_the_scheduler_steps_as_the_sampler_does() -> None:
+    model = random_model(replace(SMALL, sigmas=(1.0, 0.6, 0.3)))
+    history, proprio, actions = inputs(2)
+    scheduler = model.scheduler()
+    noise = torch.randn(2, 6, 3, 2, 8, 8, generator=Generator().manual_seed(5))
+    sample = noise
+    with torch.no_grad():
+        for timestep, sigma in zip(scheduler.timesteps, (1.0, 0.6, 0.3), strict=True):
+            clean, _ = model(history, sample, torch.full((2,), sigma), proprio, actions)
+            sample = scheduler.step((sample - clean) / sigma, timestep, sample).prev_sample
+    ours = model.predict(history, proprio, actions, generator=Generator().manual_seed(5))[0]
+    torch.testing.assert_close(ours, sample, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"sigmas": (0.9, 0.5)}, "sigmas fall from 1"),
+        ({"sigmas": (1.0, 1.0)}, "sigmas fall from 1"),
+        ({"latent_size": 10}, "divide by 4"),
+        ({"map_channels": 4}, "multiples of 8"),
+    ],
+)
+def test_impossible_settings_are_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        VideoDynamics.of(replace(SMALL, **wrong), BOX_CLOSE)
+
+
+def test_saved_and_loaded_it_dreams_the_same(tmp_path: Path) -> None:
+    model = random_model()
+    model.save_pretrained(tmp_path)
+    loaded = VideoDynamics.from_pretrained(tmp_path)
+    for ours, theirs in zip(
+        model.sample(*inputs(2), generator=generators(2)),
+        loaded.sample(*inputs(2), generator=generators(2)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_windows_hold_what_was_before_and_after_and_the_actions_between() -> None:
+    flat = toy(2)
+    window = training_window(flat, torch.tensor([10, 28]), SMALL)
+    assert flat.latents is not None
+    assert torch.equal(window.history[0], flat.latents[[4, 6, 8, 10]].float())
+    assert torch.equal(window.future[0], flat.latents[11:17].float())
+    assert torch.equal(window.actions[0], flat.actions[10:16])
+    assert torch.equal(window.measured[0], flat.proprio[11:17])
+    assert window.happened.tolist() == [[True] * 6, [True] + [False] * 5]  # the episode ends at row 29
+
+
+@settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 99))
+def test_shortened_chunks_hold_their_last_target_and_forget_what_came_after(seed: int) -> None:
+    flat = toy(2)
+    window = training_window(flat, flat.draw(8, Generator().manual_seed(seed)), SMALL)
+    short = shortened(window, 1.0, Generator().manual_seed(seed))
+    for row in range(8):
+        kept = int((short.actions[row] == window.actions[row]).all(-1).long().cumprod(0).sum())
+        assert torch.equal(short.actions[row, kept:], short.actions[row, kept - 1 : kept].expand(6 - kept, -1))
+        assert not (short.happened[row] & ~window.happened[row]).any()
+    assert torch.equal(shortened(window, 0.0, Generator().manual_seed(seed)).actions, window.actions)
+
+
+def test_training_beats_copying_and_needs_the_right_actions(trained: VideoDynamics) -> None:
+    held_out = toy(12, seed=1)
+    moments = (held_out.last - torch.arange(len(held_out)) >= 6).nonzero().flatten()[::3]
+    window = training_window(held_out, moments, SMALL)
+
+    def error(actions: Tensor) -> float:
+        dream, _ = trained.predict(window.history, window.proprio, actions, generator=Generator().manual_seed(0))
+        return float((dream - window.future).square().mean())
+
+    copying = float((window.history[:, -1:] - window.future).square().mean())
+    right, shuffled = error(window.actions), error(window.actions.roll(31, 0))
+    assert right < 0.35 * copying
+    assert shuffled > 2 * right
+
+
+def test_training_learns_how_joints_lag_behind(trained: VideoDynamics) -> None:
+    held_out = toy(6, seed=2)
+    window = training_window(held_out, torch.arange(5, 20), SMALL)
+    _, following = trained.predict(window.history, window.proprio, window.actions, generator=Generator().manual_seed(0))
+    commanded = trained.unscaled(window.actions)
+    off, naive = (
+        float((trained.scaled(x) - trained.scaled(window.measured)).abs().mean()) for x in (following, commanded)
+    )
+    assert off < 0.6 * naive
+
+
+def test_training_goes_on_from_an_earlier_model_without_touching_it(trained: VideoDynamics, tmp_path: Path) -> None:
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    settings = DynamicsTraining(training=TrainingConfig(steps=2, batch_size=4, learning_rate=1e-6, ema_decay=0.0))
+    further = train_dynamics(toy(2), settings, tmp_path, initial=trained)
+    assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
+    changed = [not torch.equal(value, before[name]) for name, value in further.state_dict().items()]
+    assert any(changed)
+    far = max(float((value - before[name]).abs().max()) for name, value in further.state_dict().items())
+    assert math.isclose(far, 0, abs_tol=1e-4)
+
+
+def test_recordings_without_latents_are_refused(tmp_path: Path) -> None:
+    flat = toy(1)
+    with pytest.raises(InvalidDataset, match="encoded"):
+        train_dynamics(Recordings(**{**flat.__dict__, "latents": None}), DynamicsTraining(), tmp_path)
