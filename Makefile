@@ -1,0 +1,61 @@
+# make setup | test | demo | bench: everything a person or CI runs. Python 3.11 has to be there; the rest is set up here.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup opengl lint test demo bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WANTED := 3.11
+# A Python of another version can be tried with `make PYTHON=python3.12 setup`; the pinned versions are for 3.11.
+PYTHON ?= $(shell for name in python$(WANTED) python3 python; do \
+	"$$name" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(WANTED)")' 2>/dev/null && echo "$$name" && break; done)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --root-user-action=ignore
+BENCHMARKS := throughput dynamics value trust improvement
+
+help:  ## what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP) opengl  ## .venv with everything that constraints.txt pins
+
+$(STAMP): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then echo "setup: Python $(WANTED) was wanted (with its venv module), none is on the PATH;" \
+		"install it, or name one: make PYTHON=/path/to/python$(WANTED) setup" >&2; exit 1; fi
+	@if [ ! -x $(BIN)/python ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		echo "setup: creating $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear $(VENV); fi
+	@echo "setup: installing what constraints.txt pins (some minutes the first time)"
+	@$(PIP) -c constraints.txt setuptools "$$(grep '^torch==' constraints.txt)"
+	@$(PIP) -c constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+# Only the replica draws with OpenGL; without it the dream works all the same, so this never fails.
+opengl: $(STAMP)
+	@has() { $(BIN)/python -c "import ctypes, sys; [ctypes.CDLL(name) for name in sys.argv[1:]]" "$$@" 2>/dev/null; }; \
+	there() { [ "$$(uname)" != Linux ] || has libEGL.so.1 libOpenGL.so.0 || has libOSMesa.so.8; }; \
+	if ! there && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "setup: installing OpenGL for the replica"; \
+		{ apt-get update -qq; apt-get install -y -qq --no-install-recommends libegl1 libgl1 libopengl0 libgl1-mesa-dri; \
+		  there || apt-get install -y -qq libosmesa6; } >/dev/null 2>&1 || true; \
+	fi; \
+	there || echo "setup: no OpenGL for the replica (the dream needs none): sudo apt-get install libegl1 libopengl0 libgl1-mesa-dri"
+
+lint: $(STAMP)  ## style, format, types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy -p rise_gym
+	@MYPYPATH=benchmarks $(BIN)/mypy benchmarks/*.py
+
+# Tiny models gain nothing from a second thread, two processes do.
+test: setup lint  ## lint, then all tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+demo: setup  ## the main job: improve a policy in imagination, measure it in the replica, write a report
+	@$(BIN)/rise-gym demo
+
+bench: setup  ## every benchmark, recorded in benchmarks/results
+	@for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
+
+clean:  ## forget the virtual environment and the caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build
