@@ -54,7 +54,12 @@ def evaluate(
     Returns:
         `env_id, policy, episodes, seed, success_rate` (0 to 1), `success_ci95, score_mean, score_ci95, return_mean,
         seconds`; intervals are `[low, high]`, Wilson's for success and a bootstrap for the score.
+
+    Raises:
+        ValueError: if there is no episode to play.
     """
+    if episodes < 1:
+        raise ValueError(f"an evaluation needs at least one episode, {episodes} were asked for")
     began = time.monotonic()
     results = []
     for result in play(

@@ -106,6 +106,11 @@ def test_the_report_has_the_contracts_keys(wanted: list[EpisodeResult]) -> None:
     assert json.loads(json.dumps(report)) == report
 
 
+def test_no_episodes_are_no_evaluation() -> None:
+    with pytest.raises(ValueError, match="at least one episode, 0 were asked for"):
+        evaluate(SINGLE_ID, FakeAgent(), 0, 100_000)
+
+
 def test_seeds_that_may_be_trained_on_are_noticed(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         evaluate(SINGLE_ID, FakeAgent(), 1, 100_000)
