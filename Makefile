@@ -12,7 +12,7 @@ WANTED := 3.11
 # A Python of another version can be tried with `make PYTHON=python3.12 setup`; the pinned versions are for 3.11.
 PYTHON ?= $(shell for name in python$(WANTED) python3 python; do \
 	"$$name" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(WANTED)")' 2>/dev/null && echo "$$name" && break; done)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --root-user-action=ignore
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input --root-user-action=ignore
 BENCHMARKS := throughput dynamics value trust improvement
 
 help:  ## what can be made

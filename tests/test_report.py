@@ -1,0 +1,233 @@
+"""The report opens alone, says what was measured, and its material is what the world model and the env gave."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import fake_env
+import gymnasium
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+
+from rise_gym.errors import SaveFailed
+from rise_gym.report import Clip, Dream, Example, PolicyResult, ReportData, read_curves, write_report
+from rise_gym.report_material import clip_of, imagine_beside, play_and_record
+from rise_gym.tasks import BOX_CLOSE
+from rise_gym.types import Episode
+
+STEPS = np.arange(20.0, 400.0, 20.0)
+
+
+def result(name: str, rate: float, note: str = "") -> PolicyResult:
+    return PolicyResult.of(
+        name,
+        {
+            "episodes": 200,
+            "success_rate": rate,
+            "success_ci95": [rate - 0.06, rate + 0.06],
+            "score_mean": 10 * rate,
+            "score_ci95": [10 * rate - 0.4, 10 * rate + 0.4],
+            "return_mean": rate,
+        },
+        note=note,
+    )
+
+
+def frames(count: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, 3, 64, 64, 3), dtype=np.uint8)
+
+
+def dream() -> Dream:
+    rise = np.linspace(0.2, 0.4, 11)
+    return Dream(
+        title="a dream", true=frames(11), imagined=frames(11), true_progress=rise, imagined_progress=rise, chunk=10
+    )
+
+
+def example(title: str) -> Example:
+    clips = (
+        Clip(label="base", frames=frames(12), success=False, score=2.5),
+        Clip(label="RISE", frames=frames(7), success=True, score=10.0),
+    )
+    return Example(title=title, clips=clips)
+
+
+@pytest.fixture(scope="module")
+def report() -> ReportData:
+    return ReportData(
+        task=BOX_CLOSE,
+        results=(result("expert", 0.93), result("base", 0.345, "cloned <well>"), result("RISE", 0.78)),
+        before="base",
+        after="RISE",
+        training={
+            "loss": (STEPS, 1 / STEPS),
+            "imagined/advantage_mean": (STEPS, STEPS / 400),
+            **{f"imagined_bins/{number}": (STEPS, np.full_like(STEPS, 0.1)) for number in range(1, 11)},
+        },
+        dreams=(dream(),),
+        better=(example("seed 100012"),),
+        failing=(),
+        facts={"commit": "abc & def"},
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(report: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where that report was written."""
+    return write_report(tmp_path_factory.mktemp("written") / "report", report).parent
+
+
+class Sources(HTMLParser):
+    """Everything that the page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_page_needs_no_other_file_and_no_network(folder: Path) -> None:
+    page = (folder / "report.html").read_text()
+    parser = Sources()
+    parser.feed(page)
+    assert len(parser.found) >= 7
+    assert all(source.startswith(("data:image/png;base64,", "data:video/mp4;base64,")) for source in parser.found)
+    assert not re.search(r"https?://|@import|<script", page)
+
+
+def test_page_says_what_was_measured(folder: Path) -> None:
+    page = (folder / "report.html").read_text()
+    for text in (
+        "34.5 %",
+        "78.0 %",
+        "72 to 84",
+        "+44",
+        "cloned &lt;well&gt;",
+        "abc &amp; def",
+        "seed 100012",
+        "a dream",
+    ):
+        assert text in page
+    assert "failed in none of the episodes" in page
+    assert BOX_CLOSE.instruction in page
+
+
+def test_a_policy_that_got_worse_is_told_so(report: ReportData, tmp_path: Path) -> None:
+    bare = replace(report, training={}, dreams=(), better=())
+    page = write_report(tmp_path, replace(bare, before="RISE", after="base")).read_text()
+    assert "did not rise" in page
+    assert "-44" in page or "-43" in page
+
+
+def test_pictures_and_films_lie_beside_the_page(report: ReportData, folder: Path) -> None:
+    names = {"results.png", "training.png", "dream_1.png", "progress_1.png", "better_1.png"}
+    assert {path.name for path in folder.glob("*.png")} == names
+    for name in names:
+        assert imageio.imread(folder / name).ndim == 3
+    film = imageio.imread(folder / "dream_1.mp4", plugin="pyav")
+    assert len(film) > len(report.dreams[0].true)
+    assert film.shape[1] % 2 == film.shape[2] % 2 == 0
+
+
+def test_film_shows_the_frames_it_was_given(report: ReportData, tmp_path: Path) -> None:
+    dark = np.zeros((11, 3, 64, 64, 3), np.uint8)
+    one = replace(report.dreams[0], true=dark, imagined=dark + 200)
+    write_report(tmp_path, replace(report, training={}, dreams=(one,), better=()))
+    frame = imageio.imread(tmp_path / "dream_1.mp4", plugin="pyav")[3].astype(int)
+    shades = {int(np.median(frame[row, -100:-60])) // 20 for row in (120, 320)}
+    assert shades == {0, 10} or shades == {0, 9}
+
+
+def test_report_without_training_and_dreams(report: ReportData, tmp_path: Path) -> None:
+    page = write_report(tmp_path, replace(report, training={}, dreams=(), better=())).read_text()
+    assert "How it learnt" not in page
+    assert "Imagination beside reality" not in page
+    assert [path.name for path in tmp_path.glob("*.png")] == ["results.png"]
+
+
+def test_impossible_folder_is_told(report: ReportData, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SaveFailed, match="file"):
+        write_report(tmp_path / "file" / "report", replace(report, training={}, dreams=(), better=()))
+
+
+def test_rows_have_to_be_there(report: ReportData) -> None:
+    with pytest.raises(ValueError, match="nobody"):
+        replace(report, after="nobody")
+    with pytest.raises(ValueError, match="same ticks"):
+        replace(report.dreams[0], imagined=frames(10))
+
+
+def test_curves_of_a_resumed_run(tmp_path: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    for part, points in (("a", {20: 1.0, 40: 2.0}), ("b", {40: 3.0, 60: 4.0})):
+        writer = SummaryWriter(str(tmp_path / "tensorboard"), filename_suffix=part)
+        for step, value in points.items():
+            writer.add_scalar("loss", value, step)
+        writer.close()
+    steps, values = read_curves(tmp_path)["loss"]
+    assert steps.tolist() == [20, 40, 60]
+    assert values.tolist() == [1, 3, 4]
+    assert read_curves(tmp_path / "nothing") == {}
+
+
+# -- material ---------------------------------------------------------------------------------------------------------
+
+
+def bright_episode(count: int) -> Episode:
+    """Every tick is one brighter than the last; the first joint never moves."""
+    brightness = np.arange(count, dtype=np.uint8)[:, None, None, None]
+    views = np.broadcast_to(brightness, (count, 64, 64, 3)).copy()
+    return Episode(
+        task="box_close",
+        instruction=BOX_CLOSE.instruction,
+        frames=dict.fromkeys(BOX_CLOSE.cameras, views),
+        proprio=np.zeros((count, 14), np.float32),
+        actions=np.zeros((count, 14), np.float32),
+        success=True,
+        score=10.0,
+        source="rollout",
+        policy="base",
+        seed=100_000,
+        progress=np.arange(count, dtype=np.float32) / 100,
+    )
+
+
+def test_dream_beside_an_episode_of_the_same_world(counting_world: Callable[..., Any]) -> None:
+    episode = bright_episode(40)
+    found = imagine_beside(
+        counting_world(), episode, 12, chunks=2, generator=torch.Generator().manual_seed(0), title="here"
+    )
+    np.testing.assert_array_equal(found.true, found.imagined)
+    np.testing.assert_array_equal(found.true[:, 0, 0, 0, 0], np.arange(12, 33))
+    np.testing.assert_allclose(found.true_progress, found.imagined_progress, atol=1e-6)
+    assert found.chunk == 10
+
+
+@pytest.mark.parametrize("tick", [-1, 20])
+def test_dream_needs_a_recording_that_is_long_enough(counting_world: Callable[..., Any], tick: int) -> None:
+    with pytest.raises(ValueError, match="20 ticks before the end"):
+        imagine_beside(
+            counting_world(), bright_episode(40), tick, chunks=2, generator=torch.Generator(), title="too late"
+        )
+
+
+def test_played_episode_has_every_tick() -> None:
+    env = gymnasium.make(fake_env.SINGLE_ID, chunk=5, record_ticks=True)
+    episode = play_and_record(env, fake_env.FakeActor(), 100_003, policy="fake")
+    clip = clip_of(episode, BOX_CLOSE.cameras, "fake")
+    assert episode.seed == 100_003
+    assert clip.frames.shape == (len(episode), 3, 64, 64, 3)
+    assert (clip.success, clip.score) == (episode.success, episode.score)
+    assert episode.progress is not None
+    assert clip.frames[-1, 0, 0, 0, 0] == round(200 * float(episode.progress[-1])) + 20
