@@ -1,0 +1,1 @@
+"""The MuJoCo replica: the ground truth that the imagined environment is checked against."""
