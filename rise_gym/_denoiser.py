@@ -14,33 +14,49 @@ from torch import Tensor, nn
 
 _GROUPS = 8  # of every group norm; widths are multiples of it
 _HEAD_WIDTH = 32  # of the attention at the lowest resolution
+_MAGNIFIED = 5.0  # times of small differences between joints, so that those of one chunk fill the range
 
 
 class Actuation(nn.Module):
-    """What the chunk commands: an embedding for the denoiser, and the proprioception that follows.
+    """What the chunk commands: the proprioception that follows, and an embedding of it for the denoiser.
 
-    Targets are absolute, so each comes with its difference from the present joints; that is what moves something.
+    Joints follow their targets by a learnt step response, corrected by a small network (contact, gravity). Pictures
+    depend on where the joints *are*, so the embedding is made of the predicted joints, not of the targets.
     """
 
     def __init__(self, actions: int, chunk: int, width: int) -> None:
         super().__init__()
+        self.response = nn.Parameter(
+            torch.zeros(actions, 1, chunk)
+        )  # what is commanded happens, until learnt otherwise
+        self.correction = nn.Sequential(
+            nn.Linear((2 * chunk + 1) * actions, width), nn.SiLU(), nn.Linear(width, chunk * actions)
+        )
+        for parameter in self.correction[-1].parameters():
+            nn.init.zeros_(parameter)
         self.ticks = nn.Sequential(
-            nn.Conv1d(3 * actions, 64, 3, padding=1), nn.SiLU(), nn.Conv1d(64, 64, 3, padding=1), nn.SiLU()
+            nn.Conv1d(5 * actions, 96, 3, padding=1), nn.SiLU(), nn.Conv1d(96, 64, 3, padding=1), nn.SiLU()
         )
         self.joined = nn.Sequential(nn.Linear(64 * chunk + actions, width), nn.SiLU(), nn.Linear(width, width))
-        self.measured = nn.Sequential(
-            nn.Linear(64 * chunk + actions, width), nn.SiLU(), nn.Linear(width, chunk * actions)
-        )
-        for parameter in self.measured[-1].parameters():  # what is commanded happens, until learnt otherwise
-            nn.init.zeros_(parameter)
 
     def forward(self, proprio: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Scaled proprio (B, P), actions (B, K, A) -> embedding (B, D), scaled proprio (B, K, P)."""
-        difference = actions - proprio[:, None]
-        # small differences are what a chunk is made of: 5 of them fill the range
-        tokens = torch.cat([actions, 5 * difference, 5 * actions.diff(dim=1, prepend=proprio[:, None])], dim=-1)
-        chunk = torch.cat([self.ticks(tokens.transpose(1, 2)).flatten(1), proprio], dim=-1)
-        return self.joined(chunk), actions + self.measured(chunk).view_as(actions)
+        steps = actions.diff(dim=1, prepend=proprio[:, None])  # (B, K, A) how the targets move
+        following = self._following(proprio, actions, steps)
+        moved = following - proprio[:, None]
+        angles = torch.pi * following  # about rad: what a camera sees of a joint is a sine and a cosine
+        waves = [angles.sin(), angles.cos()]
+        tokens = torch.cat([following, _MAGNIFIED * moved, _MAGNIFIED * steps, *waves], dim=-1)
+        chunk = self.ticks(tokens.transpose(1, 2)).flatten(1)
+        return self.joined(torch.cat([chunk, proprio], dim=-1)), following
+
+    def _following(self, proprio: Tensor, actions: Tensor, steps: Tensor) -> Tensor:
+        ticks = self.response.shape[-1]
+        before = nn.functional.pad(steps.transpose(1, 2), (ticks - 1, 0))  # no tick sees a later one's target
+        lag = nn.functional.conv1d(before, self.response, groups=len(self.response)).transpose(1, 2)
+        offsets = _MAGNIFIED * (actions - proprio[:, None])
+        seen = torch.cat([proprio, offsets.flatten(1), _MAGNIFIED * steps.flatten(1)], dim=-1)
+        return actions + lag + self.correction(seen).view_as(actions) / _MAGNIFIED
 
 
 class Denoiser(nn.Module):

@@ -45,9 +45,9 @@ class VideoDynamicsConfig:
     latent_channels: int = 4
     latent_size: int = 16
     widths: tuple[int, int, int] = (64, 128, 192)
-    blocks: int = 2
+    blocks: int = 1
     embedding_width: int = 256
-    map_channels: int = 16
+    map_channels: int = 32
     sigmas: tuple[float, ...] = (1.0, 0.5)
     proprioception: Literal["predicted", "commanded"] = "predicted"
 
@@ -84,9 +84,9 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         latent_channels: int = 4,
         latent_size: int = 16,
         widths: Sequence[int] = (64, 128, 192),
-        blocks: int = 2,
+        blocks: int = 1,
         embedding_width: int = 256,
-        map_channels: int = 16,
+        map_channels: int = 32,
         sigmas: Sequence[float] = (1.0, 0.5),
         proprioception: Literal["predicted", "commanded"] = "predicted",
     ) -> None:
