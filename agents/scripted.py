@@ -319,7 +319,7 @@ class ScriptedExpert:
     def _tuck_tab(self) -> list[Waypoint]:
         """Right arm: bend the tab down from above, keep it bent while the lid comes down, then press on the edge."""
         depth, _, height = self.scene.box_size_m
-        x, y, lean = depth / 2 - 0.002, -0.018, 0.12
+        x, y, lean = depth / 2 - 0.008, -0.018, 0.12
         return [
             self._at(depth / 2 + 0.02, y, height + 0.16, tolerance_m=0.03, meet=1),
             self._at(x, y, height + 0.10, lean=lean),

@@ -104,7 +104,7 @@ def _actor(who: Who, policy: str, task: str, noise: float) -> Factory:
     from rise_gym.collection import ExplorationNoise, Factory
 
     if who != "policy":
-        factor = 0.0 if who == "expert" else noise
+        factor = 0.15 * noise if who == "expert" else noise
         return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"noise": factor})
     agent = Factory(target="rise_gym.agents.flow_policy:load_policy", arguments={"name": policy, "task": task})
     base = ExplorationNoise()

@@ -56,10 +56,10 @@ class BoxCloseConfig:
     lid_crease_rad: float = 0.0
     lid_crease_nm: float = 0.03
     hinge_friction_nm: float = 0.004
-    tab_rest_rad: float = 0.6  # bend of the free tab below the lid's plane: smaller is harder to tuck
+    tab_rest_rad: float = 0.8  # bend of the free tab below the lid's plane: smaller is harder to tuck
     tab_stiffness_nm: float = 0.012
-    slot_m: float = 0.022  # between rear wall and rear flap: smaller is harder
-    tab_length_m: float = 0.026
+    slot_m: float = 0.03  # between rear wall and rear flap: smaller is harder
+    tab_length_m: float = 0.032
 
     folded_rad: float = 0.24  # a flap counts as folded below this
     closed_rad: float = 0.14  # and so does the lid
