@@ -1,0 +1,124 @@
+"""What every benchmark shares: where results go, tables to look at, and held-out episodes."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from rise_gym._processes import Factory, in_order
+from rise_gym.collection import FIRST_EVALUATION_SEED, ExplorationNoise
+from rise_gym.episodes import read_episodes, write_episodes
+from rise_gym.evaluation import write_report_json
+from rise_gym.report_material import play_and_record
+from rise_gym.tasks import task_card
+from rise_gym.types import Episode
+
+RESULTS = Path(__file__).parent / "results"
+TASK = "box_close"
+WORLD_MODEL = f"bundled:{TASK}/world_model"
+BASE = f"bundled:{TASK}/base"
+IMPROVED = f"bundled:{TASK}/rise"
+REPLICA = f"rise_gym:RiseMujoco-{task_card(TASK).title}-v0"
+DREAM = f"rise_gym:RiseImagined-{task_card(TASK).title}-v0"
+HELD_OUT_SEED = FIRST_EVALUATION_SEED + 10_000
+"""First seed of the episodes that dynamics and value are judged on; those of `improvement.py` start at 100 000."""
+
+
+@contextmanager
+def recorded(name: str, output: Path | None, quick: bool) -> Iterator[dict[str, Any]]:
+    """Yields what is to be filled with figures; written with commit, machine, command and seconds if all went well."""
+    began = time.perf_counter()
+    figures: dict[str, Any] = {"benchmark": name, "quick": quick}
+    yield figures
+    path = output or (RESULTS / f"{name}{'_quick' if quick else ''}.json")
+    command = " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])
+    seconds = round(time.perf_counter() - began, 1)
+    write_report_json(path, plain({**figures, "command": command, "seconds": seconds}))
+    Console().print(f"[dim]{path}[/dim]")
+
+
+def plain(figures: Any) -> Any:
+    """The same with None where a figure is not a number, which JSON has no word for."""
+    if isinstance(figures, Mapping):
+        return {name: plain(value) for name, value in figures.items()}
+    if isinstance(figures, list | tuple):
+        return [plain(value) for value in figures]
+    return None if isinstance(figures, float) and not math.isfinite(figures) else figures
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table; the first column is text, the others are numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row])
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def interval_text(interval: Sequence[float], *, percent: bool = False) -> str:
+    """`low to high`."""
+    low, high = interval
+    return f"{100 * low:.0f} to {100 * high:.0f} %" if percent else f"{low:.2f} to {high:.2f}"
+
+
+# -- held-out episodes ------------------------------------------------------------------------------------------------
+
+
+class Player:
+    """A replica and who acts in it, in a process of their own; called with a seed."""
+
+    def __init__(self, actor: Factory, policy: str, chunk: int) -> None:
+        self.env = gymnasium.make(REPLICA, chunk=chunk, record_ticks=True, disable_env_checker=True)
+        self.actor, self.policy = actor.build(), policy
+
+    def __call__(self, seed: int) -> Episode:
+        return play_and_record(self.env, self.actor, seed, policy=self.policy)
+
+
+def policy_actor(policy: str, *, noise: ExplorationNoise | None = None, advantage: float = 1.0) -> Factory:
+    """A saved policy as an actor."""
+    agent = Factory(target="rise_gym.agents.flow_policy:load_policy", arguments={"name": policy, "task": TASK})
+    arguments: Mapping[str, Any] = {"agent": agent, "noise": noise, "advantage": advantage}
+    return Factory(target="rise_gym.collection:AgentActor", arguments=arguments)
+
+
+def expert_actor(noise: float) -> Factory:
+    """The scripted expert."""
+    return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"noise": noise})
+
+
+def held_out_episodes(folder: Path, count: int, *, policy: str = BASE) -> list[Episode]:
+    """`count` episodes of seeds that no training sees: a third by the base policy, a third with exploration noise, a
+    third by the noisy expert. Played once, then read from `folder`.
+    """
+    if folder.is_dir():
+        episodes = read_episodes(folder, limit=count)
+        if len(episodes) == count:
+            return episodes
+        raise SystemExit(f"{folder} holds {len(episodes)} episodes, {count} were wanted; remove it to have them played")
+    third = count // 3
+    parts = (
+        (policy_actor(policy), "base", 10, third),
+        (policy_actor(policy, noise=ExplorationNoise()), "base_noisy", 10, third),
+        (expert_actor(1.0), "noisy_expert", 1, count - 2 * third),
+    )
+    episodes, seed, processes = [], HELD_OUT_SEED, 2 if count > 6 else 1
+    for actor, name, chunk, number in parts:
+        seeds = range(seed, seed + number)
+        with closing(in_order(partial(Player, actor, name, chunk), seeds, processes=processes)) as played:
+            episodes += list(track(played, f"playing {name}", total=number))
+        seed += number
+    write_episodes(folder, episodes, task_card(TASK))
+    return read_episodes(folder)

@@ -1,0 +1,189 @@
+"""How true imagined frames are, on held-out episodes of the replica, and whether actions matter to them.
+
+    python benchmarks/dynamics.py [--quick]
+
+Successes and failures apart, one and two chunks ahead, each camera: PSNR (dB), SSIM, and end-point error of optical
+flow (pixels), beside copying the last frame and beside the codec alone (the best that decoding allows). Then the same
+dreams with the actions shuffled across the batch. Then the hard test (`_counterfactual.py`): from one physics state,
+eight different chunks in the replica and in the dream.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import _common as common
+import numpy as np
+import torch
+import tyro
+from _counterfactual import counterfactual
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from rise_gym.metrics import flow_error, psnr, ssim
+from rise_gym.recordings import Recordings
+from rise_gym.world_model import CompositionalWorldModel
+
+Frames = NDArray[np.uint8]
+CHUNKS = 2
+SPACING_TICKS = 7
+BATCH = 32
+
+
+def main(
+    *,
+    quick: bool = False,
+    output: Path | None = None,
+    world_model: str = common.WORLD_MODEL,
+    policy: str = common.BASE,
+    data: Path | None = None,
+    episodes: int = 90,
+    moments: int = 192,
+    states: int = 60,
+) -> None:
+    """Measure and record.
+
+    Args:
+        quick: a miniature to see that it works; its figures mean little.
+        output: where to write the JSON.
+        world_model: a folder or bundled name.
+        policy: whose episodes and chunks are imagined.
+        data: the held-out episodes; played anew if the folder is not there.
+        episodes: how many.
+        moments: how many starts, for successes and for failures.
+        states: how many physics states for the hard test; 0 leaves it out.
+    """
+    count, moments, states = (6, 8, min(states, 2)) if quick else (episodes, moments, states)
+    with common.recorded("dynamics", output, quick) as figures:
+        model = CompositionalWorldModel.from_pretrained(world_model, task=common.TASK)
+        held_out = common.held_out_episodes(data or Path(f"runs/held_out_{count}"), count, policy=policy)
+        figures |= {"seeds": [held_out[0].seed, held_out[-1].seed], "episodes": count}
+        recordings = Recordings.of(held_out, model.task)
+        by_outcome = {"success": starts(recordings, True, moments), "failure": starts(recordings, False, moments)}
+        figures["moments"] = {outcome: len(rows) for outcome, rows in by_outcome.items()}
+        figures["quality"] = {
+            outcome: quality(model, recordings, rows) for outcome, rows in by_outcome.items() if len(rows)
+        }
+        figures["shuffled_actions"] = shuffled(model, recordings, torch.cat(list(by_outcome.values())))
+        show_quality(figures, model.task.cameras)
+        if states:
+            figures["counterfactual"] = counterfactual(model, policy, states)
+
+
+def starts(recordings: Recordings, success: bool, count: int) -> Tensor:
+    """At most `count` moments, evenly over all that have the whole horizon before them."""
+    rows = torch.arange(len(recordings))
+    ahead = CHUNKS * recordings.task.chunk
+    fits = (recordings.success[recordings.episode] == success) & (rows + ahead <= recordings.last)
+    fits &= (rows - recordings.first) % SPACING_TICKS == 0
+    found = rows[fits]
+    return found[torch.linspace(0, len(found) - 1, min(count, len(found))).round().long()] if len(found) else found
+
+
+def imagined_frames(
+    model: CompositionalWorldModel, recordings: Recordings, moments: Tensor, actions_of: Tensor, chunks: int = CHUNKS
+) -> Frames:
+    """Dreams from `moments` with the chunks executed at `actions_of`: uint8 (B, chunks * K, V, H, W, 3)."""
+    chunk, parts = recordings.task.chunk, []
+    pairs = zip(moments.split(BATCH), actions_of.split(BATCH), strict=True)
+    for rows, acting in pairs:
+        window = recordings.history(rows, model.history_ticks)
+        state = model.begin(recordings.frames[window], recordings.proprio[rows], recordings.instruction_of(rows))
+        generators = [Generator().manual_seed(int(row)) for row in rows]
+        frames = []
+        for number in range(chunks):
+            taken, _ = recordings.chunk(acting + number * chunk, chunk)
+            state, imagined = model.imagine(state, recordings.actions[taken], generator=generators)
+            frames.append(model.decode(imagined.latents))
+        parts.append(torch.cat(frames, dim=1).numpy())
+    return np.concatenate(parts)
+
+
+def true_frames(recordings: Recordings, moments: Tensor, chunks: int = CHUNKS) -> Frames:
+    """What was recorded: uint8 (B, chunks * K, V, H, W, 3)."""
+    ahead, _ = recordings.future(moments, chunks * recordings.task.chunk)
+    return recordings.frames[ahead].numpy()
+
+
+def quality(model: CompositionalWorldModel, recordings: Recordings, moments: Tensor) -> dict[str, Any]:
+    """Figures by who predicts and how many chunks ahead."""
+    chunk = recordings.task.chunk
+    true = true_frames(recordings, moments)
+    start = recordings.frames[moments].numpy()
+    coded = np.concatenate(
+        [model.decode(model.codec.encode(part)).numpy() for part in torch.from_numpy(true).split(BATCH)]
+    )
+    predictions = {
+        "imagined": imagined_frames(model, recordings, moments, moments),
+        "last_frame": np.repeat(start[:, None], true.shape[1], axis=1),
+        "codec_alone": coded,
+    }
+    found: dict[str, Any] = {}
+    for name, predicted in predictions.items():
+        for number in range(CHUNKS):
+            span = slice(number * chunk, (number + 1) * chunk)
+            before = start if number == 0 else true[:, span.start - 1]
+            row = _figures(before, predicted[:, span], true[:, span], model.task.cameras)
+            found.setdefault(name, {})[f"chunk_{number + 1}"] = row
+    return found
+
+
+def _figures(start: Frames, predicted: Frames, true: Frames, cameras: tuple[str, ...]) -> dict[str, Any]:
+    similarity = [
+        ssim(predicted[first : first + BATCH], true[first : first + BATCH]) for first in range(0, len(true), BATCH)
+    ]
+    weights = [len(true[first : first + BATCH]) for first in range(0, len(true), BATCH)]
+    columns = {
+        "psnr_db": psnr(predicted, true),
+        "ssim": np.average(similarity, axis=0, weights=weights),
+        "flow_error_px": flow_error(start, predicted, true),
+    }
+    return {
+        name: {**dict(zip(cameras, column.tolist(), strict=True)), "mean": float(column.mean())}
+        for name, column in columns.items()
+    }
+
+
+def shuffled(model: CompositionalWorldModel, recordings: Recordings, moments: Tensor) -> dict[str, Any]:
+    """Mean squared error of one chunk with the right actions, and with those of another moment of the batch."""
+    order = torch.randperm(len(moments), generator=Generator().manual_seed(0))
+    moments = moments[order]
+    true = true_frames(recordings, moments, 1).astype(np.float32)
+    errors = {}
+    for name, acting in (("right", moments), ("shuffled", moments.roll(1))):
+        predicted = imagined_frames(model, recordings, moments, acting, 1).astype(np.float32)
+        errors[name] = ((predicted - true) ** 2).mean(axis=(0, 1, 3, 4, 5))
+    ratios = (errors["shuffled"] / np.maximum(errors["right"], 1e-12)).tolist()
+    return {
+        "mse_right": float(errors["right"].mean()),
+        "mse_shuffled": float(errors["shuffled"].mean()),
+        "ratio": float(errors["shuffled"].mean() / max(errors["right"].mean(), 1e-12)),
+        "ratio_by_view": dict(zip(model.task.cameras, ratios, strict=True)),
+    }
+
+
+def show_quality(figures: dict[str, Any], cameras: tuple[str, ...]) -> None:
+    rows = []
+    for outcome, by_name in figures["quality"].items():
+        for name, by_chunk in by_name.items():
+            for chunk, measures in by_chunk.items():
+                label = f"{outcome}, {chunk.replace('_', ' ')}, {name.replace('_', ' ')}"
+                views = [f"{measures['psnr_db'][camera]:.1f}" for camera in cameras]
+                rows.append((label, f"{measures['psnr_db']['mean']:.1f}", *views, measures["ssim"]["mean"],
+                             measures["flow_error_px"]["mean"]))  # fmt: skip
+    common.show(
+        f"Held-out seeds {figures['seeds'][0]} to {figures['seeds'][1]}",
+        ("frames", "PSNR", *[camera.replace("_", " ") for camera in cameras], "SSIM", "flow error"),
+        rows,
+    )
+    shuffle = figures["shuffled_actions"]
+    common.show(
+        "Error of one chunk (mean squared, of 255)",
+        ("actions", "error"),
+        [("right", shuffle["mse_right"]), ("shuffled", shuffle["mse_shuffled"]), ("ratio", shuffle["ratio"])],
+    )
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)

@@ -1,0 +1,183 @@
+"""The benchmarks: their arithmetic, and miniatures of those that need neither trained weights nor OpenGL."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rise_gym.episodes import write_episodes
+from rise_gym.evaluation import EpisodeResult
+from rise_gym.recordings import Recordings
+from rise_gym.starts import Starts
+from rise_gym.tasks import BOX_CLOSE
+from rise_gym.types import Episode
+from rise_gym.world_model import CompositionalWorldModel
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Imports a benchmark as if it was the script that runs."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setattr("sys.argv", ["benchmark.py"])
+    return importlib.import_module
+
+
+def episode(number: int, *, success: bool, length: int = 45) -> Episode:
+    """A square that wanders; progress reaches 1 in successes and 0.3 in failures."""
+    rng = np.random.default_rng(number)
+    frames = np.full((length, 64, 64, 3), 90, np.uint8)
+    for tick in range(length):
+        frames[tick, 20:30, tick : tick + 10] = (230, 40, 60)
+    return Episode(
+        task="box_close",
+        instruction=BOX_CLOSE.instruction,
+        frames=dict.fromkeys(BOX_CLOSE.cameras, frames),
+        proprio=np.full((length, 14), 0.01, np.float32),
+        actions=rng.uniform(-0.5, 0.5, (length, 14)).astype(np.float32),
+        success=success,
+        score=10.0 if success else 2.5,
+        source="rollout",
+        policy="base",
+        seed=100_000 + number,
+        progress=np.linspace(0, 1.0 if success else 0.3, length, dtype=np.float32),
+    )
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "held_out"
+    write_episodes(folder, [episode(number, success=number % 2 == 0) for number in range(6)], BOX_CLOSE)
+    return folder
+
+
+def test_throughput_miniature(benchmark: Callable[[str], Any], tiny_world: Path, tmp_path: Path) -> None:
+    path = tmp_path / "throughput.json"
+    benchmark("throughput").main(quick=True, output=path, world_model=str(tiny_world), batches=(1, 2))
+    found = json.loads(path.read_text())
+    assert [row["batch"] for row in found["dream"]] == [1, 2]
+    for row in found["dream"]:
+        assert row["view_frames_per_s"] == pytest.approx(30 * row["steps_per_s"])
+        assert row["real_time_factor"] == pytest.approx(row["steps_per_s"])  # a chunk is a second of the robot
+        assert row["gflop_per_step"] > 0
+    assert found["import_s"] < 1
+    assert {"commit", "machine", "command", "seconds"} <= set(found)
+
+
+def test_dynamics_miniature(benchmark: Callable[[str], Any], tiny_world: Path, held_out: Path, tmp_path: Path) -> None:
+    path = tmp_path / "dynamics.json"
+    benchmark("dynamics").main(quick=True, output=path, world_model=str(tiny_world), data=held_out, states=0)
+    found = json.loads(path.read_text())
+    assert set(found["quality"]) == {"success", "failure"}
+    for by_name in found["quality"].values():
+        assert set(by_name) == {"imagined", "last_frame", "codec_alone"}
+        for measures in by_name["imagined"].values():
+            assert set(measures["psnr_db"]) == {*BOX_CLOSE.cameras, "mean"}
+    still = found["quality"]["success"]["last_frame"]
+    assert still["chunk_1"]["psnr_db"]["mean"] > still["chunk_2"]["psnr_db"]["mean"]  # the square wanders off
+    assert found["shuffled_actions"]["ratio"] > 0
+
+
+def test_a_perfect_world_has_perfect_figures(
+    benchmark: Callable[[str], Any], counting_world: Callable[..., CompositionalWorldModel]
+) -> None:
+    dynamics = benchmark("dynamics")
+    brightness = np.arange(45, dtype=np.uint8)[:, None, None, None]
+    views = np.broadcast_to(brightness, (45, 64, 64, 3)).copy()
+    one = episode(0, success=True)
+    bright = Episode(
+        **{**one.__dict__, "frames": dict.fromkeys(BOX_CLOSE.cameras, views), "actions": np.zeros_like(one.actions)}
+    )
+    recordings = Recordings.of([bright, bright], BOX_CLOSE)
+    moments = dynamics.starts(recordings, True, 5)
+    assert (moments + 20 <= recordings.last[moments]).all()
+    np.testing.assert_array_equal(
+        dynamics.imagined_frames(counting_world(), recordings, moments, moments),
+        dynamics.true_frames(recordings, moments),
+    )
+
+
+def test_value_miniature(benchmark: Callable[[str], Any], tiny_world: Path, held_out: Path, tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    benchmark("value").main(quick=True, output=path, world_model=str(tiny_world), data=held_out)
+    found = json.loads(path.read_text())
+    assert found["successes"] == 3
+    assert 0 <= found["auroc_all_frames"]["value"] <= 1
+
+
+def test_value_figures_of_a_value_that_is_right(benchmark: Callable[[str], Any]) -> None:
+    recordings = Recordings.of([episode(n, success=n % 2 == 0) for n in range(4)], BOX_CLOSE)
+    progress = recordings.progress.numpy().astype(np.float64)
+    found = benchmark("value").measured(recordings, progress, BOX_CLOSE)
+    assert found["auroc_last_40_percent"]["value"] == 1.0
+    assert 0.5 < found["auroc_all_frames"]["value"] < 1.0
+    assert found["pearson_with_progress"]["value"] == pytest.approx(1)
+    assert found["pearson_with_stage_score"]["value"] > 0.9
+
+
+def test_stage_score_counts_whole_stages(benchmark: Callable[[str], Any]) -> None:
+    recordings = Recordings.of([episode(0, success=True, length=41)], BOX_CLOSE)
+    score = benchmark("value").frame_columns(recordings, np.zeros(41), BOX_CLOSE)["score"]
+    assert score.tolist() == [0.0] * 10 + [2.5] * 10 + [5.0] * 10 + [7.5] * 10 + [10.0]
+
+
+def test_paired_comparison(benchmark: Callable[[str], Any]) -> None:
+    def results(outcomes: list[bool]) -> list[EpisodeResult]:
+        return [
+            EpisodeResult(seed=n, is_success=done, score=10.0 * done, episode_return=float(done), steps=3)
+            for n, done in enumerate(outcomes)
+        ]
+
+    found = benchmark("improvement").paired(results([True, True, True, False]), results([False, True, False, True]))
+    assert found["success_points"] == 25.0
+    assert (found["only_first_succeeds"], found["only_second_succeeds"]) == (2, 1)
+    low, high = found["success_points_ci95"]
+    assert low < 25 < high
+
+
+def test_policies_that_are_not_there_are_named(benchmark: Callable[[str], Any], tmp_path: Path) -> None:
+    found, missing = benchmark("improvement").existing({"base": str(tmp_path), "recap": "bundled:box_close/nothing"})
+    assert found == {"base": str(tmp_path)}
+    assert len(missing) == 1
+    assert missing[0].startswith("recap: ")
+
+
+def test_trust_dreams_whole_episodes(benchmark: Callable[[str], Any], tiny_world: Path, random_starts: Starts) -> None:
+    trust = benchmark("trust")
+    quality = benchmark("_policies").Quality(name="random", policy="random")
+    model = CompositionalWorldModel.from_pretrained(tiny_world)
+    found = trust.imagined(quality, [1, 2], random_starts, model)
+    assert found == trust.imagined(quality, [1, 2], random_starts, model)
+    assert 0 <= found["success"] <= 1
+    assert 0 <= found["score"] <= 10
+
+
+def test_agreement_over_policies(benchmark: Callable[[str], Any]) -> None:
+    rows = [{"true": {"score": float(n)}, "imagined": {"score": float(n**3)}} for n in range(8)]
+    found = benchmark("trust").agreement(rows, "score")
+    assert found["spearman"]["value"] == pytest.approx(1)
+    assert 0.8 < found["pearson"]["value"] < 1
+
+
+def test_noisy_agent_draws_from_the_rows_generators(benchmark: Callable[[str], Any]) -> None:
+    agent = benchmark("_policies").NoisyAgent("box_close", "random", 1.0, 2.0)
+    rows = [[torch.Generator().manual_seed(seed) for seed in seeds] for seeds in ([3, 4], [4])]
+    together, alone = agent.act({}, ["x"] * 2, generator=rows[0]), agent.act({}, ["x"], generator=rows[1])
+    np.testing.assert_array_equal(together[1], alone[0])
+    assert np.abs(together).max() <= 1
+
+
+def test_figures_that_are_no_numbers_are_null(benchmark: Callable[[str], Any]) -> None:
+    assert benchmark("_common").plain({"a": [float("nan"), 1.0], "b": {"c": float("inf")}}) == {
+        "a": [None, 1.0],
+        "b": {"c": None},
+    }
