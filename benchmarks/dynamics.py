@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import _common as common
+import cv2
 import numpy as np
 import torch
 import tyro
@@ -54,7 +55,8 @@ def main(
         moments: how many starts, for successes and for failures.
         states: how many physics states for the hard test; 0 leaves it out.
     """
-    count, moments, states = (6, 8, min(states, 2)) if quick else (episodes, moments, states)
+    cv2.setNumThreads(1)  # frames are small: more threads only wait for each other
+    count, moments, states = (6, 3, min(states, 2)) if quick else (episodes, moments, states)
     with common.recorded("dynamics", output, quick) as figures:
         model = CompositionalWorldModel.from_pretrained(world_model, task=common.TASK)
         held_out = common.held_out_episodes(data or Path(f"runs/held_out_{count}"), count, policy=policy)
