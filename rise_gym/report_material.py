@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -11,6 +12,7 @@ from torch import Generator
 
 from rise_gym._recorder import EpisodeRecorder
 from rise_gym.collection import Actor
+from rise_gym.evaluation import EpisodeResult
 from rise_gym.report import Clip, Dream
 from rise_gym.types import Episode
 from rise_gym.world_model import CompositionalWorldModel
@@ -77,3 +79,16 @@ def play_and_record(env: gymnasium.Env[Any, Any], actor: Actor, seed: int, *, po
 def clip_of(episode: Episode, cameras: tuple[str, ...], label: str) -> Clip:
     """An episode to be seen."""
     return Clip(label=label, frames=episode.views(cameras), success=episode.success, score=episode.score)
+
+
+def telling_seeds(
+    before: Sequence[EpisodeResult], after: Sequence[EpisodeResult], *, count: int
+) -> tuple[list[int], list[int]]:
+    """Seeds to show, at most `count` each, the lowest first: where only `after` succeeds, and where `after` fails.
+
+    Both have an episode for each of the same seeds.
+    """
+    failed = {result.seed for result in before if not result.is_success}
+    better = [result.seed for result in after if result.is_success and result.seed in failed]
+    failing = [result.seed for result in after if not result.is_success]
+    return sorted(better)[:count], sorted(failing)[:count]

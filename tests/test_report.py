@@ -17,8 +17,9 @@ import pytest
 import torch
 
 from rise_gym.errors import SaveFailed
+from rise_gym.evaluation import EpisodeResult
 from rise_gym.report import Clip, Dream, Example, PolicyResult, ReportData, read_curves, write_report
-from rise_gym.report_material import clip_of, imagine_beside, play_and_record
+from rise_gym.report_material import clip_of, imagine_beside, play_and_record, telling_seeds
 from rise_gym.tasks import BOX_CLOSE
 from rise_gym.types import Episode
 
@@ -231,3 +232,16 @@ def test_played_episode_has_every_tick() -> None:
     assert (clip.success, clip.score) == (episode.success, episode.score)
     assert episode.progress is not None
     assert clip.frames[-1, 0, 0, 0, 0] == round(200 * float(episode.progress[-1])) + 20
+
+
+def test_seeds_worth_showing() -> None:
+    def results(outcomes: dict[int, bool]) -> list[EpisodeResult]:
+        return [
+            EpisodeResult(seed=seed, is_success=done, score=0.0, episode_return=0.0, steps=1)
+            for seed, done in outcomes.items()
+        ]
+
+    before = results({5: False, 6: False, 7: True, 8: False})
+    after = results({8: True, 7: False, 6: True, 5: False})
+    assert telling_seeds(before, after, count=5) == ([6, 8], [5, 7])
+    assert telling_seeds(before, after, count=1) == ([6], [5])
