@@ -78,7 +78,7 @@ class ToolIK:
         return self.data.site_xpos[self._site].copy()
 
     def solve(self, joints_rad: Vector, position: Vector, approach: Vector, across: Vector) -> Vector:
-        """Joint angles near `joints_rad` (6,): tool at `position`, pointing along `approach`, fingers opening `across`."""
+        """Joint angles near `joints_rad` (6,): tool at `position`, pointing `approach`, fingers opening `across`."""
         angles = joints_rad.copy()
         for _ in range(12):
             error, jacobian = self._error(angles, position, approach, across)
@@ -208,7 +208,7 @@ class ScriptedExpert:
         self._offset = kept * self._offset + np.sqrt(1 - kept**2) * fresh
         return self._offset
 
-    # -- what to do next ------------------------------------------------------------------------------------------------
+    # -- what to do next -----------------------------------------------------------------------------------------------
 
     def _choose(self) -> None:
         stages = self.scene.stages()
@@ -259,7 +259,11 @@ class ScriptedExpert:
         sign = 1 if side == "left" else -1
         x, along, off = -self.scene.config.slot_m / 2, 0.036, FINGER_HALF_M + 0.001
         arc = [
-            self._at(x, sign * (width / 2 - along * np.cos(a) + off * np.sin(a)), height + along * np.sin(a) + off * np.cos(a))
+            self._at(
+                x,
+                sign * (width / 2 - along * np.cos(a) + off * np.sin(a)),
+                height + along * np.sin(a) + off * np.cos(a),
+            )
             for a in (2.0, 1.5, 1.0, 0.6, 0.3, 0.05, -0.05)
         ]  # fmt: skip
         return [
@@ -275,7 +279,11 @@ class ScriptedExpert:
         depth, _, height = self.scene.box_size_m
         along, off = 0.044, FINGER_HALF_M - 0.001
         arc = [
-            self._at(depth / 2 - along * np.cos(a) + off * np.sin(a), 0, height + 0.003 + along * np.sin(a) + off * np.cos(a))
+            self._at(
+                depth / 2 - along * np.cos(a) + off * np.sin(a),
+                0,
+                height + 0.003 + along * np.sin(a) + off * np.cos(a),
+            )
             for a in (2.0, 1.5, 1.0, 0.6, 0.3, 0.05)
         ]  # fmt: skip
         return [

@@ -70,7 +70,7 @@ class Agent(Protocol):
     def act(
         self, observation: Observation, instruction: Sequence[str], advantage: NDArray[np.floating] | float = 1.0
     ) -> NDArray[np.float32]:
-        """Batched observation (rows B) -> scaled actions float32 (B, K, A). `advantage` in [-1, 1]; 1.0 asks for the best."""
+        """Batched observation (rows B) -> scaled actions float32 (B, K, A); `advantage` from -1 to 1, the best."""
 
     def loss(self, batch: dict[str, Any]) -> Tensor:
         """Scalar training loss of a batch of `observation`, `instruction`, `actions` (B, K, A), `advantage` (B,)."""

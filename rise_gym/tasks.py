@@ -102,7 +102,9 @@ _BIMANUAL: dict[str, Any] = {
 BOX_CLOSE = TaskCard(
     name="box_close",
     title="BoxClose",
-    instruction="Put the cup in the box, fold the side flaps and the rear flap, then close the lid and tuck in its tab.",
+    instruction=(
+        "Put the cup in the box, fold the side flaps and the rear flap, then close the lid and tuck in its tab."
+    ),
     horizon_s=25.0,
     stages=(
         Stage(name="cup_loaded", score=2.5),

@@ -134,10 +134,12 @@ def draw(config: BoxCloseConfig, generator: np.random.Generator) -> Draw:
             scaled(0.55, config.light_spread),
             scaled(0.38, config.light_spread),
         ),
-        home_joints=around(robot.home_joints(), config.home_spread_rad)[:6]
-        + (robot.HOME_OPENING_M,)
-        + around(robot.home_joints(), config.home_spread_rad)[:6]
-        + (robot.HOME_OPENING_M,),
+        home_joints=(
+            *around(robot.home_joints(), config.home_spread_rad)[:6],
+            robot.HOME_OPENING_M,
+            *around(robot.home_joints(), config.home_spread_rad)[:6],
+            robot.HOME_OPENING_M,
+        ),
     )
 
 
@@ -204,7 +206,7 @@ def _lid(start: Draw, config: BoxCloseConfig) -> str:
 
 
 def _creases(config: BoxCloseConfig) -> str:
-    """Zero-length springs from flap to box: torque amplitude * sin(angle - crease angle), so bistable about the crease."""
+    """Zero-length springs from flap to box: torque amplitude * sin(angle - crease angle), bistable about the crease."""
     arm = 0.02
     rows = []
     for name in (*FLAPS, "lid"):
@@ -380,11 +382,11 @@ class BoxCloseScene:
         return float(self.data.joint("tab").qpos[0])
 
     def edge(self, name: str) -> NDArray[np.float64]:
-        """World position (3,) of the free edge's middle of `"left_flap"`, `"right_flap"`, `"rear_flap"`, `"lid"` or `"tab"`."""
+        """World position (3,) of the middle of a free edge: `left_flap`, `right_flap`, `rear_flap`, `lid`, `tab`."""
         return self.data.site(f"{name}_edge").xpos.copy()
 
     def tab_depth_m(self) -> float:
-        """How far the tab's edge is below the rim, if it is on the inner side of the rear wall; else minus its distance."""
+        """How far the tab's edge is below the rim, if it is inside of the rear wall; else minus its distance."""
         depth, _, height = self.box_size_m
         x, _, z = self.in_box(self.edge("tab"))
         return float(height - z) if x < depth / 2 + 0.001 else -float(np.hypot(x - depth / 2, max(0.0, z - height)))

@@ -39,14 +39,14 @@ class MujocoState:
 class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     """A task in MuJoCo physics: contact, friction and gravity decide, nothing is scripted.
 
-    **Action** `Box(-1, 1, (K, A), float32)`: the next K control ticks (10 Hz), each the absolute joint targets (left arm
-    first, gripper last in each arm) scaled by the ranges of `env.unwrapped.task`. Anything else is refused.
+    **Action** `Box(-1, 1, (K, A), float32)`: the next K control ticks (10 Hz), each the absolute joint targets (left
+    arm first, gripper last in each arm) scaled by the ranges of `env.unwrapped.task`. Anything else is refused.
 
-    **Observation** `Dict`: each camera of the task uint8 (H, W, 3), and `proprio` float32 (P,): measured joint angles in
-    rad, gripper openings in m.
+    **Observation** `Dict`: each camera of the task uint8 (H, W, 3), and `proprio` float32 (P,): measured joint angles
+    in rad, gripper openings in m.
 
-    **Reward** the progress gained over the step. Progress is the stage score / 10, with the stage under way interpolated
-    from the physics state, in [0, 1]; an undiscounted return is the last progress minus the first.
+    **Reward** the progress gained over the step. Progress is the stage score / 10, with the stage under way
+    interpolated from the physics state, in [0, 1]; an undiscounted return is the last progress minus the first.
 
     **Start** drawn by the seed: poses, sizes, friction, masses, colours and light.
 

@@ -1,4 +1,4 @@
-"""Two Piper-proportioned arms drawn from primitives, as MJCF text, and the map between their joints and the task's 14 numbers.
+"""Two Piper-proportioned arms drawn from primitives, as MJCF, and the map between their joints and the task's numbers.
 
 Units are metres, radians, kilograms and seconds. x points away from the robot, y to its left, z up; z = 0 is the table.
 """

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from rise_gym.errors import RenderingUnavailable
 
 _WAY_OUT = (
-    "set MUJOCO_GL=egl (Debian, Ubuntu: apt install libegl1 libgl1-mesa-dri) or MUJOCO_GL=osmesa (apt install libosmesa6)"
-    " before Python starts; the imagined environment needs no OpenGL"
+    "set MUJOCO_GL=egl (Debian, Ubuntu: apt install libegl1 libgl1-mesa-dri) or MUJOCO_GL=osmesa "
+    "(apt install libosmesa6) before Python starts; the imagined environment needs no OpenGL"
 )
 _EMPTY_MODEL = "<mujoco><visual><global offwidth='{width}' offheight='{height}'/></visual><worldbody/></mujoco>"
 
