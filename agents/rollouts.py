@@ -20,7 +20,9 @@ from rise_gym.types import Imagination, WorldState
 class Imaginer(Protocol):
     """What the loop needs of a world model: one whose states can be built from recorded latents."""
 
-    value: Value
+    @property
+    def value(self) -> Value:
+        """What judges imagined frames."""
 
     @property
     def device(self) -> torch.device:

@@ -145,7 +145,7 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             held_ticks=self._held_ticks,
             progress=self._progress,
             over=bool(self._over),
-            generator=copy.deepcopy(self.np_random.bit_generator.state),
+            generator=copy.deepcopy(dict(self.np_random.bit_generator.state)),
         )
 
     def set_state(self, state: MujocoState) -> Observation:
