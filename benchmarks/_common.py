@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +40,7 @@ HELD_OUT_SEED = FIRST_EVALUATION_SEED + 10_000
 def recorded(name: str, output: Path | None, quick: bool) -> Iterator[dict[str, Any]]:
     """Yields what is to be filled with figures; written with commit, machine, command and seconds if all went well."""
     began = time.perf_counter()
-    figures: dict[str, Any] = {"benchmark": name, "quick": quick}
+    figures: dict[str, Any] = {"benchmark": name, "quick": quick, "load_average_before": os.getloadavg()[0]}
     yield figures
     path = output or (RESULTS / f"{name}{'_quick' if quick else ''}.json")
     command = " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])
