@@ -1,12 +1,14 @@
 """The `rise-gym` command: the one place where world model, environments and agents are put together.
 
-Long work shows its progress, can be interrupted with Ctrl-C at any moment, and goes on when the same command is given again.
+Long work shows its progress, can be interrupted with Ctrl-C at any moment, and goes on when the same command is given
+again.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +23,7 @@ from rise_gym.tasks import TaskCard, task_card
 if TYPE_CHECKING:
     from rise_gym.agents.flow_policy import FlowPolicy
     from rise_gym.collection import Factory
+    from rise_gym.evaluation import EpisodeResult
     from rise_gym.recordings import Recordings
 
 Who = Literal["expert", "noisy_expert", "policy"]
@@ -30,6 +33,7 @@ Part = Literal["codec", "dynamics", "value", "policy"]
 def main() -> None:
     """Entry point of `rise-gym`."""
     commands: dict[str, Callable[..., None]] = {
+        "demo": demo,
         "collect": collect,
         "train": train,
         "improve": improve,
@@ -46,7 +50,7 @@ def main() -> None:
         sys.exit(130)
 
 
-# -- data ---------------------------------------------------------------------------------------------------------------
+# -- data
 
 
 def collect(
@@ -120,7 +124,7 @@ def load_recordings(folders: list[Path], task: TaskCard) -> Recordings:
     return Recordings.of([episode for folder in folders for episode in read_episodes(folder, task=task)], task)
 
 
-# -- training -----------------------------------------------------------------------------------------------------------
+# -- training
 
 
 def train(
@@ -204,7 +208,8 @@ def _policy_card(policy: FlowPolicy, how: str, config: Any) -> str:
     return (
         "---\nlibrary_name: rise_gym\nlicense: apache-2.0\ntags: [robotics, vla]\n---\n"
         f"# Policy for {policy.card.title}\n\n{policy.card.instruction}\n\n{count:,} parameters, {how}.\n\n"
-        f'```python\nfrom rise_gym.agents.flow_policy import load_policy\n\npolicy = load_policy("this folder")\n```\n\n'
+        "```python\nfrom rise_gym.agents.flow_policy import load_policy\n\n"
+        'policy = load_policy("this folder")\n```\n\n'
         f"Settings: `{config}`\n"
     )
 
@@ -254,7 +259,8 @@ def _seal(out: Path, recordings: Recordings) -> None:
         print(f"{out}: still without {' and '.join(missing)}")
         return
     parts = {part: _saved_part(kind, out / part) for part, kind in kinds.items()}
-    CompositionalWorldModel(task=recordings.task, **parts).save_pretrained(out / "checkpoint")
+    model = CompositionalWorldModel(task=recordings.task, **parts)
+    model.save_pretrained(out / "checkpoint", half_precision=True)
     print(f"world model: {out / 'checkpoint'}")
 
 
@@ -331,14 +337,13 @@ def _replica_check(task: str, episodes: int) -> Callable[[int, FlowPolicy], None
 
     def check(step: int, policy: FlowPolicy) -> None:
         result = play(_env_id("Mujoco", task), policy, episodes, 90_000)
-        print(
-            f"step {step}: replica success {result['success_rate']:.0%}, score {result['score_mean']:.2f} (n = {episodes})"
-        )
+        success, score = result["success_rate"], result["score_mean"]
+        print(f"step {step}: replica success {success:.0%}, score {score:.2f} (n = {episodes})")
 
     return check
 
 
-# -- measuring ----------------------------------------------------------------------------------------------------------
+# -- measuring
 
 
 def evaluate(
@@ -407,6 +412,100 @@ def _agent(policy: str, task: TaskCard) -> Factory:
     return Factory(target="rise_gym.agents.flow_policy:load_policy", arguments={"name": policy, "task": task.name})
 
 
+def demo(
+    out: Annotated[Path, tyro.conf.Positional] = Path("runs/demo"),
+    /,
+    *,
+    task: str = "box_close",
+    demonstrations: int = 30,
+    rollouts: int = 60,
+    minutes: float = 5.0,
+    episodes: int = 40,
+    seed: int = 100_000,
+) -> None:
+    """The main job in a quarter of an hour: record, improve in imagination, measure in the replica, report.
+
+    Args:
+        out: where data, runs and `report/report.html` go; the same command goes on where it was.
+        task: name of the task.
+        demonstrations: expert episodes to record.
+        rollouts: episodes of the base policy to record.
+        minutes: of improvement; no simulator step is taken in it.
+        episodes: replica episodes to measure each policy with.
+        seed: the first of their seeds.
+    """
+    from rise_gym.evaluation import play, summarise
+
+    base, world_model = f"bundled:{task}/base", f"bundled:{task}/world_model"
+    collect(out / "demonstrations", episodes=demonstrations, task=task)
+    collect(out / "rollouts", who="policy", policy=base, episodes=rollouts, first_seed=20_000, task=task)
+    recordings = load_recordings([out / "demonstrations", out / "rollouts"], task_card(task))
+    improve_policy(recordings, out / "improved", base, world_model, {"minutes": minutes})
+    results: dict[str, dict[str, Any]] = {}
+    played: dict[str, list[EpisodeResult]] = {}
+    for name, policy in (("base", base), ("rise", str(out / "improved" / "checkpoint"))):
+        began = time.monotonic()
+        with _progress(f"measuring {name} in the replica", episodes) as step:
+            played[name] = []
+            agent = _agent(policy, task_card(task))
+            for result in play(_env_id("Mujoco", task), agent, range(seed, seed + episodes), processes=2):
+                played[name].append(result)
+                step()
+        results[name] = summarise(
+            played[name], env_id=_env_id("Mujoco", task), policy=policy, seconds=time.monotonic() - began
+        )
+        print(f"{name}: success {results[name]['success_rate']:.0%}, score {results[name]['score_mean']:.2f}")
+    page = _write_demo_report(out, task, results, played)
+    print(f"report: {page}")
+
+
+def _write_demo_report(out: Path, task: str, results: dict[str, Any], played: dict[str, Any]) -> Path:
+    """Dreams beside the truth, and episodes that got better or still fail."""
+    import gymnasium
+    import torch
+
+    from rise_gym.agents.flow_policy import load_policy
+    from rise_gym.collection import AgentActor
+    from rise_gym.evaluation import machine
+    from rise_gym.report import Example, PolicyResult, ReportData, read_curves, write_report
+    from rise_gym.report_material import clip_of, imagine_beside, play_and_record, telling_seeds
+    from rise_gym.world_model import CompositionalWorldModel
+
+    card = task_card(task)
+    policies = {name: AgentActor(load_policy(result["policy"])) for name, result in results.items()}
+    model = CompositionalWorldModel.from_pretrained(f"bundled:{task}/world_model")
+    env = gymnasium.make(_env_id("Mujoco", task), record_ticks=True, disable_env_checker=True)
+
+    def shown(title: str, seed: int) -> Any:
+        clips = (
+            clip_of(play_and_record(env, actor, seed, policy=name), card.cameras, name)
+            for name, actor in policies.items()
+        )
+        return Example(title=f"{title}: seed {seed}", clips=tuple(clips))
+
+    better, failing = telling_seeds(played["base"], played["rise"], count=2)
+    first = results["rise"]["seed"]
+    dreams = []
+    for seed in (first, first + 1):
+        episode = play_and_record(env, policies["rise"], seed, policy="rise")
+        for tick in (20, 70):
+            title = f"Seed {seed}, from {tick / card.control_hz:.0f} s"
+            noise = torch.Generator().manual_seed(seed)
+            dreams.append(imagine_beside(model, episode, tick, chunks=2, generator=noise, title=title))
+    data = ReportData(
+        task=card,
+        results=tuple(PolicyResult.of(name, result) for name, result in results.items()),
+        before="base",
+        after="rise",
+        training=read_curves(out / "improved" / "run"),
+        dreams=tuple(dreams),
+        better=tuple(shown("Got better", seed) for seed in better),
+        failing=tuple(shown("Still fails", seed) for seed in failing),
+        facts={"seeds": f"{first} and up", **{name: str(value) for name, value in machine().items()}},
+    )
+    return write_report(out / "report", data)
+
+
 def doctor() -> None:
     """Say what this machine has, and what that means: versions, OpenGL, bundled weights."""
     import importlib.metadata as metadata
@@ -441,7 +540,7 @@ def _first_reset(backend: str) -> None:
     env.close()
 
 
-# -- progress -----------------------------------------------------------------------------------------------------------
+# -- progress
 
 
 @contextmanager
