@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Who = Literal["expert", "noisy_expert", "policy"]
 Part = Literal["codec", "dynamics", "value", "policy"]
+Spread = Literal["uniform", "quantile"]
 
 
 def main() -> None:
@@ -139,12 +140,14 @@ def train(
     minutes: float | None = None,
     initial: str | None = None,
     world_model: str | None = None,
+    spread: Spread = "quantile",
     seed: int = 0,
 ) -> None:
     """Train one part from recorded datasets.
 
     Codec, dynamics and value go, in this order, into one folder `out`; once all three are there, `out/checkpoint` is a
-    world model. A policy goes into `out/checkpoint` as well.
+    world model. A value learns measured progress where all episodes have it (replicas), else elapsed time on successes.
+    A policy goes into `out/checkpoint` as well.
 
     Args:
         part: codec, dynamics, value or policy.
@@ -154,9 +157,10 @@ def train(
         steps: gradient steps; by default what the bundled models took.
         learning_rate: its peak.
         minutes: stop after so many, even if steps are left.
-        initial: policy or world model to start from; by default from nothing.
+        initial: policy, or folder with the dynamics, to start from; by default from nothing.
         world_model: for a policy: learn from rollouts too, with the advantage that this world model gives them (the
             paper's RECAP); without it only demonstrations are cloned.
+        spread: how those advantages fill the bins: as they are (the paper), or by rank.
         seed: of the training.
     """
     card = task_card(task)
@@ -164,13 +168,18 @@ def train(
     given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
     overrides = {name: value for name, value in given.items() if value is not None}
     if part == "policy":
-        _train_policy(recordings, out, overrides, initial, world_model)
+        _train_policy(recordings, out, overrides, initial, world_model, spread)
     else:
-        _train_world_part(part, recordings, out, overrides, initial)
+        _train_world_part(part, recordings, data, out, overrides, initial)
 
 
 def _train_policy(
-    recordings: Recordings, out: Path, overrides: dict[str, Any], initial: str | None, world_model: str | None
+    recordings: Recordings,
+    out: Path,
+    overrides: dict[str, Any],
+    initial: str | None,
+    world_model: str | None,
+    spread: Spread,
 ) -> None:
     import torch
 
@@ -181,7 +190,7 @@ def _train_policy(
     config = replace(config, training=replace(config.training, **overrides))
     advantages, moments = torch.ones(len(recordings)), demonstration_moments(recordings)
     if world_model is not None:
-        recordings, advantages, moments = *_labelled(recordings, world_model), acting_moments(recordings)
+        recordings, advantages, moments = *_labelled(recordings, world_model, spread), acting_moments(recordings)
     start = None if initial is None else load_policy(initial, task=recordings.task.name)
     with _progress("training the policy", config.training.steps) as step:
         policy = train_policy(
@@ -191,16 +200,15 @@ def _train_policy(
     print(f"policy: {out / 'checkpoint'}")
 
 
-def _labelled(recordings: Recordings, world_model: str) -> tuple[Recordings, Any]:
+def _labelled(recordings: Recordings, world_model: str, spread: Spread) -> tuple[Recordings, Any]:
     """Encoded recordings and the advantage of each moment."""
     from rise_gym.advantage import AdvantageConfig, label_recordings
     from rise_gym.world_model import CompositionalWorldModel
 
     model = CompositionalWorldModel.from_pretrained(world_model, task=recordings.task.name)
     encoded = recordings.encoded(model.codec)
-    return encoded, label_recordings(
-        encoded, model.value, model.longest_chunk, AdvantageConfig(scale=model.config.advantage_scale)
-    )
+    labels = AdvantageConfig(scale=model.config.advantage_scale, spread=spread)
+    return encoded, label_recordings(encoded, model.value, model.longest_chunk, labels)
 
 
 def _policy_card(policy: FlowPolicy, how: str, config: Any) -> str:
@@ -215,15 +223,16 @@ def _policy_card(policy: FlowPolicy, how: str, config: Any) -> str:
 
 
 def _train_world_part(
-    part: Part, recordings: Recordings, out: Path, overrides: dict[str, Any], initial: str | None
+    part: Part, recordings: Recordings, data: list[Path], out: Path, overrides: dict[str, Any], initial: str | None
 ) -> None:
     from rise_gym.codec import CodecTraining, FrameCodec, train_codec
+    from rise_gym.dynamics import VideoDynamics
     from rise_gym.dynamics_training import DynamicsTraining, train_dynamics
-    from rise_gym.value_training import ValueTraining, train_value
-    from rise_gym.world_model import CompositionalWorldModel
+    from rise_gym.value_training import ValueTraining, calibrate_success, train_value
 
-    start = None if initial is None else CompositionalWorldModel.from_pretrained(initial, task=recordings.task.name)
     config: Any = {"codec": CodecTraining, "dynamics": DynamicsTraining, "value": ValueTraining}[part]()
+    if part == "value" and not bool(recordings.progress.isnan().any()):
+        config = ValueTraining(progress_target="measured", progress_on="everything", progress_only=0.5, td_weight=0.15)
     config = replace(config, training=replace(config.training, **overrides))
     with _progress(f"training the {part}", config.training.steps) as step:
         shown, run = _shown(step), out / f"{part}_run"
@@ -233,12 +242,13 @@ def _train_world_part(
         else:
             encoded = recordings.encoded(_saved_part(FrameCodec, out / "codec"))
             if part == "dynamics":
-                before = None if start is None else start.dynamics
+                before = None if initial is None else _saved_part(VideoDynamics, Path(initial) / "dynamics")
                 model = train_dynamics(encoded, config, run, initial=before, on_progress=shown)
             else:
                 model = train_value(encoded, config, run, on_progress=shown)
+                model.set_success_threshold(calibrate_success(model, encoded))
     model.save_pretrained(out / part)
-    _seal(out, recordings)
+    _seal(out, data, recordings.task)
 
 
 def _saved_part(kind: Any, folder: Path) -> Any:
@@ -247,10 +257,14 @@ def _saved_part(kind: Any, folder: Path) -> Any:
     return kind.from_pretrained(folder, local_files_only=True)
 
 
-def _seal(out: Path, recordings: Recordings) -> None:
-    """Once all three parts are there, write the world model's checkpoint."""
+def _seal(out: Path, data: list[Path], task: TaskCard) -> None:
+    """Once all three parts are there, write the world model's checkpoint, with starts from the last dataset."""
+    import numpy as np
+
     from rise_gym.codec import FrameCodec
     from rise_gym.dynamics import VideoDynamics
+    from rise_gym.episodes import read_episodes
+    from rise_gym.starts import Starts
     from rise_gym.value import ProgressValue
     from rise_gym.world_model import CompositionalWorldModel
 
@@ -259,8 +273,11 @@ def _seal(out: Path, recordings: Recordings) -> None:
         print(f"{out}: still without {' and '.join(missing)}")
         return
     parts = {part: _saved_part(kind, out / part) for part, kind in kinds.items()}
-    model = CompositionalWorldModel(task=recordings.task, **parts)
-    model.save_pretrained(out / "checkpoint", half_precision=True)
+    model = CompositionalWorldModel(task=task, **parts)
+    episodes = read_episodes(data[-1], limit=24)
+    window, random = model.history_ticks, np.random.default_rng(0)
+    starts = Starts.from_episodes(episodes, task, window=window, mid_episode=1, generator=random)
+    model.save_pretrained(out / "checkpoint", starts=starts, half_precision=True)
     print(f"world model: {out / 'checkpoint'}")
 
 
@@ -276,6 +293,7 @@ def improve(
     learning_rate: float | None = None,
     minutes: float | None = None,
     offline_ratio: float = 0.6,
+    spread: Spread = "quantile",
     check_episodes: int = 0,
     seed: int = 0,
 ) -> None:
@@ -291,14 +309,14 @@ def improve(
         learning_rate: its peak.
         minutes: stop after so many, even if steps are left.
         offline_ratio: fraction of recorded rows in a batch.
+        spread: how advantages fill the bins: as they are (the paper), or by rank.
         check_episodes: every 1000 steps, play so many replica episodes to watch; this never feeds training.
         seed: of the training.
     """
     given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
     overrides = {name: value for name, value in given.items() if value is not None}
-    improved = improve_policy(
-        load_recordings(data, task_card(task)), out, policy, world_model, overrides, offline_ratio, check_episodes
-    )
+    recordings = load_recordings(data, task_card(task))
+    improved = improve_policy(recordings, out, policy, world_model, overrides, offline_ratio, spread, check_episodes)
     print(f"improved policy ({sum(p.numel() for p in improved.parameters()):,} parameters): {out / 'checkpoint'}")
 
 
@@ -309,6 +327,7 @@ def improve_policy(
     world_model: str,
     overrides: dict[str, Any],
     offline_ratio: float = 0.6,
+    spread: Spread = "quantile",
     check_episodes: int = 0,
 ) -> FlowPolicy:
     """Run RISE and save the policy to `out/checkpoint`."""
@@ -319,8 +338,8 @@ def improve_policy(
 
     task = recordings.task.name
     model = CompositionalWorldModel.from_pretrained(world_model, task=task)
-    encoded, advantages = _labelled(recordings, world_model)
-    config = ImproveConfig(offline_ratio=offline_ratio)
+    encoded, advantages = _labelled(recordings, world_model, spread)
+    config = ImproveConfig(offline_ratio=offline_ratio, spread=spread)
     config = replace(config, training=replace(config.training, **overrides))
     with _progress("improving in imagination", config.training.steps) as step:
         improved = run(
