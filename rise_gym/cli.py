@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Who = Literal["expert", "noisy_expert", "policy"]
 Part = Literal["codec", "dynamics", "value", "policy"]
 Spread = Literal["uniform", "quantile"]
+LATENTS = ".latents"  # folder beside a dataset where encoded frames are kept
 
 
 def main() -> None:
@@ -168,7 +169,7 @@ def train(
     given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
     overrides = {name: value for name, value in given.items() if value is not None}
     if part == "policy":
-        _train_policy(recordings, out, overrides, initial, world_model, spread)
+        _train_policy(recordings, out, overrides, initial, world_model, spread, data[0] / LATENTS)
     else:
         _train_world_part(part, recordings, data, out, overrides, initial)
 
@@ -180,6 +181,7 @@ def _train_policy(
     initial: str | None,
     world_model: str | None,
     spread: Spread,
+    latents: Path,
 ) -> None:
     import torch
 
@@ -190,7 +192,8 @@ def _train_policy(
     config = replace(config, training=replace(config.training, **overrides))
     advantages, moments = torch.ones(len(recordings)), demonstration_moments(recordings)
     if world_model is not None:
-        recordings, advantages, moments = *_labelled(recordings, world_model, spread), acting_moments(recordings)
+        recordings, advantages = _labelled(recordings, world_model, spread, latents)
+        moments = acting_moments(recordings)
     start = None if initial is None else load_policy(initial, task=recordings.task.name)
     with _progress("training the policy", config.training.steps) as step:
         policy = train_policy(
@@ -200,13 +203,14 @@ def _train_policy(
     print(f"policy: {out / 'checkpoint'}")
 
 
-def _labelled(recordings: Recordings, world_model: str, spread: Spread) -> tuple[Recordings, Any]:
+def _labelled(recordings: Recordings, world_model: str, spread: Spread, latents: Path) -> tuple[Recordings, Any]:
     """Encoded recordings and the advantage of each moment."""
+    from rise_gym._latent_cache import encoded_once
     from rise_gym.advantage import AdvantageConfig, label_recordings
     from rise_gym.world_model import CompositionalWorldModel
 
     model = CompositionalWorldModel.from_pretrained(world_model, task=recordings.task.name)
-    encoded = recordings.encoded(model.codec)
+    encoded = encoded_once(recordings, model.codec, latents)
     labels = AdvantageConfig(scale=model.config.advantage_scale, spread=spread)
     return encoded, label_recordings(encoded, model.value, model.longest_chunk, labels)
 
@@ -225,6 +229,7 @@ def _policy_card(policy: FlowPolicy, how: str, config: Any) -> str:
 def _train_world_part(
     part: Part, recordings: Recordings, data: list[Path], out: Path, overrides: dict[str, Any], initial: str | None
 ) -> None:
+    from rise_gym._latent_cache import encoded_once
     from rise_gym.codec import CodecTraining, FrameCodec, train_codec
     from rise_gym.dynamics import VideoDynamics
     from rise_gym.dynamics_training import DynamicsTraining, train_dynamics
@@ -232,7 +237,13 @@ def _train_world_part(
 
     config: Any = {"codec": CodecTraining, "dynamics": DynamicsTraining, "value": ValueTraining}[part]()
     if part == "value" and not bool(recordings.progress.isnan().any()):
-        config = ValueTraining(progress_target="measured", progress_on="everything", progress_only=0.5, td_weight=0.15)
+        config = ValueTraining(
+            progress_target="measured",
+            progress_on="everything",
+            success_margin=0.15,
+            progress_only=0.5,
+            td_weight=0.15,
+        )
     config = replace(config, training=replace(config.training, **overrides))
     with _progress(f"training the {part}", config.training.steps) as step:
         shown, run = _shown(step), out / f"{part}_run"
@@ -240,7 +251,7 @@ def _train_world_part(
         if part == "codec":
             model = train_codec(recordings, config, run, on_progress=shown)
         else:
-            encoded = recordings.encoded(_saved_part(FrameCodec, out / "codec"))
+            encoded = encoded_once(recordings, _saved_part(FrameCodec, out / "codec"), data[0] / LATENTS)
             if part == "dynamics":
                 before = None if initial is None else _saved_part(VideoDynamics, Path(initial) / "dynamics")
                 model = train_dynamics(encoded, config, run, initial=before, on_progress=shown)
@@ -316,7 +327,9 @@ def improve(
     given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
     overrides = {name: value for name, value in given.items() if value is not None}
     recordings = load_recordings(data, task_card(task))
-    improved = improve_policy(recordings, out, policy, world_model, overrides, offline_ratio, spread, check_episodes)
+    improved = improve_policy(
+        recordings, out, policy, world_model, overrides, data[0] / LATENTS, offline_ratio, spread, check_episodes
+    )
     print(f"improved policy ({sum(p.numel() for p in improved.parameters()):,} parameters): {out / 'checkpoint'}")
 
 
@@ -326,6 +339,7 @@ def improve_policy(
     policy: str,
     world_model: str,
     overrides: dict[str, Any],
+    latents: Path,
     offline_ratio: float = 0.6,
     spread: Spread = "quantile",
     check_episodes: int = 0,
@@ -338,7 +352,7 @@ def improve_policy(
 
     task = recordings.task.name
     model = CompositionalWorldModel.from_pretrained(world_model, task=task)
-    encoded, advantages = _labelled(recordings, world_model, spread)
+    encoded, advantages = _labelled(recordings, world_model, spread, latents)
     config = ImproveConfig(offline_ratio=offline_ratio, spread=spread)
     config = replace(config, training=replace(config.training, **overrides))
     with _progress("improving in imagination", config.training.steps) as step:
@@ -459,7 +473,7 @@ def demo(
     collect(out / "demonstrations", episodes=demonstrations, task=task)
     collect(out / "rollouts", who="policy", policy=base, episodes=rollouts, first_seed=20_000, task=task)
     recordings = load_recordings([out / "demonstrations", out / "rollouts"], task_card(task))
-    improve_policy(recordings, out / "improved", base, world_model, {"minutes": minutes})
+    improve_policy(recordings, out / "improved", base, world_model, {"minutes": minutes}, out / LATENTS)
     results: dict[str, dict[str, Any]] = {}
     played: dict[str, list[EpisodeResult]] = {}
     for name, policy in (("base", base), ("rise", str(out / "improved" / "checkpoint"))):

@@ -6,7 +6,7 @@ A *moment* is one row of one episode, named by its index in the flat tensors. No
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -80,8 +80,17 @@ class Recordings:
     @torch.no_grad()
     def encoded(self, codec: Codec, *, batch_size: int = 256) -> Recordings:
         """The same recordings with latents."""
-        parts = [codec.encode(chunk).half() for chunk in self.frames.split(batch_size)]
-        return Recordings(**{**self.__dict__, "latents": torch.cat(parts)})
+        return self.with_latents(torch.cat([codec.encode(chunk).half() for chunk in self.frames.split(batch_size)]))
+
+    def with_latents(self, latents: Tensor) -> Recordings:
+        """The same recordings with these latents, float16 (N, V, c, h, w).
+
+        Raises:
+            ValueError: if there is not one row for every moment.
+        """
+        if len(latents) != len(self):
+            raise ValueError(f"latents of {len(self)} moments were wanted, got {len(latents)}")
+        return replace(self, latents=latents)
 
     def draw(self, count: int, generator: Generator, *, among: Tensor | None = None) -> Tensor:
         """Random moments (count,), uniformly over all rows, or over the indices `among`."""

@@ -30,6 +30,8 @@ class ValueTraining:
         progress_target: "time" is t / T, the paper's; "measured" is the recorded progress (NaN rows teach nothing).
         progress_on: whose frames the progress loss sees: successful "demonstrations" (the paper), all "successes", or
             "everything", which only measured progress makes sense for.
+        success_margin: measured progress short of success is shrunk to [0, 1 - success_margin], so that what is done
+            stands out from what is nearly done (a lid that is shut but whose tab is not tucked).
         progress_only: fraction of the steps before temporal differences set in; 10k of 50k in the paper.
         progress_weight, td_weight: of the two losses; both 1 in the paper.
         discount: a tick; gamma. td_ticks: how far ahead the bootstrap looks (1 frame in the paper).
@@ -47,6 +49,7 @@ class ValueTraining:
     value: ProgressValueConfig = field(default_factory=ProgressValueConfig)
     progress_target: Literal["time", "measured"] = "time"
     progress_on: Literal["demonstrations", "successes", "everything"] = "successes"
+    success_margin: float = 0.0
     progress_only: float = 0.2
     progress_weight: float = 1.0
     td_weight: float = 1.0
@@ -60,6 +63,10 @@ class ValueTraining:
     blur: float = 0.7
 
     def __post_init__(self) -> None:
+        if not 0 <= self.success_margin < 1:
+            raise ValueError(
+                f"success_margin is a fraction of all progress, from 0 to below 1, got {self.success_margin}"
+            )
         if self.progress_on == "everything" and self.progress_target == "time":
             raise ValueError(
                 'elapsed time is no progress in a failure: progress_on="everything" needs "measured" targets'
@@ -109,7 +116,8 @@ def progress_labels(recordings: Recordings, config: ValueTraining) -> Tensor:
         ]
     )[recordings.episode]
     if config.progress_target == "measured":
-        label = recordings.progress
+        measured = recordings.progress
+        label = torch.where(measured < 1, measured * (1 - config.success_margin), measured)
     else:
         length = (recordings.last - recordings.first).clamp(min=1)
         label = (torch.arange(len(recordings)) - recordings.first) / length

@@ -120,6 +120,18 @@ def test_measured_progress_may_teach_on_failures_and_leaves_out_what_nothing_mea
     assert label[TICKS:].isnan().all()
 
 
+def test_success_stands_out_from_what_is_nearly_done() -> None:
+    flat = Recordings.of([episode(True, "rollout", np.linspace(0.2, 1, TICKS))], BOX_CLOSE)
+    label = progress_labels(flat, settings(progress_target="measured", progress_on="everything", success_margin=0.2))
+    torch.testing.assert_close(label[:-1], 0.8 * flat.progress[:-1])
+    assert label[-1] == 1
+
+
+def test_a_margin_outside_its_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="success_margin"):
+        settings(success_margin=1.0)
+
+
 def test_time_is_no_progress_in_a_failure() -> None:
     with pytest.raises(ValueError, match="measured"):
         settings(progress_on="everything")

@@ -1,0 +1,70 @@
+"""Latents kept on disk: the same numbers as encoding, made anew for other frames, another codec, a damaged file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+
+from rise_gym._latent_cache import encoded_once
+from rise_gym.codec import FrameCodec, FrameCodecConfig
+from rise_gym.recordings import Recordings
+from rise_gym.tasks import BOX_CLOSE
+from rise_gym.types import Episode
+
+
+def recordings(seed: int) -> Recordings:
+    random = np.random.default_rng(seed)
+    frames = {camera: random.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8) for camera in BOX_CLOSE.cameras}
+    episode = Episode(
+        task="box_close", instruction="close the box", frames=frames, proprio=np.zeros((3, 14), np.float32),
+        actions=np.zeros((3, 14), np.float32), success=True, score=10.0, source="rollout", policy="test", seed=seed,
+    )  # fmt: skip
+    return Recordings.of([episode], BOX_CLOSE)
+
+
+def codec(seed: int) -> FrameCodec:
+    torch.manual_seed(seed)
+    return FrameCodec.of(FrameCodecConfig(width=8)).eval()
+
+
+def test_the_second_time_latents_are_read_not_encoded(tmp_path: Path) -> None:
+    first = encoded_once(recordings(0), codec(0), tmp_path)
+    with patch.object(FrameCodec, "encode", side_effect=AssertionError("encoded again")):
+        second = encoded_once(recordings(0), codec(0), tmp_path)
+    assert first.latents is not None
+    assert second.latents is not None
+    assert torch.equal(first.latents, second.latents)
+
+
+@pytest.mark.parametrize(("frames", "weights"), [(1, 0), (0, 1)])
+def test_other_frames_or_another_codec_are_encoded_anew(tmp_path: Path, frames: int, weights: int) -> None:
+    encoded_once(recordings(0), codec(0), tmp_path)
+    other = encoded_once(recordings(frames), codec(weights), tmp_path).latents
+    wanted = recordings(frames).encoded(codec(weights)).latents
+    assert other is not None
+    assert wanted is not None
+    assert torch.equal(other, wanted)
+
+
+def test_a_damaged_file_is_made_anew(tmp_path: Path) -> None:
+    good = encoded_once(recordings(0), codec(0), tmp_path).latents
+    (file,) = tmp_path.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:100])
+    again = encoded_once(recordings(0), codec(0), tmp_path).latents
+    assert good is not None
+    assert again is not None
+    assert torch.equal(good, again)
+
+
+def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert encoded_once(recordings(0), codec(0), tmp_path / "file" / "below").latents is not None
+
+
+def test_latents_of_other_moments_are_refused() -> None:
+    with pytest.raises(ValueError, match="latents of 3 moments"):
+        recordings(0).with_latents(torch.zeros(2, 3, 4, 16, 16))
