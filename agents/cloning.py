@@ -36,7 +36,7 @@ class PolicyTraining:
 
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            steps=6000, batch_size=64, learning_rate=5e-4, warmup_steps=200, weight_decay=1e-3, ema_decay=0.998
+            steps=7500, batch_size=64, learning_rate=1.2e-3, warmup_steps=200, weight_decay=1e-3, ema_decay=0.998
         )
     )
     policy: FlowPolicyConfig = field(default_factory=FlowPolicyConfig)

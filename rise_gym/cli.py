@@ -142,6 +142,7 @@ def train(
     initial: str | None = None,
     world_model: str | None = None,
     spread: Spread = "quantile",
+    check_episodes: int = 0,
     seed: int = 0,
 ) -> None:
     """Train one part from recorded datasets.
@@ -162,6 +163,8 @@ def train(
         world_model: for a policy: learn from rollouts too, with the advantage that this world model gives them (the
             paper's RECAP); without it only demonstrations are cloned.
         spread: how those advantages fill the bins: as they are (the paper), or by rank.
+        check_episodes: for a policy: every 1500 steps play so many replica episodes, to see where it levels off; the
+            curve goes to `out/checks.jsonl` and feeds nothing.
         seed: of the training.
     """
     card = task_card(task)
@@ -169,7 +172,7 @@ def train(
     given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
     overrides = {name: value for name, value in given.items() if value is not None}
     if part == "policy":
-        _train_policy(recordings, out, overrides, initial, world_model, spread, data[0] / LATENTS)
+        _train_policy(recordings, out, overrides, initial, world_model, spread, data[0] / LATENTS, check_episodes)
     else:
         _train_world_part(part, recordings, data, out, overrides, initial)
 
@@ -182,6 +185,7 @@ def _train_policy(
     world_model: str | None,
     spread: Spread,
     latents: Path,
+    check_episodes: int,
 ) -> None:
     import torch
 
@@ -197,8 +201,10 @@ def _train_policy(
     start = None if initial is None else load_policy(initial, task=recordings.task.name)
     with _progress("training the policy", config.training.steps) as step:
         policy = train_policy(
-            recordings, advantages, config, out / "run", initial=start, moments=moments, on_progress=_shown(step)
-        )
+            recordings, advantages, config, out / "run", initial=start, moments=moments, on_progress=_shown(step),
+            on_check=_replica_check(recordings.task.name, check_episodes, out) if check_episodes else None,
+            check_every_steps=1500,
+        )  # fmt: skip
     save_policy(out / "checkpoint", policy, card=_policy_card(policy, "trained on recordings", config))
     print(f"policy: {out / 'checkpoint'}")
 
@@ -321,7 +327,8 @@ def improve(
         minutes: stop after so many, even if steps are left.
         offline_ratio: fraction of recorded rows in a batch.
         spread: how advantages fill the bins: as they are (the paper), or by rank.
-        check_episodes: every 1000 steps, play so many replica episodes to watch; this never feeds training.
+        check_episodes: every 1000 steps, play so many replica episodes to watch, into `out/checks.jsonl`; this
+            never feeds training.
         seed: of the training.
     """
     given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
@@ -358,20 +365,23 @@ def improve_policy(
     with _progress("improving in imagination", config.training.steps) as step:
         improved = run(
             load_policy(policy, task=task), model, encoded, advantages, config, out / "run",
-            on_progress=_shown(step), on_check=_replica_check(task, check_episodes) if check_episodes else None,
+            on_progress=_shown(step), on_check=_replica_check(task, check_episodes, out) if check_episodes else None,
         )  # fmt: skip
     save_policy(out / "checkpoint", improved, card=_policy_card(improved, f"improved by RISE from {policy}", config))
     return improved
 
 
-def _replica_check(task: str, episodes: int) -> Callable[[int, FlowPolicy], None]:
-    """Watches a policy under training on training seeds of the replica; for the eyes only."""
+def _replica_check(task: str, episodes: int, out: Path) -> Callable[[int, FlowPolicy], None]:
+    """Watches a policy under training on training seeds of the replica; for the eyes only, and for `checks.jsonl`."""
     from rise_gym.evaluation import evaluate as play
 
     def check(step: int, policy: FlowPolicy) -> None:
         result = play(_env_id("Mujoco", task), policy, episodes, 90_000)
         success, score = result["success_rate"], result["score_mean"]
         print(f"step {step}: replica success {success:.0%}, score {score:.2f} (n = {episodes})")
+        with (out / "checks.jsonl").open("a") as lines:
+            row = {name: result[name] for name in ("success_rate", "success_ci95", "score_mean", "episodes")}
+            lines.write(json.dumps({"step": step, **row}) + "\n")
 
     return check
 

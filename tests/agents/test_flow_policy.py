@@ -15,9 +15,10 @@ from rise_gym.errors import InvalidCheckpoint
 from rise_gym.protocols import Agent
 from rise_gym.tasks import BOX_CLOSE
 
-NARROW = FlowPolicyConfig(
-    channels=(4, 8, 8), grid_channels=4, context_width=48, head_width=64, head_blocks=2, shift_px=0, light_jitter=0.0
-)
+NARROW = FlowPolicyConfig(  # absolute targets: the random ones here have nothing to do with the random joints
+    channels=(4, 8, 8), grid_channels=4, context_width=48, head_width=64, head_blocks=2, shift_px=0, light_jitter=0.0,
+    relative=False,
+)  # fmt: skip
 TEXT = BOX_CLOSE.instruction
 
 

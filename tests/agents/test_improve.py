@@ -28,6 +28,7 @@ NARROW = FlowPolicyConfig(
     head_blocks=1,
     flow_steps=3,
     noise_draws=2,
+    relative=False,
     shift_px=0,
     light_jitter=0.0,
 )
