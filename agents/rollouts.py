@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Generator, Tensor
 
+from rise_gym.advantage import rank_among
 from rise_gym.agents.flow_policy import FlowPolicy
 from rise_gym.protocols import Generators, Value
 from rise_gym.recordings import Recordings
@@ -123,7 +124,7 @@ def imagine_samples(
         proprio = _next_proprio(state, actions, recordings, config)
     moment, pixels, proprio, actions, advantage, trusted = (torch.cat(column) for column in zip(*parts, strict=True))
     if config.spread == "quantile":
-        advantage = _ranks(advantage)
+        advantage = rank_among(advantage, advantage)
     return Samples(moment=moment, pixels=pixels, proprio=proprio, actions=actions, advantage=advantage, trusted=trusted)
 
 
@@ -151,13 +152,6 @@ def _judged(imagined: Imagination, config: RolloutConfig) -> Tensor:
         return imagined.advantage.cpu()
     siblings = imagined.advantage.cpu().view(-1, config.proposals_per_state)
     return (siblings - siblings.mean(dim=1, keepdim=True)).flatten().clamp(-1, 1)
-
-
-def _ranks(advantage: Tensor) -> Tensor:
-    """Each entry's rank among all, spread evenly over [-1, 1]; equal entries share the middle of their ranks."""
-    order = advantage.sort().values
-    low, high = (torch.searchsorted(order, advantage, right=right) for right in (False, True))
-    return (low + high).float() / len(order) - 1
 
 
 def _next_proprio(state: WorldState, actions: Tensor, recordings: Recordings, config: RolloutConfig) -> Tensor:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -510,7 +511,7 @@ def _write_demo_report(out: Path, task: str, results: dict[str, Any], played: di
     from rise_gym.agents.flow_policy import load_policy
     from rise_gym.collection import AgentActor
     from rise_gym.evaluation import machine
-    from rise_gym.report import Example, PolicyResult, ReportData, read_curves, write_report
+    from rise_gym.report import Clip, Example, PolicyResult, ReportData, read_curves, write_report
     from rise_gym.report_material import clip_of, imagine_beside, play_and_record, telling_seeds
     from rise_gym.world_model import CompositionalWorldModel
 
@@ -519,14 +520,19 @@ def _write_demo_report(out: Path, task: str, results: dict[str, Any], played: di
     model = CompositionalWorldModel.from_pretrained(f"bundled:{task}/world_model")
     env = gymnasium.make(_env_id("Mujoco", task), record_ticks=True, disable_env_checker=True)
 
-    def shown(title: str, seed: int) -> Any:
-        clips = (
+    def clips_of(seed: int) -> tuple[Clip, ...]:
+        return tuple(
             clip_of(play_and_record(env, actor, seed, policy=name), card.cameras, name)
             for name, actor in policies.items()
         )
-        return Example(title=f"{title}: seed {seed}", clips=tuple(clips))
 
-    better, failing = telling_seeds(played["base"], played["rise"], count=2)
+    def shown(title: str, seeds: list[int], wanted: Callable[[tuple[Clip, ...]], bool]) -> tuple[Example, ...]:
+        """The first two that turn out so once more: a policy draws other noise when it plays alone."""
+        played_again = ((seed, clips_of(seed)) for seed in seeds)
+        fitting = ((seed, clips) for seed, clips in played_again if wanted(clips))
+        return tuple(Example(title=f"{title}: seed {seed}", clips=clips) for seed, clips in islice(fitting, 2))
+
+    better, failing = telling_seeds(played["base"], played["rise"], count=8)
     first = results["rise"]["seed"]
     dreams = []
     for seed in (first, first + 1):
@@ -542,8 +548,8 @@ def _write_demo_report(out: Path, task: str, results: dict[str, Any], played: di
         after="rise",
         training=read_curves(out / "improved" / "run"),
         dreams=tuple(dreams),
-        better=tuple(shown("Got better", seed) for seed in better),
-        failing=tuple(shown("Still fails", seed) for seed in failing),
+        better=shown("Got better", better, lambda clips: clips[1].success and not clips[0].success),
+        failing=shown("Still fails", failing, lambda clips: not clips[1].success),
         facts={"seeds": f"{first} and up", **{name: str(value) for name, value in machine().items()}},
     )
     return write_report(out / "report", data)
