@@ -11,14 +11,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"rise_gym": "rise_gym", "envs": "rise_gym.envs", "agents": "rise_gym.agents"}
 FORBIDDEN = {
-    "rise_gym": ("rise_gym.envs", "rise_gym.agents"),
-    "envs": ("rise_gym.agents", "rise_gym.cli"),
-    "agents": ("rise_gym.envs", "rise_gym.cli"),
+    "rise_gym": ("rise_gym.envs", "rise_gym.agents", "rise_gym.commands"),
+    "envs": ("rise_gym.agents", "rise_gym.cli", "rise_gym.commands"),
+    "agents": ("rise_gym.envs", "rise_gym.cli", "rise_gym.commands"),
 }
 
 
 def sources(folder: str) -> list[Path]:
-    """Python files of a room; the links rise_gym/envs and rise_gym/agents are other rooms."""
+    """Python files of a room; the links rise_gym/envs and rise_gym/agents are other rooms, as is rise_gym/commands."""
     files = sorted(path for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
     return [path for path in files if folder != "rise_gym" or path.parent == ROOT / folder]
 
@@ -42,7 +42,7 @@ def reaches(name: str, layer: str) -> bool:
 @pytest.mark.parametrize("folder", FORBIDDEN)
 def test_layers_point_one_way(folder: str) -> None:
     for path in sources(folder):
-        if path == ROOT / "rise_gym" / "cli.py":  # the one place where all is put together
+        if path == ROOT / "rise_gym" / "cli.py":  # with rise_gym/commands the one place where all is put together
             continue
         for name in imported(path):
             assert not any(reaches(name, layer) for layer in FORBIDDEN[folder]), f"{path} imports {name}"
@@ -62,7 +62,7 @@ def test_the_scan_sees_a_forbidden_import(tmp_path: Path) -> None:
 
 def test_package_list_names_every_package() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    packages = {"rise_gym"}
+    packages = {"rise_gym", "rise_gym.commands"}
     for folder, name in FOLDERS.items():
         if folder != "rise_gym":
             inits = sorted((ROOT / folder).rglob("__init__.py"))

@@ -1,0 +1,68 @@
+"""What several commands share: recordings and their labels, names of environments, cards, checks on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rise_gym.tasks import TaskCard, task_card
+
+if TYPE_CHECKING:
+    from rise_gym.agents.flow_policy import FlowPolicy
+    from rise_gym.recordings import Recordings
+
+
+Spread = Literal["uniform", "quantile"]
+LATENTS = ".latents"  # folder beside a dataset where encoded frames are kept
+
+
+def load_recordings(folders: list[Path], task: TaskCard) -> Recordings:
+    """All episodes of several datasets, laid end to end."""
+    from rise_gym.episodes import read_episodes
+    from rise_gym.recordings import Recordings
+
+    return Recordings.of([episode for folder in folders for episode in read_episodes(folder, task=task)], task)
+
+
+def labelled(recordings: Recordings, world_model: str, spread: Spread, latents: Path) -> tuple[Recordings, Any]:
+    """Encoded recordings and the advantage of each moment."""
+    from rise_gym._latent_cache import encoded_once
+    from rise_gym.advantage import AdvantageConfig, label_recordings
+    from rise_gym.world_model import CompositionalWorldModel
+
+    model = CompositionalWorldModel.from_pretrained(world_model, task=recordings.task.name)
+    encoded = encoded_once(recordings, model.codec, latents)
+    labels = AdvantageConfig(scale=model.config.advantage_scale, spread=spread)
+    return encoded, label_recordings(encoded, model.value, model.longest_chunk, labels)
+
+
+def policy_card(policy: FlowPolicy, how: str, config: Any) -> str:
+    count = sum(parameter.numel() for parameter in policy.parameters())
+    return (
+        "---\nlibrary_name: rise_gym\nlicense: apache-2.0\ntags: [robotics, vla]\n---\n"
+        f"# Policy for {policy.card.title}\n\n{policy.card.instruction}\n\n{count:,} parameters, {how}.\n\n"
+        "```python\nfrom rise_gym.agents.flow_policy import load_policy\n\n"
+        'policy = load_policy("this folder")\n```\n\n'
+        f"Settings: `{config}`\n"
+    )
+
+
+def replica_check(task: str, episodes: int, out: Path) -> Callable[[int, FlowPolicy], None]:
+    """Watches a policy under training on training seeds of the replica; for the eyes only, and for `checks.jsonl`."""
+    from rise_gym.evaluation import evaluate as play
+
+    def check(step: int, policy: FlowPolicy) -> None:
+        result = play(env_id_of("Mujoco", task), policy, episodes, 90_000)
+        success, score = result["success_rate"], result["score_mean"]
+        print(f"step {step}: replica success {success:.0%}, score {score:.2f} (n = {episodes})")
+        with (out / "checks.jsonl").open("a") as lines:
+            row = {name: result[name] for name in ("success_rate", "success_ci95", "score_mean", "episodes")}
+            lines.write(json.dumps({"step": step, **row}) + "\n")
+
+    return check
+
+
+def env_id_of(backend: str, task: str) -> str:
+    return f"rise_gym:Rise{backend}-{task_card(task).title}-v0"

@@ -1,0 +1,81 @@
+"""`rise-gym collect`: episodes of the replica, by the expert or a policy, as a dataset."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from rise_gym.commands._progress import progress_bar
+from rise_gym.tasks import task_card
+
+if TYPE_CHECKING:
+    from rise_gym.collection import Factory
+
+
+Who = Literal["expert", "noisy_expert", "policy"]
+
+
+def collect(
+    folder: Annotated[Path, tyro.conf.Positional],
+    /,
+    *,
+    who: Who = "expert",
+    policy: str = "bundled:box_close/base",
+    episodes: int = 100,
+    first_seed: int = 0,
+    task: str = "box_close",
+    noise: float = 1.0,
+    processes: int = 2,
+) -> None:
+    """Record episodes of the replica as a LeRobot dataset.
+
+    Args:
+        folder: the dataset; episodes whose seeds it has already are skipped.
+        who: the scripted expert, the expert with executed noise (near-misses, failures and recoveries), or a policy.
+        policy: which policy, for `--who policy`: a folder or `bundled:<task>/<name>`.
+        episodes: how many, one a seed.
+        first_seed: the first seed; all have to be below 100000.
+        task: name of the task.
+        noise: factor of the noise (of the noisy expert, or added to a policy's actions as exploration).
+        processes: how many run side by side.
+    """
+    from rise_gym.collection import CollectionConfig
+    from rise_gym.collection import collect as run
+
+    source: Literal["demonstration", "rollout"] = "demonstration" if who == "expert" else "rollout"
+    config = CollectionConfig(
+        episodes=episodes, first_seed=first_seed, task=task, source=source, policy=who if who != "policy" else policy,
+        processes=processes,
+    )  # fmt: skip
+    chunk = task_card(task).chunk if who == "policy" else 1
+    with progress_bar(f"collecting {who} episodes", episodes) as step:
+        summary = run(
+            config, folder, _replica(task, chunk=chunk, record_ticks=True), _actor(who, policy, task, noise),
+            on_episode=lambda _: step(),
+        )  # fmt: skip
+    print(
+        f"{folder}: {summary.episodes} episodes, {summary.frames} frames, {summary.successes} successful, "
+        f"{summary.size_bytes / 1e6:.0f} MB"
+    )
+
+
+def _replica(task: str, **arguments: Any) -> Factory:
+    from rise_gym.collection import Factory
+
+    env_id = f"rise_gym:RiseMujoco-{task_card(task).title}-v0"
+    return Factory(target="gymnasium:make", arguments={"id": env_id, "disable_env_checker": True, **arguments})
+
+
+def _actor(who: Who, policy: str, task: str, noise: float) -> Factory:
+    from rise_gym.collection import ExplorationNoise, Factory
+
+    if who != "policy":
+        factor = 0.15 * noise if who == "expert" else noise
+        return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"noise": factor})
+    agent = Factory(target="rise_gym.agents.flow_policy:load_policy", arguments={"name": policy, "task": task})
+    base = ExplorationNoise()
+    exploration = replace(base, joint_rad=base.joint_rad * noise, gripper_m=base.gripper_m * noise)
+    return Factory(target="rise_gym.collection:AgentActor", arguments={"agent": agent, "noise": exploration})

@@ -1,0 +1,90 @@
+"""`rise-gym improve`: RISE, in imagination only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from rise_gym.commands._progress import progress_bar, shown_by
+from rise_gym.commands._shared import LATENTS, Spread, labelled, load_recordings, policy_card, replica_check
+from rise_gym.tasks import task_card
+
+if TYPE_CHECKING:
+    from rise_gym.agents.flow_policy import FlowPolicy
+    from rise_gym.recordings import Recordings
+
+
+def improve(
+    out: Annotated[Path, tyro.conf.Positional],
+    /,
+    *,
+    data: list[Path],
+    policy: str = "bundled:box_close/base",
+    world_model: str = "bundled:box_close/world_model",
+    task: str = "box_close",
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    minutes: float | None = None,
+    offline_ratio: float = 0.6,
+    spread: Spread = "quantile",
+    check_episodes: int = 0,
+    seed: int = 0,
+) -> None:
+    """Improve a policy inside the world model's imagination (RISE); no simulator step is taken.
+
+    Args:
+        out: where to; the same command goes on where it was. TensorBoard curves are in `out/run/tensorboard`.
+        data: recorded datasets: where imagination starts from, and what is mixed in.
+        policy: where to start from.
+        world_model: what imagines and judges; it stays as it is.
+        task: name of the task.
+        steps: gradient steps.
+        learning_rate: its peak.
+        minutes: stop after so many, even if steps are left.
+        offline_ratio: fraction of recorded rows in a batch.
+        spread: how advantages fill the bins: as they are (the paper), or by rank.
+        check_episodes: every 1000 steps, play so many replica episodes to watch, into `out/checks.jsonl`; this
+            never feeds training.
+        seed: of the training.
+    """
+    given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    recordings = load_recordings(data, task_card(task))
+    improved = improve_policy(
+        recordings, out, policy, world_model, overrides, data[0] / LATENTS, offline_ratio, spread, check_episodes
+    )
+    print(f"improved policy ({sum(p.numel() for p in improved.parameters()):,} parameters): {out / 'checkpoint'}")
+
+
+def improve_policy(
+    recordings: Recordings,
+    out: Path,
+    policy: str,
+    world_model: str,
+    overrides: dict[str, Any],
+    latents: Path,
+    offline_ratio: float = 0.6,
+    spread: Spread = "quantile",
+    check_episodes: int = 0,
+) -> FlowPolicy:
+    """Run RISE and save the policy to `out/checkpoint`."""
+    from rise_gym.agents.flow_policy import load_policy, save_policy
+    from rise_gym.agents.improve import ImproveConfig
+    from rise_gym.agents.improve import improve as run
+    from rise_gym.world_model import CompositionalWorldModel
+
+    task = recordings.task.name
+    model = CompositionalWorldModel.from_pretrained(world_model, task=task)
+    encoded, advantages = labelled(recordings, world_model, spread, latents)
+    config = ImproveConfig(offline_ratio=offline_ratio, spread=spread)
+    config = replace(config, training=replace(config.training, **overrides))
+    with progress_bar("improving in imagination", config.training.steps) as step:
+        improved = run(
+            load_policy(policy, task=task), model, encoded, advantages, config, out / "run",
+            on_progress=shown_by(step), on_check=replica_check(task, check_episodes, out) if check_episodes else None,
+        )  # fmt: skip
+    save_policy(out / "checkpoint", improved, card=policy_card(improved, f"improved by RISE from {policy}", config))
+    return improved

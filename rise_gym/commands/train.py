@@ -1,0 +1,166 @@
+"""`rise-gym train`: codec, dynamics, value and policy, from recorded datasets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from rise_gym.commands._progress import progress_bar, shown_by
+from rise_gym.commands._shared import LATENTS, Spread, labelled, load_recordings, policy_card, replica_check
+from rise_gym.errors import RiseGymError
+from rise_gym.tasks import TaskCard, task_card
+
+if TYPE_CHECKING:
+    from rise_gym.recordings import Recordings
+
+
+Part = Literal["codec", "dynamics", "value", "policy"]
+
+
+def train(
+    part: Annotated[Part, tyro.conf.Positional],
+    out: Annotated[Path, tyro.conf.Positional],
+    /,
+    *,
+    data: list[Path],
+    task: str = "box_close",
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    minutes: float | None = None,
+    initial: str | None = None,
+    world_model: str | None = None,
+    spread: Spread = "quantile",
+    check_episodes: int = 0,
+    seed: int = 0,
+) -> None:
+    """Train one part from recorded datasets.
+
+    Codec, dynamics and value go, in this order, into one folder `out`; once all three are there, `out/checkpoint` is a
+    world model. A value learns measured progress where all episodes have it (replicas), else elapsed time on successes.
+    A policy goes into `out/checkpoint` as well.
+
+    Args:
+        part: codec, dynamics, value or policy.
+        out: where to; the same command goes on where it was.
+        data: dataset folders.
+        task: name of the task.
+        steps: gradient steps; by default what the bundled models took.
+        learning_rate: its peak.
+        minutes: stop after so many, even if steps are left.
+        initial: policy, or folder with the dynamics, to start from; by default from nothing.
+        world_model: for a policy: learn from rollouts too, with the advantage that this world model gives them (the
+            paper's RECAP); without it only demonstrations are cloned.
+        spread: how those advantages fill the bins: as they are (the paper), or by rank.
+        check_episodes: for a policy: every 1500 steps play so many replica episodes, to see where it levels off; the
+            curve goes to `out/checks.jsonl` and feeds nothing.
+        seed: of the training.
+    """
+    card = task_card(task)
+    recordings = load_recordings(data, card)
+    given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    if part == "policy":
+        _train_policy(recordings, out, overrides, initial, world_model, spread, data[0] / LATENTS, check_episodes)
+    else:
+        _train_world_part(part, recordings, data, out, overrides, initial)
+
+
+def _train_policy(
+    recordings: Recordings,
+    out: Path,
+    overrides: dict[str, Any],
+    initial: str | None,
+    world_model: str | None,
+    spread: Spread,
+    latents: Path,
+    check_episodes: int,
+) -> None:
+    import torch
+
+    from rise_gym.agents.cloning import PolicyTraining, acting_moments, demonstration_moments, train_policy
+    from rise_gym.agents.flow_policy import load_policy, save_policy
+
+    config = PolicyTraining()
+    config = replace(config, training=replace(config.training, **overrides))
+    advantages, moments = torch.ones(len(recordings)), demonstration_moments(recordings)
+    if world_model is not None:
+        recordings, advantages = labelled(recordings, world_model, spread, latents)
+        moments = acting_moments(recordings)
+    start = None if initial is None else load_policy(initial, task=recordings.task.name)
+    with progress_bar("training the policy", config.training.steps) as step:
+        policy = train_policy(
+            recordings, advantages, config, out / "run", initial=start, moments=moments, on_progress=shown_by(step),
+            on_check=replica_check(recordings.task.name, check_episodes, out) if check_episodes else None,
+            check_every_steps=1500,
+        )  # fmt: skip
+    save_policy(out / "checkpoint", policy, card=policy_card(policy, "trained on recordings", config))
+    print(f"policy: {out / 'checkpoint'}")
+
+
+def _train_world_part(
+    part: Part, recordings: Recordings, data: list[Path], out: Path, overrides: dict[str, Any], initial: str | None
+) -> None:
+    from rise_gym._latent_cache import encoded_once
+    from rise_gym.codec import CodecTraining, FrameCodec, train_codec
+    from rise_gym.dynamics import VideoDynamics
+    from rise_gym.dynamics_training import DynamicsTraining, train_dynamics
+    from rise_gym.value_training import ValueTraining, calibrate_success, train_value
+
+    config: Any = {"codec": CodecTraining, "dynamics": DynamicsTraining, "value": ValueTraining}[part]()
+    if part == "value" and not bool(recordings.progress.isnan().any()):
+        config = ValueTraining(
+            progress_target="measured",
+            progress_on="everything",
+            success_margin=0.15,
+            progress_only=0.5,
+            td_weight=0.15,
+        )
+    config = replace(config, training=replace(config.training, **overrides))
+    with progress_bar(f"training the {part}", config.training.steps) as step:
+        shown, run = shown_by(step), out / f"{part}_run"
+        model: Any
+        if part == "codec":
+            model = train_codec(recordings, config, run, on_progress=shown)
+        else:
+            encoded = encoded_once(recordings, _saved_part(FrameCodec, out / "codec"), data[0] / LATENTS)
+            if part == "dynamics":
+                before = None if initial is None else _saved_part(VideoDynamics, Path(initial) / "dynamics")
+                model = train_dynamics(encoded, config, run, initial=before, on_progress=shown)
+            else:
+                model = train_value(encoded, config, run, on_progress=shown)
+                model.set_success_threshold(calibrate_success(model, encoded))
+    model.save_pretrained(out / part)
+    _seal(out, data, recordings.task)
+
+
+def _saved_part(kind: Any, folder: Path) -> Any:
+    if not folder.is_dir():
+        raise RiseGymError(f"{folder} was wanted, it is not there; run `rise-gym train {folder.name}` first")
+    return kind.from_pretrained(folder, local_files_only=True)
+
+
+def _seal(out: Path, data: list[Path], task: TaskCard) -> None:
+    """Once all three parts are there, write the world model's checkpoint, with starts from the last dataset."""
+    import numpy as np
+
+    from rise_gym.codec import FrameCodec
+    from rise_gym.dynamics import VideoDynamics
+    from rise_gym.episodes import read_episodes
+    from rise_gym.starts import Starts
+    from rise_gym.value import ProgressValue
+    from rise_gym.world_model import CompositionalWorldModel
+
+    kinds = {"codec": FrameCodec, "dynamics": VideoDynamics, "value": ProgressValue}
+    if missing := [part for part in kinds if not (out / part).is_dir()]:
+        print(f"{out}: still without {' and '.join(missing)}")
+        return
+    parts = {part: _saved_part(kind, out / part) for part, kind in kinds.items()}
+    model = CompositionalWorldModel(task=task, **parts)
+    episodes = read_episodes(data[-1], limit=24)
+    window, random = model.history_ticks, np.random.default_rng(0)
+    starts = Starts.from_episodes(episodes, task, window=window, mid_episode=1, generator=random)
+    model.save_pretrained(out / "checkpoint", starts=starts, half_precision=True)
+    print(f"world model: {out / 'checkpoint'}")
