@@ -49,7 +49,9 @@ def demo(
     collect(out / "demonstrations", episodes=demonstrations, task=task)
     collect(out / "rollouts", who="policy", policy=base, episodes=rollouts, first_seed=20_000, task=task)
     recordings = load_recordings([out / "demonstrations", out / "rollouts"], task_card(task))
-    improve_policy(recordings, out / "improved", base, world_model, {"minutes": minutes}, out / LATENTS)
+    improve_policy(
+        recordings, out / "improved", base, world_model, {"minutes": minutes}, out / LATENTS, {"spread": "quantile"}
+    )
     results: dict[str, dict[str, Any]] = {}
     played: dict[str, list[EpisodeResult]] = {}
     for name, policy in (("base", base), ("rise", str(out / "improved" / "checkpoint"))):

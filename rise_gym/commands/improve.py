@@ -30,6 +30,8 @@ def improve(
     minutes: float | None = None,
     offline_ratio: float = 0.6,
     spread: Spread = "quantile",
+    proposals_per_state: int = 1,
+    sibling_baseline: bool = False,
     check_episodes: int = 0,
     seed: int = 0,
 ) -> None:
@@ -46,16 +48,22 @@ def improve(
         minutes: stop after so many, even if steps are left.
         offline_ratio: fraction of recorded rows in a batch.
         spread: how advantages fill the bins: as they are (the paper), or by rank.
+        proposals_per_state: chunks that are imagined from each state; 1 in the paper.
+        sibling_baseline: judge each against the mean of those from the same state; not in the paper.
         check_episodes: every 1000 steps, play so many replica episodes to watch, into `out/checks.jsonl`; this
             never feeds training.
         seed: of the training.
     """
     given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
     overrides = {name: value for name, value in given.items() if value is not None}
+    how = {
+        "offline_ratio": offline_ratio,
+        "spread": spread,
+        "proposals_per_state": proposals_per_state,
+        "sibling_baseline": sibling_baseline,
+    }
     recordings = load_recordings(data, task_card(task))
-    improved = improve_policy(
-        recordings, out, policy, world_model, overrides, data[0] / LATENTS, offline_ratio, spread, check_episodes
-    )
+    improved = improve_policy(recordings, out, policy, world_model, overrides, data[0] / LATENTS, how, check_episodes)
     print(f"improved policy ({sum(p.numel() for p in improved.parameters()):,} parameters): {out / 'checkpoint'}")
 
 
@@ -66,11 +74,10 @@ def improve_policy(
     world_model: str,
     overrides: dict[str, Any],
     latents: Path,
-    offline_ratio: float = 0.6,
-    spread: Spread = "quantile",
+    how: dict[str, Any],
     check_episodes: int = 0,
 ) -> FlowPolicy:
-    """Run RISE and save the policy to `out/checkpoint`."""
+    """Run RISE and save the policy to `out/checkpoint`; `overrides` are of its `TrainingConfig`, `how` of the rest."""
     from rise_gym.agents.flow_policy import load_policy, save_policy
     from rise_gym.agents.improve import ImproveConfig
     from rise_gym.agents.improve import improve as run
@@ -78,9 +85,9 @@ def improve_policy(
 
     task = recordings.task.name
     model = CompositionalWorldModel.from_pretrained(world_model, task=task)
-    encoded, advantages = labelled(recordings, world_model, spread, latents)
-    config = ImproveConfig(offline_ratio=offline_ratio, spread=spread)
+    config = ImproveConfig(**how)
     config = replace(config, training=replace(config.training, **overrides))
+    encoded, advantages = labelled(recordings, world_model, config.spread, latents)
     with progress_bar("improving in imagination", config.training.steps) as step:
         improved = run(
             load_policy(policy, task=task), model, encoded, advantages, config, out / "run",
