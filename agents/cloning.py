@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from rise_gym.advantage import judged_episodes
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
 from rise_gym.errors import InvalidDataset
 from rise_gym.recordings import Recordings
@@ -125,8 +126,16 @@ def acting_moments(recordings: Recordings, sources: Sequence[Source] | None = No
 
 
 def demonstration_moments(recordings: Recordings) -> Tensor:
-    """Indices of the moments of demonstrations and corrections, for plain cloning."""
-    return acting_moments(recordings, TOP_SOURCES)
+    """Indices of the moments of successful demonstrations and of corrections, for plain cloning.
+
+    Raises:
+        InvalidDataset: if there is none.
+    """
+    rows = acting_moments(recordings, TOP_SOURCES)
+    rows = rows[~judged_episodes(recordings)[recordings.episode[rows]]]
+    if not len(rows):
+        raise InvalidDataset("a successful demonstration was wanted, every one of the recordings' failed")
+    return rows
 
 
 def offline_batch(

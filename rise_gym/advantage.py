@@ -60,12 +60,11 @@ def label_recordings(recordings: Recordings, value: Value, ticks: int, config: A
     """Advantage of the chunk executed from every moment: (N,) in [-1, 1].
 
     Rollouts: the value, smoothed, over the next `ticks` frames (fewer at the episode's end) against now. Demonstrations
-    and corrections are 1.0, as in the paper; they are never judged.
+    and corrections are 1.0, as in the paper; see `judged_episodes`.
     """
     config = config or AdvantageConfig()
-    judged = torch.tensor([source in LABELLED_SOURCES for source in recordings.sources])[recordings.episode]
     labels = torch.ones(len(recordings))
-    rows = judged.nonzero().flatten()
+    rows = judged_episodes(recordings)[recordings.episode].nonzero().flatten()
     if not len(rows):
         return labels
     values = smoothed(recordings, values_of(recordings, value, rows), config.smoothing_ticks)
@@ -76,6 +75,13 @@ def label_recordings(recordings: Recordings, value: Value, ticks: int, config: A
     advantage = (mean - values[rows]) * config.scale
     labels[rows] = advantage.clamp(-1, 1) if config.spread == "uniform" else rank_among(advantage, advantage)
     return labels
+
+
+def judged_episodes(recordings: Recordings) -> Tensor:
+    """Which episodes the value judges, bool (E,): rollouts, and demonstrations that failed, which are no models."""
+    rollout = torch.tensor([source in LABELLED_SOURCES for source in recordings.sources])
+    failed = torch.tensor([source == "demonstration" for source in recordings.sources]) & ~recordings.success
+    return rollout | failed
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from rise_gym.advantage import (
     AdvantageConfig,
     advantage_bin,
     chunk_advantage,
+    judged_episodes,
     label_recordings,
     rank_among,
     smoothed,
@@ -47,6 +48,13 @@ def recordings(*episodes: tuple[Source, Sequence[float]]) -> Recordings:
     values = torch.tensor([value for _, values in episodes for value in values])
     latents = values.half().view(-1, 1, 1, 1, 1).expand(-1, 3, 1, 1, 1)
     return Recordings(**{**flat.__dict__, "latents": latents})
+
+
+def failed(flat: Recordings, *episodes: int) -> Recordings:
+    """The same with some episodes failed."""
+    success = flat.success.clone()
+    success[list(episodes)] = False
+    return Recordings(**{**flat.__dict__, "success": success})
 
 
 PLAIN = AdvantageConfig(scale=1.0, smoothing_ticks=1)
@@ -137,3 +145,14 @@ def test_recordings_without_latents_are_refused() -> None:
 def test_impossible_constants_are_refused() -> None:
     with pytest.raises(ValueError, match="scale"):
         AdvantageConfig(scale=0.0)
+
+
+def test_a_demonstration_that_failed_is_judged_like_a_rollout() -> None:
+    flat = failed(
+        recordings(("demonstration", [0.0, 0.0]), ("demonstration", [0.0, 0.5, 0.0]), ("correction", [0.0])), 1, 2
+    )
+    assert judged_episodes(flat).tolist() == [False, True, False]
+    labels = label_recordings(flat, Mean(), 1, PLAIN)
+    assert labels[:2].tolist() == [1.0, 1.0]
+    assert labels[2:5].tolist() == [0.5, -0.5, 0.0]
+    assert labels[5] == 1.0
