@@ -181,3 +181,34 @@ def test_figures_that_are_no_numbers_are_null(benchmark: Callable[[str], Any]) -
         "a": [None, 1.0],
         "b": {"c": None},
     }
+
+
+def test_the_summary_shows_what_was_recorded_and_leaves_out_what_was_not(
+    benchmark: Callable[[str], Any], tmp_path: Path
+) -> None:
+    row = {
+        "episodes": 200,
+        "success_rate": 0.355,
+        "success_ci95": [0.29, 0.42],
+        "score_mean": 6.25,
+        "score_ci95": [6, 7],
+    }
+    pair = {
+        "success_points": 12.5,
+        "success_points_ci95": [4.0, None],
+        "only_first_succeeds": 40,
+        "only_second_succeeds": 15,
+    }
+    recorded = {
+        "seeds": [100_000, 100_199],
+        "policies": {"base": {**row, "note": "cloned"}},
+        "paired": {"rise - base": pair},
+        "command": "python benchmarks/improvement.py",
+        "seconds": 120.0,
+    }
+    (tmp_path / "improvement.json").write_text(json.dumps(recorded))
+    benchmark("summary").main(results=tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    assert "| base | cloned | 200 | 35.5 % | 29 to 42 | 6.25 | 6.00 to 7.00 |" in page
+    assert "| rise - base | +12.5 | - | 40 | 15 |" in page
+    assert "## Speed" not in page
