@@ -45,7 +45,8 @@ class FlowPolicyConfig:
         flow_steps: midpoint steps of `act`, two passes of the head each.
         noise_draws: noise levels per row and loss; the cameras are encoded only once, so that more of them cost little.
         shift_px, light_jitter, proprio_noise: augmentation in training: pixels each way, fraction of contrast and
-            brightness, standard deviations of noise on the normalised proprioception.
+            brightness, standard deviations of noise on the normalised proprioception. A pixel of the head camera is
+            7 mm of table: a policy that never knows the picture's place to two pixels misses what it reaches for.
     """
 
     channels: tuple[int, int, int] = (32, 64, 96)
@@ -57,7 +58,7 @@ class FlowPolicyConfig:
     flow_steps: int = 4
     noise_draws: int = 4
     relative: bool = True
-    shift_px: int = 2
+    shift_px: int = 0
     light_jitter: float = 0.15
     proprio_noise: float = 0.0
 
@@ -85,7 +86,7 @@ class FlowPolicy(ModelMixin, ConfigMixin):
         flow_steps: int = 4,
         noise_draws: int = 4,
         relative: bool = True,
-        shift_px: int = 2,
+        shift_px: int = 0,
         light_jitter: float = 0.15,
         proprio_noise: float = 0.0,
     ) -> None:
