@@ -43,10 +43,12 @@ class FlowPolicyConfig:
             steps on 60 demonstrations it errs by 0.013 in a chunk's first tick, without it by 0.021 (of [-1, 1]).
         bins: advantage bins over [-1, 1]; one more embedding stands for "not told".
         flow_steps: midpoint steps of `act`, two passes of the head each.
+        temperature: how much noise `act` starts from; 0 gives the middle of what the policy holds possible, 1 samples
+            it. A small network holds far more possible than its teacher does: of 40 replica episodes the same weights
+            solve 17 at 0, 10 at 0.4, none of 60 at 1. What imagination is to choose from is proposed at 1.
         noise_draws: noise levels per row and loss; the cameras are encoded only once, so that more of them cost little.
         shift_px, light_jitter, proprio_noise: augmentation in training: pixels each way, fraction of contrast and
-            brightness, standard deviations of noise on the normalised proprioception. A pixel of the head camera is
-            7 mm of table: a policy that never knows the picture's place to two pixels misses what it reaches for.
+            brightness, standard deviations of noise on the normalised proprioception.
     """
 
     channels: tuple[int, int, int] = (32, 64, 96)
@@ -56,9 +58,10 @@ class FlowPolicyConfig:
     head_blocks: int = 4
     bins: int = 10
     flow_steps: int = 4
+    temperature: float = 0.0
     noise_draws: int = 4
     relative: bool = True
-    shift_px: int = 0
+    shift_px: int = 2
     light_jitter: float = 0.15
     proprio_noise: float = 0.0
 
@@ -84,9 +87,10 @@ class FlowPolicy(ModelMixin, ConfigMixin):
         head_blocks: int = 4,
         bins: int = 10,
         flow_steps: int = 4,
+        temperature: float = 0.0,
         noise_draws: int = 4,
         relative: bool = True,
-        shift_px: int = 0,
+        shift_px: int = 2,
         light_jitter: float = 0.15,
         proprio_noise: float = 0.0,
     ) -> None:
@@ -148,16 +152,25 @@ class FlowPolicy(ModelMixin, ConfigMixin):
             observation: cameras uint8 (B, H, W, 3) and `proprio` (B, P), rad and m.
             instruction: B texts.
             advantage: what to ask for, one number or (B,) in [-1, 1]; 1.0 is the best.
-            generator: the noise, one for the batch or one a row; by default the generators that `seed` set.
+            generator: the noise (none is left at `temperature` 0), one for the batch or one a row; by default the
+                generators that `seed` set.
         """
         pixels, proprio = self._tensors(observation)
         asked = torch.as_tensor(advantage, dtype=torch.float32).expand(len(pixels))
         noise = self._own_generators(len(pixels)) if generator is None else generator
-        return self.propose(pixels, proprio, instruction, asked, generator=noise).cpu().numpy()
+        chunks = self.propose(pixels, proprio, instruction, asked, generator=noise, temperature=self.config.temperature)
+        return chunks.cpu().numpy()
 
     @torch.no_grad()
     def propose(
-        self, pixels: Tensor, proprio: Tensor, instruction: Sequence[str], advantage: Tensor, *, generator: Generators
+        self,
+        pixels: Tensor,
+        proprio: Tensor,
+        instruction: Sequence[str],
+        advantage: Tensor,
+        *,
+        generator: Generators,
+        temperature: float = 1.0,
     ) -> Tensor:
         """`act` on tensors: pixels uint8 (B, V, H, W, 3), proprio (B, P), advantage (B,) -> actions (B, K, A).
 
@@ -165,7 +178,7 @@ class FlowPolicy(ModelMixin, ConfigMixin):
         """
         pixels, proprio, advantage = (part.to(self.device) for part in (pixels, proprio, advantage))
         context = self.context(self._images(pixels), self.scales.proprio(proprio), instruction, advantage)
-        sample = draw_noise((len(pixels), self.chunk, self.actions), generator).to(context.device)
+        sample = temperature * draw_noise((len(pixels), self.chunk, self.actions), generator).to(context.device)
 
         def velocity(at: Tensor, sigma: Tensor) -> Tensor:
             return self.head(at, sigma.expand(len(at)).to(at), context)

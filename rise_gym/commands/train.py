@@ -33,7 +33,6 @@ def train(
     initial: str | None = None,
     world_model: str | None = None,
     spread: Spread = "quantile",
-    shift_px: int | None = None,
     check_episodes: int = 0,
     seed: int = 0,
 ) -> None:
@@ -55,7 +54,6 @@ def train(
         world_model: for a policy: learn from rollouts too, with the advantage that this world model gives them (the
             paper's RECAP); without it only demonstrations are cloned.
         spread: how those advantages fill the bins: as they are (the paper), or by rank.
-        shift_px: for a policy: move its pictures by up to so many pixels in training, whatever it says itself.
         check_episodes: for a policy: every 1500 steps play so many replica episodes, to see where it levels off; the
             curve goes to `out/checks.jsonl` and feeds nothing.
         seed: of the training.
@@ -65,9 +63,7 @@ def train(
     given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
     overrides = {name: value for name, value in given.items() if value is not None}
     if part == "policy":
-        _train_policy(
-            recordings, out, overrides, initial, world_model, spread, data[0] / LATENTS, check_episodes, shift_px
-        )
+        _train_policy(recordings, out, overrides, initial, world_model, spread, data[0] / LATENTS, check_episodes)
     else:
         _train_world_part(part, recordings, data, out, overrides, initial)
 
@@ -81,7 +77,6 @@ def _train_policy(
     spread: Spread,
     latents: Path,
     check_episodes: int,
-    shift_px: int | None,
 ) -> None:
     import torch
 
@@ -95,10 +90,6 @@ def _train_policy(
         recordings, advantages = labelled(recordings, world_model, spread, latents)
         moments = acting_moments(recordings)
     start = None if initial is None else load_policy(initial, task=recordings.task.name)
-    if shift_px is not None:
-        config = replace(config, policy=replace(config.policy, shift_px=shift_px))
-        if start is not None:
-            start.register_to_config(shift_px=shift_px)
     with progress_bar("training the policy", config.training.steps) as step:
         policy = train_policy(
             recordings, advantages, config, out / "run", initial=start, moments=moments, on_progress=shown_by(step),

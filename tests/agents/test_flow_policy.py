@@ -17,7 +17,7 @@ from rise_gym.tasks import BOX_CLOSE
 
 NARROW = FlowPolicyConfig(  # absolute targets: the random ones here have nothing to do with the random joints
     channels=(4, 8, 8), grid_channels=4, context_width=48, head_width=64, head_blocks=2, shift_px=0, light_jitter=0.0,
-    relative=False,
+    relative=False, temperature=1.0,
 )  # fmt: skip
 TEXT = BOX_CLOSE.instruction
 
@@ -96,6 +96,18 @@ def test_same_seed_same_chunks_whatever_the_batch() -> None:
     for whole, single in zip(first, alone, strict=True):
         np.testing.assert_allclose(whole[:1], single, atol=1e-5)
     assert not np.array_equal(first[0], first[1])  # a second call draws fresh noise
+
+
+def test_without_temperature_the_noise_does_not_matter() -> None:
+    policy, batch = narrow_policy(FlowPolicyConfig(**{**vars(NARROW), "temperature": 0.0})).eval(), random_batch(2)
+    policy.seed(1)
+    chunks = [policy.act(observation(batch), [TEXT] * 2) for _ in range(2)]
+    np.testing.assert_array_equal(*chunks)
+    pixels = torch.stack([batch["observation"][camera] for camera in BOX_CLOSE.cameras], dim=1)
+    proposed = policy.propose(
+        pixels, batch["observation"]["proprio"], [TEXT] * 2, torch.ones(2), generator=torch.Generator().manual_seed(0)
+    )
+    assert not np.allclose(proposed, chunks[0])  # what imagination chooses from varies all the same
 
 
 def test_a_generator_a_row_gives_each_row_its_own_noise() -> None:
