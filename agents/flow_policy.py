@@ -278,8 +278,13 @@ def save_policy(
     return save_checkpoint(folder, kind="policy", task=policy.card, components={"policy": half}, card=card, extra=extra)
 
 
-def load_policy(name: str | Path, *, task: str | None = None) -> FlowPolicy:
+def load_policy(name: str | Path, *, task: str | None = None, temperature: float | None = None) -> FlowPolicy:
     """Load a policy in eval mode from a folder, `bundled:<task>/<name>`, or a hub id.
+
+    Args:
+        name: where it is.
+        task: the task that it has to be made for.
+        temperature: of `act`, instead of the policy's own; see `FlowPolicyConfig`.
 
     Raises:
         InvalidCheckpoint: if it is missing, damaged, no flow policy, or made for another task than `task`.
@@ -287,4 +292,6 @@ def load_policy(name: str | Path, *, task: str | None = None) -> FlowPolicy:
     policy = load_checkpoint(resolve(name, default="base"), kind="policy", task=task).component("policy")
     if not isinstance(policy, FlowPolicy):
         raise InvalidCheckpoint(f"{name}: a FlowPolicy was wanted, it holds a {type(policy).__name__}")
+    if temperature is not None:
+        policy.register_to_config(temperature=temperature)
     return policy.float().eval()

@@ -36,8 +36,8 @@ the same progress, which of them is best is decided by the last digit."""
 def counterfactual(model: CompositionalWorldModel, policy: str, states: int) -> dict[str, Any]:
     """Correlation of predicted with true differences, and how often the truly best chunk is among the dream's best."""
     env = gymnasium.make(common.REPLICA, record_ticks=True, disable_env_checker=True)
-    agent, random = load_policy(policy, task=common.TASK), np.random.default_rng(FIRST_SEED)
-    agent.register_to_config(temperature=1.0)  # at 0 all samples of a state are the same
+    agent = load_policy(policy, task=common.TASK, temperature=1.0)  # at 0 all samples of a state are the same
+    random = np.random.default_rng(FIRST_SEED)
     rows, other = [], None
     for moment in track(moments(env, agent, model, states), "branching", total=states):
         chunks = _chunks(agent, moment, model, random, other)

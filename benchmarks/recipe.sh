@@ -1,29 +1,33 @@
 #!/usr/bin/env bash
-# How the bundled weights were made: every command in order, about an hour and a half on two CPU cores. Each goes on
-# where it was if it is interrupted. Data come from replica seeds below 100000 only.
+# How the bundled weights were made: every command in order, about two hours on two CPU cores. Each goes on where it was
+# if it is interrupted. Data come from replica seeds below 100000 only.
 set -euo pipefail
 run=${1:-runs/recipe}
 
-rise-gym collect "$run/demos" --who expert --episodes 100 --first-seed 0
+# What a lab would have: demonstrations, and play with mistakes in it for the world model.
+rise-gym collect "$run/demos" --who expert --episodes 60 --first-seed 0
+rise-gym collect "$run/disturbed" --who expert --noise 1.8 --episodes 80 --first-seed 100
 rise-gym collect "$run/play" --who noisy_expert --noise 0.5 --episodes 40 --first-seed 10000
 
-rise-gym train codec "$run/world_model" --data "$run/demos" --steps 1500
-rise-gym train policy "$run/start" --data "$run/demos" --steps 2500
-rise-gym train policy "$run/base" --data "$run/demos" --initial "$run/start/checkpoint" --steps 3200 --learning-rate 4e-4
+# The base policy clones the 60 demonstrations.
+rise-gym train policy "$run/base" --data "$run/demos"
 
-rise-gym collect "$run/rollouts" --who policy --policy "$run/base/checkpoint" --noise 0.5 --episodes 110 --first-seed 2000
+# What it does: at full temperature nearly always wrong, at its own about every second time.
+rise-gym collect "$run/wild_rollouts" --who policy --policy "$run/base/checkpoint" --noise 0.5 --temperature 1 --episodes 80 --first-seed 2000
+rise-gym collect "$run/rollouts" --who policy --policy "$run/base/checkpoint" --noise 0.5 --episodes 120 --first-seed 3000
 
-# Dynamics: first on what was there before the base policy, then on its rollouts as well.
-mkdir -p "$run/world_model_start" && cp -r "$run/world_model/codec" "$run/world_model_start/"
+# World model: codec and dynamics from demonstrations and play, dynamics once more with all that was recorded, value.
+rise-gym train codec "$run/world_model_start" --data "$run/demos" "$run/play" --steps 3000
 rise-gym train dynamics "$run/world_model_start" --data "$run/demos" "$run/play" --steps 3600
-rise-gym train dynamics "$run/world_model" --data "$run/demos" "$run/play" "$run/rollouts" --steps 1500 \
-    --learning-rate 6e-4 --initial "$run/world_model_start"
-rise-gym train value "$run/world_model" --data "$run/demos" "$run/play" "$run/rollouts" --steps 2000
+mkdir -p "$run/world_model" && cp -r "$run/world_model_start/codec" "$run/world_model/"
+everything=("$run/demos" "$run/disturbed" "$run/play" "$run/wild_rollouts" "$run/rollouts")
+rise-gym train dynamics "$run/world_model" --data "${everything[@]}" --steps 2000 --learning-rate 6e-4 --initial "$run/world_model_start"
+rise-gym train value "$run/world_model" --data "${everything[@]}" --steps 2000
 
-# The three rows that start from the same base and take equally many gradient steps.
-policy_data=("$run/demos" "$run/rollouts")
-rise-gym train policy "$run/control" --data "$run/demos" --initial "$run/base/checkpoint" --steps 1500 --learning-rate 2e-4
-rise-gym train policy "$run/recap" --data "${policy_data[@]}" --initial "$run/base/checkpoint" --steps 1500 \
-    --learning-rate 2e-4 --world-model "$run/world_model/checkpoint"
-rise-gym improve "$run/rise" --data "${policy_data[@]}" --policy "$run/base/checkpoint" --steps 1500 \
-    --learning-rate 2e-4 --world-model "$run/world_model/checkpoint"
+# Three ways on from the same base, with equally many gradient steps at the same rate.
+on=(--steps 3000 --learning-rate 4e-4)
+rise-gym train policy "$run/control" --data "$run/demos" --initial "$run/base/checkpoint" "${on[@]}"
+rise-gym train policy "$run/recap" --data "$run/demos" "$run/rollouts" --initial "$run/base/checkpoint" \
+    --world-model "$run/world_model/checkpoint" "${on[@]}"
+rise-gym improve "$run/rise" --data "$run/demos" "$run/rollouts" --policy "$run/base/checkpoint" \
+    --world-model "$run/world_model/checkpoint" --proposals-per-state 4 --sibling-baseline "${on[@]}"

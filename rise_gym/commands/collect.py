@@ -28,6 +28,7 @@ def collect(
     first_seed: int = 0,
     task: str = "box_close",
     noise: float = 1.0,
+    temperature: float | None = None,
     processes: int = 2,
 ) -> None:
     """Record episodes of the replica as a LeRobot dataset.
@@ -40,6 +41,7 @@ def collect(
         first_seed: the first seed; all have to be below 100000.
         task: name of the task.
         noise: factor of the noise (of the noisy expert, or added to a policy's actions as exploration).
+        temperature: of a policy's sampling, 0 to 1, instead of its own.
         processes: how many run side by side.
     """
     from rise_gym.collection import CollectionConfig
@@ -53,7 +55,7 @@ def collect(
     chunk = task_card(task).chunk if who == "policy" else 1
     with progress_bar(f"collecting {who} episodes", episodes) as step:
         summary = run(
-            config, folder, _replica(task, chunk=chunk, record_ticks=True), _actor(who, policy, task, noise),
+            config, folder, _replica(task, chunk=chunk, record_ticks=True), _actor(who, policy, task, noise, temperature),
             on_episode=lambda _: step(),
         )  # fmt: skip
     print(
@@ -69,13 +71,14 @@ def _replica(task: str, **arguments: Any) -> Factory:
     return Factory(target="gymnasium:make", arguments={"id": env_id, "disable_env_checker": True, **arguments})
 
 
-def _actor(who: Who, policy: str, task: str, noise: float) -> Factory:
+def _actor(who: Who, policy: str, task: str, noise: float, temperature: float | None) -> Factory:
     from rise_gym.collection import ExplorationNoise, Factory
 
     if who != "policy":
         factor = 0.15 * noise if who == "expert" else noise
         return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"noise": factor})
-    agent = Factory(target="rise_gym.agents.flow_policy:load_policy", arguments={"name": policy, "task": task})
+    loaded = {"name": policy, "task": task, "temperature": temperature}
+    agent = Factory(target="rise_gym.agents.flow_policy:load_policy", arguments=loaded)
     base = ExplorationNoise()
     exploration = replace(base, joint_rad=base.joint_rad * noise, gripper_m=base.gripper_m * noise)
     return Factory(target="rise_gym.collection:AgentActor", arguments={"agent": agent, "noise": exploration})
