@@ -55,8 +55,8 @@ def collect(
     chunk = task_card(task).chunk if who == "policy" else 1
     with progress_bar(f"collecting {who} episodes", episodes) as step:
         summary = run(
-            config, folder, _replica(task, chunk=chunk, record_ticks=True), _actor(who, policy, task, noise, temperature),
-            on_episode=lambda _: step(),
+            config, folder, _replica(task, chunk=chunk, record_ticks=True),
+            _actor(who, policy, task, noise, temperature), on_episode=lambda _: step(),
         )  # fmt: skip
     print(
         f"{folder}: {summary.episodes} episodes, {summary.frames} frames, {summary.successes} successful, "
