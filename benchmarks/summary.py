@@ -101,7 +101,8 @@ def dynamics(recorded: Json) -> list[str]:
     parts = [
         "## Dynamics (held-out episodes)",
         "Asked: at least 24 dB one chunk ahead; shuffled actions at least twice the error; from one physics state, a "
-        "correlation of differences of at least 0.7 and the best chunk among the dream's best three in 80 % of states.",
+        "correlation of differences of at least 0.7 and the best chunk among the dream's best three in 80 % of states. "
+        "LPIPS and FVD are not given: their networks' weights are nowhere to be had without the network.",
         table(
             (
                 "episodes",
