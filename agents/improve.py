@@ -76,6 +76,7 @@ class _Memory(nn.Module):
     pixels: Tensor
     proprio: Tensor
     actions: Tensor
+    evaluated: Tensor
     advantage: Tensor
     trusted: Tensor
 
@@ -87,6 +88,7 @@ class _Memory(nn.Module):
         self.register_buffer("pixels", torch.zeros(count, *recordings.frames.shape[1:], dtype=torch.uint8))
         self.register_buffer("proprio", torch.zeros(count, recordings.proprio.shape[1]))
         self.register_buffer("actions", torch.zeros(count, policy.chunk, recordings.actions.shape[1]))
+        self.register_buffer("evaluated", torch.zeros(count))
         self.register_buffer("advantage", torch.zeros(count))
         self.register_buffer("trusted", torch.zeros(count, dtype=torch.bool))
 
@@ -110,7 +112,8 @@ class _Memory(nn.Module):
             mine.lerp_(theirs, 1 - decay)
 
     def figures(self, bins: int) -> dict[str, float]:
-        advantage, chosen = self.advantage, advantage_bin(self.advantage, bins)
+        """How good the dream finds the proposals; ranks would be the same at every step."""
+        advantage, chosen = self.evaluated, advantage_bin(self.evaluated, bins)
         usage = torch.bincount(chosen, minlength=bins).float() / len(chosen)
         return {
             "imagined/advantage_mean": float(advantage.mean()),

@@ -5,7 +5,7 @@ No simulator is anywhere near: states come from recordings, what follows from th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal, Protocol
 
 import torch
@@ -85,7 +85,8 @@ class Samples:
 
     Attributes:
         moment: (S,) recorded moment that each goes back to. pixels: uint8 (S, V, H, W, 3) and proprio: (S, P), what was
-            seen when the chunk was proposed. actions: (S, K, A). advantage: (S,) evaluated, in [-1, 1].
+            seen when the chunk was proposed. actions: (S, K, A). evaluated: (S,) the advantage that the world model
+            found, in [-1, 1]. advantage: (S,) what the chunk is learnt with: that, or as `RolloutConfig` spreads it.
         trusted: bool (S,), whether to learn from it.
     """
 
@@ -93,6 +94,7 @@ class Samples:
     pixels: Tensor
     proprio: Tensor
     actions: Tensor
+    evaluated: Tensor
     advantage: Tensor
     trusted: Tensor
 
@@ -119,13 +121,15 @@ def imagine_samples(
         state, imagined = world_model.imagine(state, actions, generator=generator)
         if config.uncertainty_limit is not None:  # once a dream has gone astray, so has everything that follows
             trusted = trusted & (imagined.uncertainty.cpu() <= config.uncertainty_limit)
-        parts.append((moments, pixels, proprio, actions, _judged(imagined, config), trusted))
+        evaluated = imagined.advantage.cpu()
+        parts.append((moments, pixels, proprio, actions, evaluated, _judged(evaluated, config), trusted))
         pixels = world_model.decode_newest(state).cpu()
         proprio = _next_proprio(state, actions, recordings, config)
-    moment, pixels, proprio, actions, advantage, trusted = (torch.cat(column) for column in zip(*parts, strict=True))
+    columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+    samples = Samples(**dict(zip((field.name for field in fields(Samples)), columns, strict=True)))
     if config.spread == "quantile":
-        advantage = rank_among(advantage, advantage)
-    return Samples(moment=moment, pixels=pixels, proprio=proprio, actions=actions, advantage=advantage, trusted=trusted)
+        return replace(samples, advantage=rank_among(samples.advantage, samples.advantage))
+    return samples
 
 
 def recorded_state(world_model: Imaginer, recordings: Recordings, moments: Tensor) -> WorldState:
@@ -146,11 +150,11 @@ def recorded_state(world_model: Imaginer, recordings: Recordings, moments: Tenso
     )
 
 
-def _judged(imagined: Imagination, config: RolloutConfig) -> Tensor:
-    """The evaluated advantage (B,) of proposed chunks; never the one that they were asked for with."""
+def _judged(evaluated: Tensor, config: RolloutConfig) -> Tensor:
+    """What proposed chunks (B,) are learnt with: the evaluated advantage, never the one they were asked for with."""
     if not config.sibling_baseline:
-        return imagined.advantage.cpu()
-    siblings = imagined.advantage.cpu().view(-1, config.proposals_per_state)
+        return evaluated
+    siblings = evaluated.view(-1, config.proposals_per_state)
     return (siblings - siblings.mean(dim=1, keepdim=True)).flatten().clamp(-1, 1)
 
 

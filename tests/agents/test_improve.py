@@ -353,3 +353,14 @@ def test_the_policy_moves_towards_what_the_dream_rewards(recordings: Recordings,
     assert imagined[-1] > 0.5
     assert after > before + 0.1
     assert after > worst + 0.05
+
+
+def test_curves_show_what_the_dream_found_not_the_ranks(recordings: Recordings) -> None:
+    samples = imagine_samples(
+        policy(), DreamDouble(0.1), recordings, torch.arange(10), config(spread="quantile"), Generator().manual_seed(0)
+    )
+    plain = imagine_samples(
+        policy(), DreamDouble(0.1), recordings, torch.arange(10), config(), Generator().manual_seed(0)
+    )
+    torch.testing.assert_close(samples.evaluated, plain.advantage)
+    assert not torch.allclose(samples.evaluated, samples.advantage)
