@@ -2,7 +2,7 @@
 
     python benchmarks/summary.py
 
-Reads the JSON files that the other benchmarks wrote; measures nothing itself.
+Reads the JSON files that the other benchmarks wrote, and `notes.md`, which people write; measures nothing itself.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ def main(*, results: Path = common.RESULTS) -> None:
         if path.exists():
             recorded = json.loads(path.read_text())
             parts += [*section(recorded), _origin(name, recorded)]
+    notes = results / "notes.md"
+    parts += [notes.read_text().strip()] if notes.exists() else []
     page = results / "README.md"
     page.write_text("\n\n".join(parts) + "\n")
     print(page)
