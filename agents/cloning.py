@@ -138,6 +138,24 @@ def demonstration_moments(recordings: Recordings) -> Tensor:
     return rows
 
 
+def mixed_moments(recordings: Recordings, demonstration_share: float | None) -> Tensor:
+    """Moments to draw from, among which those of successful demonstrations and corrections have about this share.
+
+    They are repeated, never the others left out; None leaves everything as often as it was recorded.
+
+    Raises:
+        ValueError: for a share that is not from 0 to below 1.
+    """
+    acting = acting_moments(recordings)
+    if demonstration_share is None:
+        return acting
+    if not 0 <= demonstration_share < 1:
+        raise ValueError(f"demonstration_share is a fraction from 0 to below 1, got {demonstration_share}")
+    shown = demonstration_moments(recordings)
+    wanted = demonstration_share / (1 - demonstration_share) * (len(acting) - len(shown))
+    return torch.cat([acting, shown.repeat(max(0, round(wanted / len(shown)) - 1))])
+
+
 def offline_batch(
     recordings: Recordings, moments: Tensor, advantages: Tensor, chunk: int, *, clean_targets: bool
 ) -> dict[str, Any]:

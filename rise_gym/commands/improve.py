@@ -29,6 +29,7 @@ def improve(
     learning_rate: float | None = None,
     minutes: float | None = None,
     offline_ratio: float = 0.6,
+    demonstration_share: float | None = None,
     spread: Spread = "quantile",
     proposals_per_state: int = 1,
     sibling_baseline: bool = False,
@@ -47,6 +48,7 @@ def improve(
         learning_rate: its peak.
         minutes: stop after so many, even if steps are left.
         offline_ratio: fraction of recorded rows in a batch.
+        demonstration_share: fraction of recorded moments that are the demonstrations'; by default as they come.
         spread: how advantages fill the bins: as they are (the paper), or by rank.
         proposals_per_state: chunks that are imagined from each state; 1 in the paper.
         sibling_baseline: judge each against the mean of those from the same state; not in the paper.
@@ -63,7 +65,9 @@ def improve(
         "sibling_baseline": sibling_baseline,
     }
     recordings = load_recordings(data, task_card(task))
-    improved = improve_policy(recordings, out, policy, world_model, overrides, data[0] / LATENTS, how, check_episodes)
+    improved = improve_policy(
+        recordings, out, policy, world_model, overrides, data[0] / LATENTS, how, demonstration_share, check_episodes
+    )
     print(f"improved policy ({sum(p.numel() for p in improved.parameters()):,} parameters): {out / 'checkpoint'}")
 
 
@@ -75,9 +79,11 @@ def improve_policy(
     overrides: dict[str, Any],
     latents: Path,
     how: dict[str, Any],
+    demonstration_share: float | None = None,
     check_episodes: int = 0,
 ) -> FlowPolicy:
     """Run RISE and save the policy to `out/checkpoint`; `overrides` are of its `TrainingConfig`, `how` of the rest."""
+    from rise_gym.agents.cloning import mixed_moments
     from rise_gym.agents.flow_policy import load_policy, save_policy
     from rise_gym.agents.improve import ImproveConfig
     from rise_gym.agents.improve import improve as run
@@ -88,9 +94,11 @@ def improve_policy(
     config = ImproveConfig(**how)
     config = replace(config, training=replace(config.training, **overrides))
     encoded, advantages = labelled(recordings, world_model, config.spread, latents)
+    moments = mixed_moments(encoded, demonstration_share)
     with progress_bar("improving in imagination", config.training.steps) as step:
         improved = run(
             load_policy(policy, task=task), model, encoded, advantages, config, out / "run",
+            start_moments=moments, offline_moments=moments,
             on_progress=shown_by(step), on_check=replica_check(task, check_episodes, out) if check_episodes else None,
         )  # fmt: skip
     save_policy(out / "checkpoint", improved, card=policy_card(improved, f"improved by RISE from {policy}", config))

@@ -33,6 +33,7 @@ def train(
     initial: str | None = None,
     world_model: str | None = None,
     spread: Spread = "quantile",
+    demonstration_share: float | None = None,
     check_episodes: int = 0,
     seed: int = 0,
 ) -> None:
@@ -54,6 +55,7 @@ def train(
         world_model: for a policy: learn from rollouts too, with the advantage that this world model gives them (the
             paper's RECAP); without it only demonstrations are cloned.
         spread: how those advantages fill the bins: as they are (the paper), or by rank.
+        demonstration_share: and what fraction of the recorded moments are the demonstrations'; by default as they come.
         check_episodes: for a policy: every 1500 steps play so many replica episodes, to see where it levels off; the
             curve goes to `out/checks.jsonl` and feeds nothing.
         seed: of the training.
@@ -63,7 +65,17 @@ def train(
     given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
     overrides = {name: value for name, value in given.items() if value is not None}
     if part == "policy":
-        _train_policy(recordings, out, overrides, initial, world_model, spread, data[0] / LATENTS, check_episodes)
+        _train_policy(
+            recordings,
+            out,
+            overrides,
+            initial,
+            world_model,
+            spread,
+            data[0] / LATENTS,
+            demonstration_share,
+            check_episodes,
+        )
     else:
         _train_world_part(part, recordings, data, out, overrides, initial)
 
@@ -76,11 +88,12 @@ def _train_policy(
     world_model: str | None,
     spread: Spread,
     latents: Path,
+    demonstration_share: float | None,
     check_episodes: int,
 ) -> None:
     import torch
 
-    from rise_gym.agents.cloning import PolicyTraining, acting_moments, demonstration_moments, train_policy
+    from rise_gym.agents.cloning import PolicyTraining, demonstration_moments, mixed_moments, train_policy
     from rise_gym.agents.flow_policy import load_policy, save_policy
 
     config = PolicyTraining()
@@ -88,7 +101,7 @@ def _train_policy(
     advantages, moments = torch.ones(len(recordings)), demonstration_moments(recordings)
     if world_model is not None:
         recordings, advantages = labelled(recordings, world_model, spread, latents)
-        moments = acting_moments(recordings)
+        moments = mixed_moments(recordings, demonstration_share)
     start = None if initial is None else load_policy(initial, task=recordings.task.name)
     with progress_bar("training the policy", config.training.steps) as step:
         policy = train_policy(

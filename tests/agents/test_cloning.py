@@ -13,6 +13,7 @@ from rise_gym.agents.cloning import (
     PolicyTraining,
     acting_moments,
     demonstration_moments,
+    mixed_moments,
     offline_batch,
     train_policy,
 )
@@ -62,6 +63,16 @@ def config(steps: int = 6, **changes: Any) -> PolicyTraining:
 def test_terminal_rows_are_not_acted_from(recordings: Recordings) -> None:
     assert acting_moments(recordings).tolist() == [*range(13), *range(14, 25), *range(26, 30)]
     assert demonstration_moments(recordings).tolist() == [*range(13), *range(26, 30)]
+
+
+def test_demonstrations_are_repeated_to_have_their_share(recordings: Recordings) -> None:
+    assert mixed_moments(recordings, None).tolist() == acting_moments(recordings).tolist()
+    mixed = mixed_moments(recordings, 0.9)
+    shown = torch.isin(mixed, demonstration_moments(recordings))
+    assert mixed.unique().tolist() == acting_moments(recordings).tolist()
+    assert 0.85 < shown.float().mean() < 0.95
+    with pytest.raises(ValueError, match="demonstration_share"):
+        mixed_moments(recordings, 1.0)
 
 
 def test_missing_demonstrations_are_named() -> None:
