@@ -20,7 +20,7 @@ def evaluate(
     env_id: Annotated[str, tyro.conf.Positional],
     /,
     *,
-    policy: str = "bundled:box_close/rise",
+    policy: str = "bundled:box_close/base",
     episodes: int = 50,
     seed: int = 100_000,
     advantage: float = 1.0,
