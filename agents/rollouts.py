@@ -47,6 +47,7 @@ class RolloutConfig:
     Attributes:
         rollout_batch: recorded moments that a rollout stage starts from.
         proposals_per_state: chunks proposed from each of them.
+        proposal_temperature: of the proposing policy's sampling, see `FlowPolicyConfig.temperature`; 1 in the paper.
         max_imagined_chunks: consecutive imagined chunks before going back to a recorded moment.
         prompt_advantage: what the proposing policy is asked for.
         next_proprio: proprioception after an imagined chunk: the last commanded target, as in the paper, or what the
@@ -54,12 +55,14 @@ class RolloutConfig:
         spread: "uniform" trains on the evaluated advantage itself, as in the paper; "quantile" on its rank, from -1 to
             1, among all that the same rollout stage imagined. Label recorded rollouts the same way.
         sibling_baseline: judge a chunk against the mean of all chunks proposed from its moment instead of against the
-            value there; needs `proposals_per_state` of at least 2. Not in the paper.
+            value there; needs `proposals_per_state` of at least 2. They are dreamt with the same noise, so that only
+            their actions differ. Not in the paper.
         uncertainty_limit: imagined chunks less certain than this are not learnt from; None takes all, as in the paper.
     """
 
     rollout_batch: int = 64
     proposals_per_state: int = 1
+    proposal_temperature: float = 1.0
     max_imagined_chunks: int = 2
     prompt_advantage: float = 1.0
     next_proprio: Literal["commanded", "predicted"] = "commanded"
@@ -70,6 +73,8 @@ class RolloutConfig:
     def __post_init__(self) -> None:
         if min(self.rollout_batch, self.proposals_per_state, self.max_imagined_chunks) < 1:
             raise ValueError(f"the sizes of the rollout stage must be at least 1, got {self}")
+        if not 0 < self.proposal_temperature <= 1:
+            raise ValueError(f"proposal_temperature is above 0 and at most 1, got {self.proposal_temperature}")
         if self.sibling_baseline and self.proposals_per_state < 2:
             raise ValueError("sibling_baseline compares proposals from one state: set proposals_per_state to 2 or more")
 
@@ -117,8 +122,10 @@ def imagine_samples(
     trusted = torch.ones(len(moments), dtype=torch.bool)
     parts: list[tuple[Tensor, ...]] = []
     for _ in range(config.max_imagined_chunks):
-        actions = policy.propose(pixels, proprio, instruction, asked, generator=generator).cpu()
-        state, imagined = world_model.imagine(state, actions, generator=generator)
+        actions = policy.propose(
+            pixels, proprio, instruction, asked, generator=generator, temperature=config.proposal_temperature
+        ).cpu()
+        state, imagined = world_model.imagine(state, actions, generator=_dream_noise(len(actions), config, generator))
         if config.uncertainty_limit is not None:  # once a dream has gone astray, so has everything that follows
             trusted = trusted & (imagined.uncertainty.cpu() <= config.uncertainty_limit)
         evaluated = imagined.advantage.cpu()
@@ -148,6 +155,14 @@ def recorded_state(world_model: Imaginer, recordings: Recordings, moments: Tenso
         progress=world_model.value.progress(latents[:, -1], instruction),
         instruction=instruction,
     )
+
+
+def _dream_noise(rows: int, config: RolloutConfig, generator: Generator) -> Generators:
+    """Where the dream's noise comes from: siblings that are compared share theirs."""
+    if not config.sibling_baseline:
+        return generator
+    seeds = torch.randint(2**62, (rows // config.proposals_per_state,), generator=generator)
+    return [Generator().manual_seed(int(seed)) for seed in seeds.repeat_interleave(config.proposals_per_state)]
 
 
 def _judged(evaluated: Tensor, config: RolloutConfig) -> Tensor:

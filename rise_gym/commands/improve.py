@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -32,7 +32,10 @@ def improve(
     demonstration_share: float | None = None,
     spread: Spread = "quantile",
     proposals_per_state: int = 1,
+    proposal_temperature: float = 1.0,
     sibling_baseline: bool = False,
+    max_imagined_chunks: int = 2,
+    next_proprio: Literal["commanded", "predicted"] = "commanded",
     check_episodes: int = 0,
     seed: int = 0,
 ) -> None:
@@ -51,7 +54,10 @@ def improve(
         demonstration_share: fraction of recorded moments that are the demonstrations'; by default as they come.
         spread: how advantages fill the bins: as they are (the paper), or by rank.
         proposals_per_state: chunks that are imagined from each state; 1 in the paper.
+        proposal_temperature: how much they vary, above 0 and at most 1.
         sibling_baseline: judge each against the mean of those from the same state; not in the paper.
+        max_imagined_chunks: how many chunks to dream on from a recorded moment.
+        next_proprio: joints between two of them: where they were sent, as in the paper, or where the dream puts them.
         check_episodes: every 1000 steps, play so many replica episodes to watch, into `out/checks.jsonl`; this
             never feeds training.
         seed: of the training.
@@ -62,7 +68,10 @@ def improve(
         "offline_ratio": offline_ratio,
         "spread": spread,
         "proposals_per_state": proposals_per_state,
+        "proposal_temperature": proposal_temperature,
         "sibling_baseline": sibling_baseline,
+        "max_imagined_chunks": max_imagined_chunks,
+        "next_proprio": next_proprio,
     }
     recordings = load_recordings(data, task_card(task))
     improved = improve_policy(

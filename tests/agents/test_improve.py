@@ -278,6 +278,35 @@ def test_siblings_are_judged_against_each_other(recordings: Recordings) -> None:
         config(sibling_baseline=True)
 
 
+class NoiseDouble(DreamDouble):
+    """Its verdict is nothing but the dream's own noise."""
+
+    def imagine(self, state: WorldState, actions: Tensor, *, generator: Any) -> tuple[WorldState, Imagination]:
+        following, imagined = super().imagine(state, actions, generator=Generator())
+        verdict = torch.cat([torch.rand(1, generator=own) for own in generator])
+        return following, replace(imagined, advantage=verdict)
+
+
+def test_siblings_share_the_noise_of_the_dream(recordings: Recordings) -> None:
+    settings = config(proposals_per_state=3, sibling_baseline=True)
+    random = Generator().manual_seed(0)
+    samples = imagine_samples(policy(), NoiseDouble(), recordings, torch.tensor([3, 5]), settings, random)
+    assert len(samples.evaluated.unique()) == 4  # two moments, two chunks of each
+    torch.testing.assert_close(samples.advantage, torch.zeros(12), atol=1e-6, rtol=0)
+
+
+def test_a_lower_temperature_proposes_chunks_that_are_more_alike(recordings: Recordings) -> None:
+    def spread(temperature: float) -> float:
+        settings = config(proposals_per_state=8, proposal_temperature=temperature, max_imagined_chunks=1)
+        random = Generator().manual_seed(0)
+        samples = imagine_samples(policy(), DreamDouble(), recordings, torch.tensor([3]), settings, random)
+        return float(samples.actions.std(0).mean())
+
+    assert spread(0.3) < 0.6 * spread(1.0)
+    with pytest.raises(ValueError, match="proposal_temperature"):
+        config(proposal_temperature=0.0)
+
+
 def test_quantile_spread_uses_all_bins_and_keeps_the_order(recordings: Recordings) -> None:
     moments = torch.arange(10)
     plain, ranked = (
