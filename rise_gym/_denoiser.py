@@ -73,13 +73,16 @@ class Denoiser(nn.Module):
         blocks: int,
         embedding_width: int,
         map_channels: int,
+        shown_channels: int = 0,
+        gates: int = 0,
     ) -> None:
         super().__init__()
         full, half, quarter = widths
+        self.gates = gates
         self.level = nn.Sequential(
             Timesteps(64, flip_sin_to_cos=True, downscale_freq_shift=0), TimestepEmbedding(64, embedding_width)
         )
-        self.enter = nn.Conv2d(frame_channels * (history + chunk), full, 3, padding=1)
+        self.enter = nn.Conv2d(frame_channels * (history + chunk) + shown_channels, full, 3, padding=1)
         self.place = nn.Parameter(0.02 * torch.randn(1, full, size, size))
         self.map = nn.Linear(embedding_width, map_channels * (size // 2) ** 2)
         self.map_shape = (map_channels, size // 2, size // 2)
@@ -117,13 +120,16 @@ class Denoiser(nn.Module):
         self.grow_full = Upsample2D(half, use_conv=True, out_channels=full)
         self.up_full = stack(2 * full, full)
         self.leave = nn.Sequential(
-            nn.GroupNorm(_GROUPS, full), nn.SiLU(), nn.Conv2d(full, frame_channels * chunk, 3, padding=1)
+            nn.GroupNorm(_GROUPS, full), nn.SiLU(), nn.Conv2d(full, frame_channels * chunk + gates, 3, padding=1)
         )
         for parameter in self.leave[-1].parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, stacked: Tensor, sigma: Tensor, embedding: Tensor) -> Tensor:
-        """(B, (T + K)·V·c, h, w), noise level (B,) in [0, 1], embedding (B, D) -> differences (B, K·V·c, h, w)."""
+        """Differences of frames, and gates before their sigmoid: (B, K·V·c + gates, h, w).
+
+        stacked (B, C, h, w) is what is seen and shown, sigma (B,) the noise level in [0, 1], embedding (B, D).
+        """
         condition = embedding + self.level(1000 * sigma)
         painted = self.map(nn.functional.silu(embedding)).unflatten(1, self.map_shape)
         hidden = self.enter(stacked.contiguous(memory_format=torch.channels_last)) + self.place

@@ -2,7 +2,8 @@
 
 A convolutional U-Net from diffusers' blocks, with views, history and future stacked as channels: on a CPU it learns
 far faster than a transformer of the same cost. It predicts the clean frames of a whole chunk at once, as what they
-differ by from the newest one; flow matching makes samples of it.
+differ by from the newest one; flow matching makes samples of it. What the robot knows of itself is drawn for it: where
+its hands will be in each picture, and how a moving camera shifts what it saw; see `rise_gym._robot_sight`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Generator, Tensor
 
 from rise_gym._denoiser import Actuation, Denoiser
+from rise_gym._robot_sight import RobotSight
 from rise_gym.errors import InvalidAction
 from rise_gym.protocols import Generators
+from rise_gym.robots import robot_card
 from rise_gym.tasks import TaskCard, task_card
 
 
@@ -34,6 +37,7 @@ class VideoDynamicsConfig:
         widths: channels at full, half and a quarter of the latent resolution. blocks: residual blocks at each.
         embedding_width: of noise level, actions and proprioception together.
         map_channels: planes that actions and proprioception paint at half resolution, which shows the network *where*.
+        sight: draw the robot's hands and move pictures with their cameras, by the geometry of the task's robot.
         sigmas: noise levels of sampling, falling from 1; as many passes of the network.
         proprioception: what `predict` returns beside the frames: what the network predicts to be measured, or, as in
             the paper, the commanded target.
@@ -48,6 +52,7 @@ class VideoDynamicsConfig:
     blocks: int = 1
     embedding_width: int = 256
     map_channels: int = 32
+    sight: bool = True
     sigmas: tuple[float, ...] = (1.0, 0.5)
     proprioception: Literal["predicted", "commanded"] = "predicted"
 
@@ -64,6 +69,14 @@ class Prediction(NamedTuple):
     latents: Tensor
     proprio: Tensor
     uncertainty: Tensor
+
+
+class _Shown(NamedTuple):
+    """What `RobotSight` draws: marks (B, K, marks, h, w), moved (B, K, M, c, h, w), valid (B, K, M, 1, h, w)."""
+
+    marks: Tensor
+    moved: Tensor
+    valid: Tensor
 
 
 class VideoDynamics(ModelMixin, ConfigMixin):
@@ -87,6 +100,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         blocks: int = 1,
         embedding_width: int = 256,
         map_channels: int = 32,
+        sight: bool = False,
         sigmas: Sequence[float] = (1.0, 0.5),
         proprioception: Literal["predicted", "commanded"] = "predicted",
     ) -> None:
@@ -105,7 +119,11 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         self.register_buffer("_low", torch.tensor(card.action_low), persistent=False)
         self.register_buffer("_high", torch.tensor(card.action_high), persistent=False)
         self.actuation = Actuation(self.actions, chunk, embedding_width)
+        self.robot_sight = RobotSight(robot_card(card.robot), card.cameras, latent_size) if sight else None
+        marks, moving = (self.robot_sight.marks, len(self.robot_sight.moving)) if self.robot_sight else (0, 0)
         self.denoiser = Denoiser(
+            shown_channels=chunk * (marks + moving * latent_channels),
+            gates=chunk * moving,
             frame_channels=self.views * latent_channels,
             history=history,
             chunk=chunk,
@@ -137,13 +155,36 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         and m, actions (B, K, A) in [-1, 1] -> latents (B, K, V, c, h, w), scaled proprio (B, K, P).
         """
         embedding, following = self.actuation(self.scaled(proprio), actions)
-        return self._clean(history, noisy, sigma, embedding), following
+        return self._clean(history, noisy, sigma, embedding, self._shown(history, proprio, following)), following
 
-    def _clean(self, history: Tensor, noisy: Tensor, sigma: Tensor, embedding: Tensor) -> Tensor:
+    def _clean(self, history: Tensor, noisy: Tensor, sigma: Tensor, embedding: Tensor, shown: _Shown | None) -> Tensor:
         newest = history[:, -1:]
         offset = noisy - (1 - sigma).view(-1, 1, 1, 1, 1, 1) * newest  # what is left to find out is a difference
         stacked = torch.cat([history, offset], dim=1).flatten(1, 3)  # (B, (T + K)·V·c, h, w)
-        return newest + self.denoiser(stacked, sigma, embedding).view_as(noisy)
+        if shown is None:
+            return newest + self.denoiser(stacked, sigma, embedding).view_as(noisy)
+        maps = [stacked, shown.marks.flatten(1, 2), shown.moved.flatten(1, 3)]
+        found = self.denoiser(torch.cat(maps, dim=1), sigma, embedding)
+        change, gates = found[:, : noisy[0, :, :, :, 0, 0].numel()].view_as(noisy), found[:, -self.denoiser.gates :]
+        return newest + change + self._carried(newest, gates, shown)
+
+    def _carried(self, newest: Tensor, gates: Tensor, shown: _Shown) -> Tensor:
+        """By what frames change because their cameras move, where the gates let it through: (B, K, V, c, h, w)."""
+        assert self.robot_sight is not None
+        moving = self.robot_sight.moving
+        gate = shown.valid * gates.unflatten(1, (-1, len(moving)))[:, :, :, None].sigmoid()  # (B, K, M, 1, h, w)
+        shift = gate * (shown.moved - newest[:, :, moving])
+        still = torch.zeros_like(shift[:, :, :1])
+        return torch.cat(
+            [shift[:, :, moving.index(v)][:, :, None] if v in moving else still for v in range(self.views)], dim=2
+        )
+
+    def _shown(self, history: Tensor, proprio: Tensor, following: Tensor) -> _Shown | None:
+        """What the robot's geometry says about the ticks to come; scaled `following` (B, K, P)."""
+        if self.robot_sight is None:
+            return None
+        joints = torch.cat([proprio[:, None], self.unscaled(following)], dim=1).detach()
+        return _Shown(*self.robot_sight(joints, history[:, -1]))
 
     def scaled(self, proprio: Tensor) -> Tensor:
         """(..., P) in rad and m -> the task's ranges as [-1, 1]."""
@@ -180,11 +221,12 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             )
         held = torch.cat([actions, actions[:, -1:].expand(-1, chunk - ticks, -1)], dim=1)
         embedding, following = self.actuation(self.scaled(proprio), held)
+        shown = self._shown(history, proprio, following)
         sample = _noise((len(history), chunk, *history.shape[2:]), generator).to(history)
         first = clean = sample
         sigmas = [*self.config.sigmas, 0.0]
         for index, (sigma, smaller) in enumerate(pairwise(sigmas)):
-            clean = self._clean(history, sample, sample.new_full((len(sample),), sigma), embedding)
+            clean = self._clean(history, sample, sample.new_full((len(sample),), sigma), embedding, shown)
             sample = sample + (smaller - sigma) * (sample - clean) / sigma  # Euler: the velocity is (x - clean) / sigma
             first = clean if index == 0 else first
         measured = following if self.config.proprioception == "predicted" else held

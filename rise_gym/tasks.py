@@ -42,7 +42,8 @@ class TaskCard:
 
     `image_size` is (H, W) in pixels. A *tick* is one control period (1 / `control_hz` s); an action chunk has `chunk`
     ticks by default. `action_low`/`action_high` are the joint targets (rad, gripper opening in m) that scaled
-    actions -1 and +1 stand for, in the order of `action_names`; proprioception has the same order and units.
+    actions -1 and +1 stand for, in the order of `action_names`; proprioception has the same order and units. `robot`
+    names a card of `rise_gym.robots`.
     """
 
     name: str
@@ -58,6 +59,7 @@ class TaskCard:
     action_high: tuple[float, ...]
     proprio_names: tuple[str, ...]
     stages: tuple[Stage, ...]
+    robot: str = "two_pipers"
 
     @property
     def horizon_ticks(self) -> int:

@@ -96,11 +96,16 @@ def test_shapes_and_protocol() -> None:
     assert isinstance(model, Dynamics)
 
 
-def test_untrained_it_predicts_that_nothing_changes_and_commands_are_followed() -> None:
+def test_untrained_it_predicts_that_nothing_changes_but_what_cameras_do_and_commands_are_followed() -> None:
     model = VideoDynamics.of(SMALL, BOX_CLOSE).eval()
     history, proprio, actions = inputs(2)
     latents, following = model.predict(history, proprio, actions, generator=Generator().manual_seed(0))
-    torch.testing.assert_close(latents, history[:, -1:].expand_as(latents), atol=1e-5, rtol=0)
+    still = history[:, -1:].expand_as(latents)
+    torch.testing.assert_close(latents[:, :, 0], still[:, :, 0], atol=1e-5, rtol=0)  # the head camera stands
+    assert not torch.allclose(latents[:, :, 1:], still[:, :, 1:], atol=1e-2)
+    unsighted = VideoDynamics.of(replace(SMALL, sight=False), BOX_CLOSE).eval()
+    latents, _ = unsighted.predict(history, proprio, actions, generator=Generator().manual_seed(0))
+    torch.testing.assert_close(latents, still, atol=1e-5, rtol=0)
     torch.testing.assert_close(following, torch.from_numpy(BOX_CLOSE.unscale_action(actions.numpy())).float())
 
 

@@ -300,7 +300,7 @@ def mjcf(start: Draw, config: BoxCloseConfig) -> str:
   <light pos="{light_x} {light_y} 1.6" dir="{-0.4 * light_x} {-0.4 * light_y} -1" diffuse="{diffuse} {diffuse} {diffuse}" specular="0 0 0"/>
   <geom name="table" type="plane" size="1.2 1.2 0.1" contype="1" conaffinity="0" friction="0.1 0.005 0.0001" rgba="0 0 0 0"/>
   <geom name="table_top" type="box" pos="0.3 0 -0.02" size="0.7 0.8 0.0199" contype="0" conaffinity="0" mass="0" rgba="{colors["table"]} 1"/>
-  <camera name="head" pos="0.06 -0.03 0.75" xyaxes="0 -1 0 0.945 0 0.327" fovy="33"/>
+  {robot.camera("head")}
   {robot.arm_body("left")}{robot.arm_body("right")}
   {_carton(start, config)}{_cup(start)}
 </worldbody>

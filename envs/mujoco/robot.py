@@ -5,27 +5,28 @@ Units are metres, radians, kilograms and seconds. x points away from the robot, 
 
 from __future__ import annotations
 
+import math
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from rise_gym.robots import TWO_PIPERS, Camera
 from rise_gym.tasks import ARMS
 
-BASE_POSITION = {"left": (0.0, 0.20, 0.04), "right": (0.0, -0.20, 0.04)}
 HOME_JOINTS = (0.0, 1.02, -1.02, 0.0, 1.1, 0.0)  # rad: above the near edge of the table, gripper down
 HOME_OPENING_M = 0.02
-FINGER_REACH_M = 0.14  # from the wrist flange to the fingertips
 JOINTS_PER_ARM = 7  # six hinges and the gripper
 
-# (name, position in parent, quaternion in parent, range in rad, mass in kg, servo stiffness in N m / rad)
-_LINKS = (
-    ("link1", "0 0 0.123", "0.7071 0 0 -0.7071", "-2.618 2.618", 0.098, 240),
-    ("link2", "0 0 0", "0.5 0.5 -0.5 -0.5", "0 3.14", 0.291, 240),
-    ("link3", "0.28358 0.028726 0", "0.998726 0 0 0.0504536", "-2.697 0", 0.291, 240),
-    ("link4", "-0.24221 0.068514 0", "0.544767 -0.544769 -0.450809 0.450808", "-1.832 1.832", 0.127, 60),
-    ("link5", "0 0 0", "0.7071 0.7071 0 0", "-1.22 1.22", 0.145, 60),
-    ("link6", "0 0.091 0.0014165", "0 0 -0.7071 -0.7071", "-3.14 3.14", 0.35, 40),
-)
+# range in rad, mass in kg, servo stiffness in N m / rad of each link
+_DRIVES = {
+    "link1": ("-2.618 2.618", 0.098, 240),
+    "link2": ("0 3.14", 0.291, 240),
+    "link3": ("-2.697 0", 0.291, 240),
+    "link4": ("-1.832 1.832", 0.127, 60),
+    "link5": ("-1.22 1.22", 0.145, 60),
+    "link6": ("-3.14 3.14", 0.35, 40),
+}
 _SHAPES = {
     "link1": '<geom class="shell" type="cylinder" size="0.035 0.03"/>',
     "link2": '<geom class="shell" type="capsule" fromto="0 0 0 0.28358 0.028726 0" size="0.026"/>',
@@ -64,22 +65,37 @@ def _gripper(arm: str) -> str:
     return f"""
 <geom class="dark" type="cylinder" pos="0 0 0.015" size="0.024 0.02"/>
 <geom class="touch" type="box" pos="0 0 0.055" size="0.017 0.040 0.022" rgba="0.30 0.31 0.34 1"/>
-<camera name="{arm}_wrist" pos="0.075 0 0.015" xyaxes="0 -1 0 -0.84 0 -0.54" fovy="66"/>
-<site name="{arm}_tool" pos="0 0 {FINGER_REACH_M}" size="0.002" rgba="0 0 0 0"/>
+{camera(f"{arm}_wrist")}
+<site name="{arm}_tool" pos="0 0 {TWO_PIPERS.finger_reach_m}" size="0.002" rgba="0 0 0 0"/>
 {fingers}"""
+
+
+def camera(name: str) -> str:
+    """MJCF of one of the robot's cameras, to be placed in its mount."""
+    seeing: Camera = next(camera for camera in TWO_PIPERS.cameras if camera.name == name)
+    axes = _numbers(*seeing.right, *seeing.up)
+    return (
+        f'<camera name="{name}" pos="{_numbers(*seeing.position)}" xyaxes="{axes}"'
+        f' fovy="{_numbers(math.degrees(seeing.fovy_rad))}"/>'
+    )
+
+
+def _numbers(*values: float) -> str:
+    return " ".join(f"{value:g}" for value in values)
 
 
 def arm_body(arm: str) -> str:
     """MJCF of one arm, `"left"` or `"right"`, standing at its base position and looking along x."""
     body = _gripper(arm)
-    for name, position, quaternion, limits, mass, _ in reversed(_LINKS):
+    for link in reversed(TWO_PIPERS.links):
+        name, (limits, mass, _) = link.name, _DRIVES[link.name]
         body = f"""
-<body name="{arm}_{name}" pos="{position}" quat="{quaternion}" gravcomp="1">
+<body name="{arm}_{name}" pos="{_numbers(*link.position)}" quat="{_numbers(*link.quaternion)}" gravcomp="1">
   <inertial pos="0 0 0" mass="{mass}" diaginertia="0.001 0.001 0.001"/>
   <joint name="{arm}_{name}" axis="0 0 1" range="{limits}" limited="true"/>
   {_SHAPES[name]}{body}
 </body>"""
-    x, y, z = BASE_POSITION[arm]
+    x, y, z = TWO_PIPERS.bases[TWO_PIPERS.arms.index(arm)]
     return f"""
 <body name="{arm}_base" pos="{x} {y} {z}" childclass="arm">
   <geom class="dark" type="cylinder" pos="0 0 {0.05 - z / 2}" size="0.045 {0.05 + z / 2}"/>{body}
@@ -90,7 +106,7 @@ def actuators() -> str:
     """MJCF of the position servos: for each arm six joints, then its two fingers."""
     rows = []
     for arm in ARMS:
-        for name, _, _, limits, _, stiffness in _LINKS:
+        for name, (limits, _, stiffness) in _DRIVES.items():
             rows.append(
                 f'<position name="{arm}_{name}" joint="{arm}_{name}" kp="{stiffness}" kv="{stiffness * 0.09:.2f}"'
                 f' ctrlrange="{limits}" forcerange="-40 40"/>'
@@ -116,7 +132,7 @@ def joint_targets_to_ctrl(targets: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def joint_addresses(model: mujoco.MjModel, arm: str) -> NDArray[np.int64]:
     """Where the arm's six hinges and two fingers are in `qpos` (8,)."""
-    names = [f"{arm}_{row[0]}" for row in _LINKS] + [f"{arm}_finger_a", f"{arm}_finger_b"]
+    names = [f"{arm}_{name}" for name in _DRIVES] + [f"{arm}_finger_a", f"{arm}_finger_b"]
     return np.array([model.joint(name).qposadr[0] for name in names])
 
 
