@@ -8,13 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from rise_gym.advantage import rank_among
 from rise_gym.agents.flow_policy import FlowPolicy
+from rise_gym.collection import ExplorationNoise
 from rise_gym.protocols import Generators, Value
 from rise_gym.recordings import Recordings
+from rise_gym.tasks import TaskCard
 from rise_gym.types import Imagination, WorldState
 
 
@@ -48,6 +51,8 @@ class RolloutConfig:
         rollout_batch: recorded moments that a rollout stage starts from.
         proposals_per_state: chunks proposed from each of them.
         proposal_temperature: of the proposing policy's sampling, see `FlowPolicyConfig.temperature`; 1 in the paper.
+        exploration: smooth deviations added to what is proposed, as to a policy's rollouts; None, as in the paper, adds
+            none. A small policy's own samples differ by jitter from tick to tick, which an arm hardly follows.
         max_imagined_chunks: consecutive imagined chunks before going back to a recorded moment.
         prompt_advantage: what the proposing policy is asked for.
         next_proprio: proprioception after an imagined chunk: the last commanded target, as in the paper, or what the
@@ -63,6 +68,7 @@ class RolloutConfig:
     rollout_batch: int = 64
     proposals_per_state: int = 1
     proposal_temperature: float = 1.0
+    exploration: ExplorationNoise | None = None
     max_imagined_chunks: int = 2
     prompt_advantage: float = 1.0
     next_proprio: Literal["commanded", "predicted"] = "commanded"
@@ -73,8 +79,10 @@ class RolloutConfig:
     def __post_init__(self) -> None:
         if min(self.rollout_batch, self.proposals_per_state, self.max_imagined_chunks) < 1:
             raise ValueError(f"the sizes of the rollout stage must be at least 1, got {self}")
-        if not 0 < self.proposal_temperature <= 1:
-            raise ValueError(f"proposal_temperature is above 0 and at most 1, got {self.proposal_temperature}")
+        if not 0 <= self.proposal_temperature <= 1:
+            raise ValueError(f"proposal_temperature is from 0 to 1, got {self.proposal_temperature}")
+        if self.proposal_temperature == 0 and self.exploration is None and self.proposals_per_state > 1:
+            raise ValueError("all proposals are the same: set exploration, or proposal_temperature above 0")
         if self.sibling_baseline and self.proposals_per_state < 2:
             raise ValueError("sibling_baseline compares proposals from one state: set proposals_per_state to 2 or more")
 
@@ -122,9 +130,10 @@ def imagine_samples(
     trusted = torch.ones(len(moments), dtype=torch.bool)
     parts: list[tuple[Tensor, ...]] = []
     for _ in range(config.max_imagined_chunks):
-        actions = policy.propose(
+        meant = policy.propose(
             pixels, proprio, instruction, asked, generator=generator, temperature=config.proposal_temperature
         ).cpu()
+        actions = _explored(meant, recordings.task, config, generator)
         state, imagined = world_model.imagine(state, actions, generator=_dream_noise(len(actions), config, generator))
         if config.uncertainty_limit is not None:  # once a dream has gone astray, so has everything that follows
             trusted = trusted & (imagined.uncertainty.cpu() <= config.uncertainty_limit)
@@ -155,6 +164,16 @@ def recorded_state(world_model: Imaginer, recordings: Recordings, moments: Tenso
         progress=world_model.value.progress(latents[:, -1], instruction),
         instruction=instruction,
     )
+
+
+def _explored(actions: Tensor, task: TaskCard, config: RolloutConfig, generator: Generator) -> Tensor:
+    """Proposals (B, K, A) with their deviations, which every one has of its own from the first tick on."""
+    if config.exploration is None:
+        return actions
+    random = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+    begun = random.standard_normal(actions[:, 0].shape)
+    offsets = config.exploration.offsets(begun, actions.shape[1], task, random).swapaxes(0, 1)
+    return (actions + torch.from_numpy(offsets * config.exploration.scaled(task)).to(actions)).clamp(-1, 1)
 
 
 def _dream_noise(rows: int, config: RolloutConfig, generator: Generator) -> Generators:

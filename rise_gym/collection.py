@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -154,7 +154,7 @@ class _Rollout:
 class ExplorationNoise:
     """Slowly changing offsets of the joint targets: an autoregressive process with the given standard deviations.
 
-    Every episode draws how much of it it gets, from none to all, so that rollouts differ in kind.
+    An `AgentActor` draws for every episode how much of it it gets, from none to all, so that rollouts differ in kind.
     """
 
     joint_rad: float = 0.04
@@ -164,13 +164,17 @@ class ExplorationNoise:
     def offsets(
         self, before: NDArray[np.float64], ticks: int, task: TaskCard, random: np.random.Generator
     ) -> NDArray[np.float64]:
-        """The next offsets (ticks, A) in standard deviations, going on from `before` (A,)."""
+        """The next offsets (ticks, ..., A) in standard deviations, going on from `before` (..., A)."""
         kept = float(np.exp(-1 / (task.control_hz * self.correlation_s)))
         rows = []
         for _ in range(ticks):
             before = kept * before + np.sqrt(1 - kept**2) * random.standard_normal(before.shape)
             rows.append(before)
         return np.stack(rows)
+
+    def times(self, factor: float) -> ExplorationNoise:
+        """As much of it."""
+        return replace(self, joint_rad=factor * self.joint_rad, gripper_m=factor * self.gripper_m)
 
     def scaled(self, task: TaskCard) -> NDArray[np.float64]:
         """Standard deviation of each scaled action (A,)."""

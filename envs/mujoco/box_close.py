@@ -22,6 +22,9 @@ from rise_gym.envs.mujoco import robot
 
 FLAPS = ("left", "right", "rear")
 WALL_M = 0.004
+HALF_SHUT_RAD = 0.5  # of the lid: here the tab is bent inside
+APPROACH_M, TOUCH_M = 0.30, 0.03  # from here on a tool counts as coming near, and as being there
+TAB_MARGIN_M = 0.008  # so far from the rear wall the tab is surely on one side of it
 RIM_STAGGER_M = 0.003  # hinges of rear flap and lid lie above each other, as layers of cardboard do
 
 
@@ -409,24 +412,43 @@ class BoxCloseScene:
         """How far a stage that does not hold yet has come, 0 to 1."""
         return float(np.clip(getattr(self, f"_{stage}_fraction")(), 0.0, 1.0))
 
+    # Each fraction rises from the first move of a hand on: a chunk that only approaches is told from one that does not.
+
+    def _near(self, arm: str, point: NDArray[np.float64]) -> float:
+        """1 where the tool of an arm is at a world point (3,), 0 from `APPROACH_M` on."""
+        distance = np.linalg.norm(self.data.site(f"{arm}_tool").xpos - point)
+        return float(np.clip((APPROACH_M - distance) / (APPROACH_M - TOUCH_M), 0, 1))
+
     def _cup_loaded_fraction(self) -> float:
         start = np.subtract(self.start.cup_xy_m, self.start.box_xy_m)
         now = (self.cup_position() - self.box_pose()[0])[:2]
-        carried = 1 - np.linalg.norm(now) / np.linalg.norm(start)
-        lifted = (self.cup_position()[2] - self.start.cup_height_m / 2) / self.box_size_m[2]
-        return 0.7 * float(np.clip(carried, 0, 1)) + 0.25 * float(np.clip(lifted, 0, 1))
+        carried = np.clip(1 - np.linalg.norm(now) / np.linalg.norm(start), 0, 1)
+        lifted = np.clip((self.cup_position()[2] - self.start.cup_height_m / 2) / self.box_size_m[2], 0, 1)
+        upright = np.clip(1 - self.cup_tilt_rad(), 0, 1)  # a toppled cup is hard to get hold of
+        return 0.25 * self._near("right", self.cup_position()) + float(upright * (0.5 * carried + 0.2 * lifted))
 
-    def _folded_fraction(self, name: str) -> float:
-        opened = self.start.flap_open_rad[FLAPS.index(name)]
-        return float(np.clip((opened - self.flap_angle(name)) / (opened - self.config.folded_rad), 0, 1))
+    def _folded_fraction(self, name: str, arm: str) -> float:
+        opened, folded = self.start.flap_open_rad[FLAPS.index(name)], self.config.folded_rad
+        if self.flap_angle(name) < folded:
+            return 1.0
+        turned = float(np.clip((opened - self.flap_angle(name)) / (opened - folded), 0, 1))
+        return 0.3 * self._near(arm, self.edge(f"{name}_flap")) + 0.65 * turned
 
     def _side_flaps_folded_fraction(self) -> float:
-        return 0.48 * (self._folded_fraction("left") + self._folded_fraction("right"))
+        return 0.49 * (self._folded_fraction("left", "left") + self._folded_fraction("right", "right"))
 
     def _rear_flap_folded_fraction(self) -> float:
-        return 0.95 * self._folded_fraction("rear")
+        return self._folded_fraction("rear", "right")
 
     def _tab_tucked_fraction(self) -> float:
-        closed = (self.start.lid_open_rad - self.lid_angle()) / (self.start.lid_open_rad - self.config.closed_rad)
-        inside = 1 + self.tab_depth_m() / 0.03
-        return 0.7 * float(np.clip(closed, 0, 1)) + 0.25 * float(np.clip(inside, 0, 1)) * float(closed > 0.5)
+        """The hands come, the lid is half shut, the tab bent inside of the wall, then both go down.
+
+        A lid shut on a tab that lies on the wall is worth less than one that is half open: it is a way back.
+        """
+        opened, closed, angle = self.start.lid_open_rad, self.config.closed_rad, self.lid_angle()
+        lowered = float(np.clip((opened - angle) / (opened - HALF_SHUT_RAD), 0, 1))
+        shut = float(np.clip((HALF_SHUT_RAD - angle) / (HALF_SHUT_RAD - closed), 0, 1))
+        margin = self.box_size_m[0] / 2 - self.in_box(self.edge("tab"))[0]  # of the tab's edge to the rear wall
+        inside = float(np.clip(0.5 + margin / (2 * TAB_MARGIN_M), 0, 1))
+        hands = self._near("left", self.edge("lid")) + self._near("right", self.edge("tab"))
+        return 0.1 * hands + 0.25 * lowered + inside * (0.2 * lowered + 0.3 * shut)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -79,6 +78,6 @@ def _actor(who: Who, policy: str, task: str, noise: float, temperature: float | 
         return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"noise": factor})
     loaded = {"name": policy, "task": task, "temperature": temperature}
     agent = Factory(target="rise_gym.agents.flow_policy:load_policy", arguments=loaded)
-    base = ExplorationNoise()
-    exploration = replace(base, joint_rad=base.joint_rad * noise, gripper_m=base.gripper_m * noise)
-    return Factory(target="rise_gym.collection:AgentActor", arguments={"agent": agent, "noise": exploration})
+    return Factory(
+        target="rise_gym.collection:AgentActor", arguments={"agent": agent, "noise": ExplorationNoise().times(noise)}
+    )

@@ -33,6 +33,7 @@ def improve(
     spread: Spread = "quantile",
     proposals_per_state: int = 1,
     proposal_temperature: float = 1.0,
+    exploration: float = 0.0,
     sibling_baseline: bool = False,
     max_imagined_chunks: int = 2,
     next_proprio: Literal["commanded", "predicted"] = "commanded",
@@ -54,7 +55,8 @@ def improve(
         demonstration_share: fraction of recorded moments that are the demonstrations'; by default as they come.
         spread: how advantages fill the bins: as they are (the paper), or by rank.
         proposals_per_state: chunks that are imagined from each state; 1 in the paper.
-        proposal_temperature: how much they vary, above 0 and at most 1.
+        proposal_temperature: of the proposing policy's sampling, 0 to 1.
+        exploration: smooth deviations added to proposals, as a factor like `noise` of `collect`; none in the paper.
         sibling_baseline: judge each against the mean of those from the same state; not in the paper.
         max_imagined_chunks: how many chunks to dream on from a recorded moment.
         next_proprio: joints between two of them: where they were sent, as in the paper, or where the dream puts them.
@@ -62,6 +64,8 @@ def improve(
             never feeds training.
         seed: of the training.
     """
+    from rise_gym.collection import ExplorationNoise
+
     given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
     overrides = {name: value for name, value in given.items() if value is not None}
     how = {
@@ -69,6 +73,7 @@ def improve(
         "spread": spread,
         "proposals_per_state": proposals_per_state,
         "proposal_temperature": proposal_temperature,
+        "exploration": ExplorationNoise().times(exploration) if exploration else None,
         "sibling_baseline": sibling_baseline,
         "max_imagined_chunks": max_imagined_chunks,
         "next_proprio": next_proprio,

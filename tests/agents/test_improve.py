@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
 from rise_gym.agents.improve import ImproveConfig, improve
 from rise_gym.agents.rollouts import imagine_samples
+from rise_gym.collection import ExplorationNoise
 from rise_gym.recordings import Recordings
 from rise_gym.tasks import BOX_CLOSE
 from rise_gym.training import TrainingConfig
@@ -304,7 +305,20 @@ def test_a_lower_temperature_proposes_chunks_that_are_more_alike(recordings: Rec
 
     assert spread(0.3) < 0.6 * spread(1.0)
     with pytest.raises(ValueError, match="proposal_temperature"):
-        config(proposal_temperature=0.0)
+        config(proposal_temperature=1.5)
+    with pytest.raises(ValueError, match="all proposals are the same"):
+        config(proposal_temperature=0.0, proposals_per_state=2)
+
+
+def test_explored_proposals_deviate_smoothly(recordings: Recordings) -> None:
+    noise = ExplorationNoise(joint_rad=0.05, correlation_s=2.0)
+    settings = config(proposals_per_state=64, proposal_temperature=0.0, exploration=noise, max_imagined_chunks=1)
+    random = Generator().manual_seed(0)
+    actions = imagine_samples(policy(), DreamDouble(), recordings, torch.tensor([3]), settings, random).actions
+    off = (actions - actions.mean(0))[..., 0]  # a joint: (64, K)
+    assert actions.abs().max() <= 1
+    assert float(off.std()) == pytest.approx(noise.scaled(recordings.task)[0], rel=0.25)
+    assert (off[:, 1:] * off[:, :-1]).mean() > 0.8 * off.square().mean()
 
 
 def test_quantile_spread_uses_all_bins_and_keeps_the_order(recordings: Recordings) -> None:

@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from rise_gym.agents.scripted import expert_actor
 from rise_gym.envs.mujoco.box_close import BoxCloseConfig
 from rise_gym.envs.mujoco.env import MujocoEnv
 from rise_gym.errors import RenderingUnavailable, StepOutOfOrder
@@ -124,6 +125,30 @@ def test_the_lid_springs_open_unless_its_tab_is_tucked() -> None:
     env.scene.data.joint("lid").qpos[0] = 0.5
     mujoco.mj_step(env.scene.model, env.scene.data, 500)
     assert env.scene.lid_angle() > 1.0  # type: ignore[attr-defined]
+
+
+def test_a_lid_shut_on_its_tab_is_worth_less_than_one_half_open_with_the_tab_bent_inside() -> None:
+    env = replica()
+
+    def progress(lid_rad: float, tab_rad: float) -> float:
+        data = env.scene.data
+        data.joint("lid").qpos[0], data.joint("tab").qpos[0] = lid_rad, tab_rad
+        mujoco.mj_kinematics(env.scene.model, data)
+        return env.scene.fraction("tab_tucked")
+
+    resting = env.scene.config.tab_rest_rad
+    way = [progress(1.6, resting), progress(0.9, resting), progress(0.5, 1.5), progress(0.2, 1.4)]
+    assert way == sorted(way)
+    assert progress(0.12, resting) < progress(0.5, 1.5) - 0.1
+
+
+def test_progress_rises_while_the_expert_only_approaches() -> None:
+    env = replica(chunk=1)
+    expert = expert_actor()
+    expert.reset(env, 0)
+    progress = [float(env.step(expert.act(env)[1][0][None])[4]["progress"][-1]) for _ in range(10)]
+    assert env.scene.cup_position()[2] < 0.05  # nothing is moved yet
+    assert progress[-1] > progress[0] + 0.02
 
 
 def test_seeds_differ_and_config_narrows_them() -> None:
