@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,11 @@ def test_demonstrations_are_repeated_to_have_their_share(recordings: Recordings)
     assert 0.85 < shown.float().mean() < 0.95
     with pytest.raises(ValueError, match="demonstration_share"):
         mixed_moments(recordings, 1.0)
+
+
+def test_failed_demonstrations_are_not_learnt_from(recordings: Recordings) -> None:
+    first_failed = replace(recordings, success=torch.tensor([False, *recordings.success[1:].tolist()]))
+    assert mixed_moments(first_failed, None).tolist() == [*range(14, 25), *range(26, 30)]
 
 
 def test_missing_demonstrations_are_named() -> None:
