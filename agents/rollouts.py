@@ -6,7 +6,7 @@ No simulator is anywhere near: states come from recordings, what follows from th
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -59,9 +59,10 @@ class RolloutConfig:
             dynamics predicts.
         spread: "uniform" trains on the evaluated advantage itself, as in the paper; "quantile" on its rank, from -1 to
             1, among all that the same rollout stage imagined. Label recorded rollouts the same way.
-        sibling_baseline: judge a chunk against the mean of all chunks proposed from its moment instead of against the
-            value there; needs `proposals_per_state` of at least 2. They are dreamt with the same noise, so that only
-            their actions differ. Not in the paper.
+        elites: 0, as in the paper, learns from every proposal. Otherwise the proposals of a state, the policy's own
+            chunk and deviations from it, are a search: the mean of the `elites` best is imagined as well, and what is
+            learnt from is the own chunk and that mean, each with its rank among the proposals (-1 below them all, 1
+            above). All are dreamt with the same noise, so that only their actions differ.
         uncertainty_limit: imagined chunks less certain than this are not learnt from; None takes all, as in the paper.
     """
 
@@ -73,7 +74,7 @@ class RolloutConfig:
     prompt_advantage: float = 1.0
     next_proprio: Literal["commanded", "predicted"] = "commanded"
     spread: Literal["uniform", "quantile"] = "uniform"
-    sibling_baseline: bool = False
+    elites: int = 0
     uncertainty_limit: float | None = None
 
     def __post_init__(self) -> None:
@@ -83,13 +84,17 @@ class RolloutConfig:
             raise ValueError(f"proposal_temperature is from 0 to 1, got {self.proposal_temperature}")
         if self.proposal_temperature == 0 and self.exploration is None and self.proposals_per_state > 1:
             raise ValueError("all proposals are the same: set exploration, or proposal_temperature above 0")
-        if self.sibling_baseline and self.proposals_per_state < 2:
-            raise ValueError("sibling_baseline compares proposals from one state: set proposals_per_state to 2 or more")
+        if not 0 <= self.elites <= self.proposals_per_state - (self.elites > 0):
+            raise ValueError(
+                f"elites are chosen among proposals_per_state, here {self.proposals_per_state}: at least one less than "
+                f"that was wanted, got {self.elites}"
+            )
 
     @property
     def imagined_samples(self) -> int:
-        """Chunks that one rollout stage imagines."""
-        return self.rollout_batch * self.proposals_per_state * self.max_imagined_chunks
+        """Chunks to learn from that one rollout stage gives."""
+        rows_per_state = 2 if self.elites else self.proposals_per_state
+        return self.rollout_batch * rows_per_state * self.max_imagined_chunks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +104,7 @@ class Samples:
     Attributes:
         moment: (S,) recorded moment that each goes back to. pixels: uint8 (S, V, H, W, 3) and proprio: (S, P), what was
             seen when the chunk was proposed. actions: (S, K, A). evaluated: (S,) the advantage that the world model
-            found, in [-1, 1]. advantage: (S,) what the chunk is learnt with: that, or as `RolloutConfig` spreads it.
+            found, in [-1, 1]. advantage: (S,) what the chunk is learnt with: that, or a rank, see `RolloutConfig`.
         trusted: bool (S,), whether to learn from it.
     """
 
@@ -122,30 +127,107 @@ def imagine_samples(
     generator: Generator,
 ) -> Samples:
     """One rollout stage: `policy` proposes from recorded moments (R,), the world model imagines and evaluates."""
-    moments = moments.repeat_interleave(config.proposals_per_state)
-    instruction = recordings.instruction_of(moments)
-    state = recorded_state(world_model, recordings, moments)
-    pixels, proprio = recordings.frames[moments], recordings.proprio[moments]
-    asked = torch.full((len(moments),), config.prompt_advantage)
-    trusted = torch.ones(len(moments), dtype=torch.bool)
-    parts: list[tuple[Tensor, ...]] = []
+    rows = moments if config.elites else moments.repeat_interleave(config.proposals_per_state)
+    instruction = recordings.instruction_of(rows)
+    state = recorded_state(world_model, recordings, rows)
+    pixels, proprio = recordings.frames[rows], recordings.proprio[rows]
+    asked = torch.full((len(rows),), config.prompt_advantage)
+    trusted = torch.ones(len(rows), dtype=torch.bool)
+    parts: list[Samples] = []
     for _ in range(config.max_imagined_chunks):
         meant = policy.propose(
             pixels, proprio, instruction, asked, generator=generator, temperature=config.proposal_temperature
         ).cpu()
-        actions = _explored(meant, recordings.task, config, generator)
-        state, imagined = world_model.imagine(state, actions, generator=_dream_noise(len(actions), config, generator))
-        if config.uncertainty_limit is not None:  # once a dream has gone astray, so has everything that follows
-            trusted = trusted & (imagined.uncertainty.cpu() <= config.uncertainty_limit)
-        evaluated = imagined.advantage.cpu()
-        parts.append((moments, pixels, proprio, actions, evaluated, _judged(evaluated, config), trusted))
+        found = (_searched if config.elites else _dreamt)(world_model, state, meant, recordings.task, config, generator)
+        trusted = trusted & found.trusted  # once a dream has gone astray, so has everything that follows
+        parts += [
+            Samples(
+                moment=rows, pixels=pixels, proprio=proprio, actions=chunk.actions, evaluated=chunk.evaluated,
+                advantage=chunk.advantage, trusted=trusted,
+            )
+            for chunk in found.chunks
+        ]  # fmt: skip
+        state = found.state
         pixels = world_model.decode_newest(state).cpu()
-        proprio = _next_proprio(state, actions, recordings, config)
-    columns = [torch.cat(column) for column in zip(*parts, strict=True)]
-    samples = Samples(**dict(zip((field.name for field in fields(Samples)), columns, strict=True)))
-    if config.spread == "quantile":
+        proprio = _next_proprio(state, found.chunks[-1].actions, recordings, config)
+    columns = {field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Samples)}
+    samples = Samples(**columns)
+    if config.spread == "quantile" and not config.elites:
         return replace(samples, advantage=rank_among(samples.advantage, samples.advantage))
     return samples
+
+
+class _Chunk(NamedTuple):
+    """One chunk a state (R, K, A), what the dream found it worth (R,), and what it is learnt with (R,)."""
+
+    actions: Tensor
+    evaluated: Tensor
+    advantage: Tensor
+
+
+class _Found(NamedTuple):
+    """Chunks to learn from, the worlds after the last of them, and which dreams to trust (R,)."""
+
+    chunks: list[_Chunk]
+    state: WorldState
+    trusted: Tensor
+
+
+def _dreamt(
+    world_model: Imaginer,
+    state: WorldState,
+    meant: Tensor,
+    task: TaskCard,
+    config: RolloutConfig,
+    generator: Generator,
+) -> _Found:
+    """What was meant (R, K, A), with its deviations if there are to be any, and what becomes of it."""
+    actions = _explored(meant, task, config, generator)
+    following, imagined = world_model.imagine(state, actions, generator=generator)
+    evaluated = imagined.advantage.cpu()
+    return _Found([_Chunk(actions, evaluated, evaluated)], following, _trusted(imagined, config))
+
+
+def _searched(
+    world_model: Imaginer,
+    state: WorldState,
+    meant: Tensor,
+    task: TaskCard,
+    config: RolloutConfig,
+    generator: Generator,
+) -> _Found:
+    """What was meant (R, K, A), and the mean of the best deviations from it, each judged beside all that was tried."""
+    states, tries = len(meant), config.proposals_per_state
+    tried = _explored(meant.repeat_interleave(tries, dim=0), task, config, generator).unflatten(0, (states, tries))
+    tried = torch.cat([meant[:, None], tried[:, 1:]], dim=1)  # (R, N, K, A), the policy's own chunk first
+    seeds = torch.randint(2**62, (states,), generator=generator).tolist()
+
+    def noise(copies: int) -> list[Generator]:
+        return [Generator().manual_seed(seed) for seed in seeds for _ in range(copies)]
+
+    repeated = state.rows(torch.arange(states).repeat_interleave(tries))
+    _, imagined = world_model.imagine(repeated, tried.flatten(0, 1), generator=noise(tries))
+    evaluated = imagined.advantage.cpu().view(states, tries)
+    best = evaluated.topk(config.elites, dim=1).indices
+    refined = tried[torch.arange(states)[:, None], best].mean(1)
+    following, imagined = world_model.imagine(state, refined, generator=noise(1))
+    own, better = evaluated[:, 0], imagined.advantage.cpu()
+    chunks = [
+        _Chunk(meant, own, _rank_beside(own, evaluated)),
+        _Chunk(refined, better, _rank_beside(better, evaluated)),
+    ]
+    return _Found(chunks, following, _trusted(imagined, config))
+
+
+def _rank_beside(advantage: Tensor, others: Tensor) -> Tensor:
+    """Where each of (R,) stands among the (R, N) of its row, from -1 (below them all) to 1 (above)."""
+    return torch.cat([rank_among(one, row) for one, row in zip(advantage.split(1), others, strict=True)])
+
+
+def _trusted(imagined: Imagination, config: RolloutConfig) -> Tensor:
+    uncertainty = imagined.uncertainty.cpu()
+    limit = torch.inf if config.uncertainty_limit is None else config.uncertainty_limit
+    return uncertainty <= limit
 
 
 def recorded_state(world_model: Imaginer, recordings: Recordings, moments: Tensor) -> WorldState:
@@ -174,22 +256,6 @@ def _explored(actions: Tensor, task: TaskCard, config: RolloutConfig, generator:
     begun = random.standard_normal(actions[:, 0].shape)
     offsets = config.exploration.offsets(begun, actions.shape[1], task, random).swapaxes(0, 1)
     return (actions + torch.from_numpy(offsets * config.exploration.scaled(task)).to(actions)).clamp(-1, 1)
-
-
-def _dream_noise(rows: int, config: RolloutConfig, generator: Generator) -> Generators:
-    """Where the dream's noise comes from: siblings that are compared share theirs."""
-    if not config.sibling_baseline:
-        return generator
-    seeds = torch.randint(2**62, (rows // config.proposals_per_state,), generator=generator)
-    return [Generator().manual_seed(int(seed)) for seed in seeds.repeat_interleave(config.proposals_per_state)]
-
-
-def _judged(evaluated: Tensor, config: RolloutConfig) -> Tensor:
-    """What proposed chunks (B,) are learnt with: the evaluated advantage, never the one they were asked for with."""
-    if not config.sibling_baseline:
-        return evaluated
-    siblings = evaluated.view(-1, config.proposals_per_state)
-    return (siblings - siblings.mean(dim=1, keepdim=True)).flatten().clamp(-1, 1)
 
 
 def _next_proprio(state: WorldState, actions: Tensor, recordings: Recordings, config: RolloutConfig) -> Tensor:

@@ -28,4 +28,4 @@ rise-gym train policy "$run/control" --data "$run/demos" --initial "$run/base/ch
 mixed=(--data "$run/demos" "$run/rollouts" --world-model "$run/world_model/checkpoint" --demonstration-share 0.5)
 rise-gym train policy "$run/recap" --initial "$run/base/checkpoint" "${mixed[@]}" "${on[@]}"
 rise-gym improve "$run/rise" --policy "$run/base/checkpoint" "${mixed[@]}" "${on[@]}" \
-    --proposals-per-state 4 --sibling-baseline --proposal-temperature 0 --exploration 0.5 --max-imagined-chunks 1
+    --proposals-per-state 8 --elites 2 --proposal-temperature 0 --exploration 0.75 --max-imagined-chunks 1

@@ -16,14 +16,17 @@ from rise_gym.tasks import BOX_CLOSE
 from rise_gym.types import Episode
 
 
-def recordings(seed: int) -> Recordings:
+def recordings(*seeds: int) -> Recordings:
+    return Recordings.of([episode(seed) for seed in seeds], BOX_CLOSE)
+
+
+def episode(seed: int) -> Episode:
     random = np.random.default_rng(seed)
     frames = {camera: random.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8) for camera in BOX_CLOSE.cameras}
-    episode = Episode(
+    return Episode(
         task="box_close", instruction="close the box", frames=frames, proprio=np.zeros((3, 14), np.float32),
         actions=np.zeros((3, 14), np.float32), success=True, score=10.0, source="rollout", policy="test", seed=seed,
     )  # fmt: skip
-    return Recordings.of([episode], BOX_CLOSE)
 
 
 def codec(seed: int) -> FrameCodec:
@@ -50,9 +53,20 @@ def test_other_frames_or_another_codec_are_encoded_anew(tmp_path: Path, frames: 
     assert torch.equal(other, wanted)
 
 
+def test_an_episode_that_is_added_is_the_only_one_encoded(tmp_path: Path) -> None:
+    wanted = recordings(0, 1, 2).encoded(codec(0)).latents
+    encoded_once(recordings(0, 2), codec(0), tmp_path)
+    with patch.object(FrameCodec, "encode", autospec=True, side_effect=FrameCodec.encode) as encode:
+        found = encoded_once(recordings(0, 1, 2), codec(0), tmp_path).latents
+    assert encode.call_count == 1
+    assert wanted is not None
+    assert found is not None
+    assert torch.equal(found, wanted)
+
+
 def test_a_damaged_file_is_made_anew(tmp_path: Path) -> None:
     good = encoded_once(recordings(0), codec(0), tmp_path).latents
-    (file,) = tmp_path.glob("*.safetensors")
+    (file,) = tmp_path.rglob("*.safetensors")
     file.write_bytes(file.read_bytes()[:100])
     again = encoded_once(recordings(0), codec(0), tmp_path).latents
     assert good is not None

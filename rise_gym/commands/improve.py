@@ -34,7 +34,7 @@ def improve(
     proposals_per_state: int = 1,
     proposal_temperature: float = 1.0,
     exploration: float = 0.0,
-    sibling_baseline: bool = False,
+    elites: int = 0,
     max_imagined_chunks: int = 2,
     next_proprio: Literal["commanded", "predicted"] = "commanded",
     check_episodes: int = 0,
@@ -57,7 +57,8 @@ def improve(
         proposals_per_state: chunks that are imagined from each state; 1 in the paper.
         proposal_temperature: of the proposing policy's sampling, 0 to 1.
         exploration: smooth deviations added to proposals, as a factor like `noise` of `collect`; none in the paper.
-        sibling_baseline: judge each against the mean of those from the same state; not in the paper.
+        elites: search among the proposals of a state and learn from the mean of so many best; 0, as in the paper,
+            learns from each by itself.
         max_imagined_chunks: how many chunks to dream on from a recorded moment.
         next_proprio: joints between two of them: where they were sent, as in the paper, or where the dream puts them.
         check_episodes: every 1000 steps, play so many replica episodes to watch, into `out/checks.jsonl`; this
@@ -74,7 +75,7 @@ def improve(
         "proposals_per_state": proposals_per_state,
         "proposal_temperature": proposal_temperature,
         "exploration": ExplorationNoise().times(exploration) if exploration else None,
-        "sibling_baseline": sibling_baseline,
+        "elites": elites,
         "max_imagined_chunks": max_imagined_chunks,
         "next_proprio": next_proprio,
     }

@@ -268,15 +268,41 @@ def test_untrusted_dreams_are_not_learnt_from(recordings: Recordings, tmp_path: 
     assert learnt[..., 0].mean(1).abs().max() <= 0.3
 
 
-def test_siblings_are_judged_against_each_other(recordings: Recordings) -> None:
-    settings = config(proposals_per_state=4, sibling_baseline=True, max_imagined_chunks=1)
-    samples = imagine_samples(
-        policy(), DreamDouble(), recordings, torch.tensor([3, 5]), settings, Generator().manual_seed(0)
-    )
-    assert samples.moment.tolist() == [3] * 4 + [5] * 4
-    torch.testing.assert_close(samples.advantage.view(2, 4).mean(1), torch.zeros(2), atol=1e-6, rtol=0)
-    with pytest.raises(ValueError, match="proposals_per_state"):
-        config(sibling_baseline=True)
+SEARCH: dict[str, Any] = {
+    "proposals_per_state": 8,
+    "elites": 2,
+    "proposal_temperature": 0.0,
+    "exploration": ExplorationNoise(),
+    "max_imagined_chunks": 1,
+}
+
+
+def test_a_search_learns_from_the_own_chunk_and_the_mean_of_the_best(recordings: Recordings) -> None:
+    dream, moments = DreamDouble(), torch.tensor([3, 5])
+    samples = imagine_samples(policy(), dream, recordings, moments, config(**SEARCH), Generator().manual_seed(0))
+    assert samples.moment.tolist() == [3, 5, 3, 5]
+    tried = dream.chunks[0].view(2, 8, *dream.chunks[0].shape[1:])
+    torch.testing.assert_close(samples.actions[:2], tried[:, 0])
+    best = dream.advantage_of(tried.flatten(0, 1)).view(2, 8).topk(2, dim=1).indices
+    torch.testing.assert_close(samples.actions[2:], torch.stack([tried[row, best[row]].mean(0) for row in range(2)]))
+    assert (samples.evaluated[2:] > samples.evaluated[:2]).all()
+    assert (samples.advantage[2:] > samples.advantage[:2]).all()
+
+
+def test_a_search_judges_each_chunk_beside_all_that_were_tried_from_its_state(recordings: Recordings) -> None:
+    dream, moments = DreamDouble(), torch.tensor([3, 5])
+    samples = imagine_samples(policy(), dream, recordings, moments, config(**SEARCH), Generator().manual_seed(0))
+    others = dream.advantage_of(dream.chunks[0]).view(2, 8)
+    for row in range(4):
+        below = (others[row % 2] < samples.evaluated[row]).sum() + (others[row % 2] <= samples.evaluated[row]).sum()
+        assert float(samples.advantage[row]) == pytest.approx(float(below) / 8 - 1)
+
+
+def test_a_search_needs_something_to_choose_among() -> None:
+    with pytest.raises(ValueError, match="elites are chosen among"):
+        config(proposals_per_state=1, elites=1)
+    with pytest.raises(ValueError, match="elites are chosen among"):
+        config(proposals_per_state=4, elites=4)
 
 
 class NoiseDouble(DreamDouble):
@@ -288,12 +314,11 @@ class NoiseDouble(DreamDouble):
         return following, replace(imagined, advantage=verdict)
 
 
-def test_siblings_share_the_noise_of_the_dream(recordings: Recordings) -> None:
-    settings = config(proposals_per_state=3, sibling_baseline=True)
-    random = Generator().manual_seed(0)
+def test_what_a_search_compares_shares_the_noise_of_the_dream(recordings: Recordings) -> None:
+    settings, random = config(**{**SEARCH, "max_imagined_chunks": 2}), Generator().manual_seed(0)
     samples = imagine_samples(policy(), NoiseDouble(), recordings, torch.tensor([3, 5]), settings, random)
     assert len(samples.evaluated.unique()) == 4  # two moments, two chunks of each
-    torch.testing.assert_close(samples.advantage, torch.zeros(12), atol=1e-6, rtol=0)
+    torch.testing.assert_close(samples.advantage, torch.zeros(8), atol=1e-6, rtol=0)
 
 
 def test_a_lower_temperature_proposes_chunks_that_are_more_alike(recordings: Recordings) -> None:
