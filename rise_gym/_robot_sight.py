@@ -1,8 +1,8 @@
-"""Where the robot's hands are in its own pictures, and how its moving cameras shift what they see.
+"""Where the robot's hands are in its own pictures, and what its moving cameras will see.
 
 Joints decide both exactly, so a network need not guess them from numbers: it is shown. For every predicted tick and
-view: marks where fingertips and forearms will be, and the newest picture moved as the camera moves, as if all of it
-lay on one plane.
+view: marks where fingertips and forearms will be, and what a moving camera will see as far as the newest pictures, its
+own and those of the cameras that stand still, show it, as if all of it lay on one plane.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class RobotSight(nn.Module):
         self.robot, self.size = robot, size
         self.mounts = [cameras[view].mount for view in views]
         self.moving = [view for view, mount in enumerate(self.mounts) if mount is not None]
+        self.still = [view for view, mount in enumerate(self.mounts) if mount is None]
 
         def keep(name: str, value: Tensor) -> None:
             self.register_buffer(name, value, persistent=False)
@@ -58,12 +59,17 @@ class RobotSight(nn.Module):
         """Maps of one tick, all views together."""
         return self.views * (len(self.robot.arms) + _SHARED_MARKS)
 
+    @property
+    def sources(self) -> int:
+        """Newest pictures that what a moving camera will see is taken from: its own first, then the still cameras'."""
+        return 1 + len(self.still)
+
     @torch.no_grad()
     def forward(self, joints: Tensor, newest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Joints now and at K ticks (B, 1 + K, P) in rad and m, newest latents (B, V, c, h, w) -> marks, moved, valid.
 
-        Marks are (B, K, marks, h, w); pictures moved are (B, K, M, c, h, w), for the M views whose camera moves, and
-        valid (B, K, M, 1, h, w) is 1 where they show anything, else 0.
+        Marks are (B, K, marks, h, w); pictures moved are (B, K, M, S, c, h, w), for the M views whose camera moves and
+        from S `sources`, and valid (B, K, M, S, 1, h, w) is 1 where they show anything, else 0.
         """
         hands, elbows, tips = self._arms(joints)
         cameras = self._cameras(hands)  # (B, 1 + K, V, 4, 4)
@@ -122,27 +128,39 @@ class RobotSight(nn.Module):
         return torch.cat([fingers, heights[:, :, :, None], rest[:, :, :, None]], dim=3).flatten(2, 3)
 
     def _moved(self, cameras: Tensor, newest: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, K, M, c, h, w), (B, K, M, 1, h, w)."""
-        views = self.moving
-        then, now = cameras[:, 1:, views], cameras[:, :1, views]  # (B, K, M, 4, 4), (B, 1, M, 4, 4)
-        focal = self.focal[views][:, None, None]
+        """(B, K, M, S, c, h, w), (B, K, M, S, 1, h, w)."""
+        points, facing = self._plane_points(cameras[:, 1:, self.moving])
+        found = [self._seen_before(points, cameras, newest, self.moving)]
+        for view in self.still:
+            found.append(self._seen_before(points, cameras, newest, [view] * len(self.moving)))
+        pictures, inside = (torch.stack(part, dim=3) for part in zip(*found, strict=True))
+        valid = (inside & facing[:, :, :, None, None]).to(pictures)
+        return pictures * valid, valid
+
+    def _plane_points(self, cameras: Tensor) -> tuple[Tensor, Tensor]:
+        """Where each pixel's ray meets the plane: cameras (B, K, M, 4, 4) -> (B, K, M, h * w, 3), bool (.., h, w)."""
+        focal = self.focal[self.moving][:, None, None]
         flat = torch.stack([(self.pixels[..., 0] - 0.5) / focal, (0.5 - self.pixels[..., 1]) / focal], dim=-1)
         rays = torch.cat([flat, -torch.ones_like(flat[..., :1])], dim=-1)  # (M, h, w, 3) in the camera's frame
-        way = (then[..., :3, :3] @ rays.flatten(1, 2).mT).mT  # (B, K, M, h * w, 3) in the world
-        origin = then[..., None, :3, 3]
+        way = (cameras[..., :3, :3] @ rays.flatten(1, 2).mT).mT  # (B, K, M, h * w, 3) in the world
+        origin = cameras[..., None, :3, 3]
         reach = (self.robot.surface_m - origin[..., 2]) / way[..., 2].clamp(max=-1e-3)
-        points = origin + reach.clamp(max=1.5)[..., None] * way
+        facing = (way[..., 2] < -1e-3).unflatten(-1, (self.size, self.size))
+        return origin + reach.clamp(max=1.5)[..., None] * way, facing
+
+    def _seen_before(self, points: Tensor, cameras: Tensor, newest: Tensor, views: list[int]) -> tuple[Tensor, Tensor]:
+        """What the newest pictures of M `views` show at points (B, K, M, h * w, 3): (B, K, M, c, h, w), and where."""
+        now = cameras[:, :1, views]
         local = (points - now[..., None, :3, 3]) @ now[..., :3, :3]
         depth = -local[..., 2]
-        scale = focal.flatten(1) / depth.clamp(min=_NEAREST_M)
+        scale = self.focal[views][:, None] / depth.clamp(min=_NEAREST_M)
         place = torch.stack([2 * scale * local[..., 0], -2 * scale * local[..., 1]], dim=-1)  # in [-1, 1]
-        valid = (place.abs() <= 1).all(-1) & (depth > _NEAREST_M) & (way[..., 2] < -1e-3)
-        batch, ticks, count = place.shape[:3]
-        source = newest[:, views][:, None].expand(-1, ticks, -1, -1, -1, -1).flatten(0, 2)
+        inside = (place.abs() <= 1).all(-1) & (depth > _NEAREST_M)
+        shape = place.shape[:3]
+        source = newest[:, views][:, None].expand(-1, shape[1], -1, -1, -1, -1).flatten(0, 2)
         grid = place.flatten(0, 2).view(-1, self.size, self.size, 2)
         picture = nn.functional.grid_sample(source, grid, padding_mode="border", align_corners=False)
-        mask = valid.unflatten(-1, (self.size, self.size))[:, :, :, None].to(picture)
-        return picture.unflatten(0, (batch, ticks, count)) * mask, mask
+        return picture.unflatten(0, shape), inside.unflatten(-1, (self.size, self.size))[:, :, :, None]
 
 
 def _rotation(quaternion: tuple[float, ...]) -> Tensor:

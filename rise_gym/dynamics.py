@@ -26,6 +26,8 @@ from rise_gym.protocols import Generators
 from rise_gym.robots import robot_card
 from rise_gym.tasks import TaskCard, task_card
 
+_AT_ONCE = 32  # rows of a batch: more of them leave the cache, and each takes up to four times as long
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoDynamicsConfig:
@@ -72,7 +74,7 @@ class Prediction(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """What `RobotSight` draws: marks (B, K, marks, h, w), moved (B, K, M, c, h, w), valid (B, K, M, 1, h, w)."""
+    """What `RobotSight` draws: marks (B, K, marks, h, w), moved (B, K, M, S, c, h, w), valid (B, K, M, S, 1, h, w)."""
 
     marks: Tensor
     moved: Tensor
@@ -120,7 +122,9 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         self.register_buffer("_high", torch.tensor(card.action_high), persistent=False)
         self.actuation = Actuation(self.actions, chunk, embedding_width)
         self.robot_sight = RobotSight(robot_card(card.robot), card.cameras, latent_size) if sight else None
-        marks, moving = (self.robot_sight.marks, len(self.robot_sight.moving)) if self.robot_sight else (0, 0)
+        marks, moving = 0, 0
+        if self.robot_sight is not None:
+            marks, moving = self.robot_sight.marks, len(self.robot_sight.moving) * self.robot_sight.sources
         self.denoiser = Denoiser(
             shown_channels=chunk * (marks + moving * latent_channels),
             gates=chunk * moving,
@@ -163,17 +167,19 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         stacked = torch.cat([history, offset], dim=1).flatten(1, 3)  # (B, (T + K)·V·c, h, w)
         if shown is None:
             return newest + self.denoiser(stacked, sigma, embedding).view_as(noisy)
-        maps = [stacked, shown.marks.flatten(1, 2), shown.moved.flatten(1, 3)]
+        maps = [stacked, shown.marks.flatten(1, 2), shown.moved.flatten(1, 4)]
         found = self.denoiser(torch.cat(maps, dim=1), sigma, embedding)
         change, gates = found[:, : noisy[0, :, :, :, 0, 0].numel()].view_as(noisy), found[:, -self.denoiser.gates :]
         return newest + change + self._carried(newest, gates, shown)
 
     def _carried(self, newest: Tensor, gates: Tensor, shown: _Shown) -> Tensor:
-        """By what frames change because their cameras move, where the gates let it through: (B, K, V, c, h, w)."""
+        """By what frames change because their cameras move, as the gates mix its sources: (B, K, V, c, h, w)."""
         assert self.robot_sight is not None
         moving = self.robot_sight.moving
-        gate = shown.valid * gates.unflatten(1, (-1, len(moving)))[:, :, :, None].sigmoid()  # (B, K, M, 1, h, w)
-        shift = gate * (shown.moved - newest[:, :, moving])
+        share = gates.unflatten(1, (-1, len(moving), self.robot_sight.sources))
+        share = torch.cat([torch.zeros_like(share[:, :, :, :1]), share], dim=3).softmax(dim=3)[:, :, :, 1:]
+        gate = shown.valid * share[:, :, :, :, None]  # (B, K, M, S, 1, h, w); what no source gets stays as it was
+        shift = (gate * (shown.moved - newest[:, :, moving][:, :, :, None])).sum(3)
         still = torch.zeros_like(shift[:, :, :1])
         return torch.cat(
             [shift[:, :, moving.index(v)][:, :, None] if v in moving else still for v in range(self.views)], dim=2
@@ -220,18 +226,24 @@ class VideoDynamics(ModelMixin, ConfigMixin):
                 f"a chunk of 1 to {chunk} ticks was wanted, got {ticks}; split it, or train for longer ones"
             )
         held = torch.cat([actions, actions[:, -1:].expand(-1, chunk - ticks, -1)], dim=1)
+        noise = _noise((len(history), chunk, *history.shape[2:]), generator).to(history)
+        columns = (part.split(_AT_ONCE) for part in (history, noise, proprio, held))
+        parts = [self._sampled(*rows) for rows in zip(*columns, strict=True)]
+        latents, measured, moved = (torch.cat(column) for column in zip(*parts, strict=True))
+        return Prediction(latents[:, :ticks], measured[:, :ticks], moved[:, :ticks].mean(1))
+
+    def _sampled(self, history: Tensor, noise: Tensor, proprio: Tensor, held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents (B, K, V, c, h, w), proprioception (B, K, P), how far the last level moved them (B, K)."""
         embedding, following = self.actuation(self.scaled(proprio), held)
         shown = self._shown(history, proprio, following)
-        sample = _noise((len(history), chunk, *history.shape[2:]), generator).to(history)
-        first = clean = sample
+        first = clean = sample = noise
         sigmas = [*self.config.sigmas, 0.0]
         for index, (sigma, smaller) in enumerate(pairwise(sigmas)):
             clean = self._clean(history, sample, sample.new_full((len(sample),), sigma), embedding, shown)
             sample = sample + (smaller - sigma) * (sample - clean) / sigma  # Euler: the velocity is (x - clean) / sigma
             first = clean if index == 0 else first
         measured = following if self.config.proprioception == "predicted" else held
-        moved = (clean - first)[:, :ticks].abs().flatten(1).mean(1)
-        return Prediction(sample[:, :ticks], self.unscaled(measured[:, :ticks]), moved)
+        return sample, self.unscaled(measured), (clean - first).abs().flatten(2).mean(2)
 
 
 def _noise(shape: tuple[int, ...], generator: Generators) -> Tensor:

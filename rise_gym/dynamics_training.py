@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
 from rise_gym.errors import InvalidDataset
 from rise_gym.recordings import Recordings
 from rise_gym.training import Trainer, TrainingConfig
+from rise_gym.value import ProgressValue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +29,11 @@ class DynamicsTraining:
         sigma_mean, sigma_spread: noise levels are logit-normal, as in the paper.
         pure_noise: fraction of rows at noise level 1, where sampling in few steps begins.
         context_noise: noise on the history, up to this much a row, so that imagined history does no harm; the paper's.
-        motion_weight: extra weight of latents in proportion to how much they truly change, up to `motion_limit` times
-            the mean change. Off: in trials it made predictions worse (it rewards imagining motion that is not there).
         short_chunks: fraction of rows whose chunk ends early, the last target held, so that every length is known.
         proprio_weight: of the proprioception's error, in units of the task's ranges.
+        seen_weight, progress_weight: with a value, of the error in what it sees in imagined frames and in the progress
+            it reads from them: whether a grasp held is few pixels, and all that counts.
+        judged_ticks: how many ticks of each row the value looks at.
     """
 
     training: TrainingConfig = field(
@@ -43,10 +46,11 @@ class DynamicsTraining:
     sigma_spread: float = 1.0
     pure_noise: float = 0.6
     context_noise: float = 0.2
-    motion_weight: float = 0.0
-    motion_limit: float = 8.0
     short_chunks: float = 0.2
     proprio_weight: float = 10.0
+    seen_weight: float = 0.3
+    progress_weight: float = 80.0
+    judged_ticks: int = 4
 
 
 class Window(NamedTuple):
@@ -66,6 +70,7 @@ def train_dynamics(
     folder: str | Path,
     *,
     initial: VideoDynamics | None = None,
+    value: ProgressValue | None = None,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> VideoDynamics:
     """Train on encoded recordings of any success; a run in `folder` goes on where it stopped.
@@ -75,6 +80,7 @@ def train_dynamics(
         config: how.
         folder: the run's state and curves.
         initial: start from the weights of this model, which is left as it is.
+        value: if given, imagined frames have to look to it as the recorded ones do; it stays as it is.
 
     Returns:
         The model, averaged over the last steps, in eval mode.
@@ -88,11 +94,12 @@ def train_dynamics(
             "dynamics learns from encoded episodes of two frames and more; call recordings.encoded(codec) first"
         )
     model = _initial(recordings, config, initial)
+    judge = None if value is None else copy.deepcopy(value).eval().requires_grad_(False)
 
     def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
         drawn = recordings.draw(config.training.batch_size, generator, among=moments)
         window = shortened(training_window(recordings, drawn, model.config), config.short_chunks, generator)
-        return dynamics_loss(model, window, config, generator)
+        return dynamics_loss(model, window, config, generator, judge, recordings.instruction_of(drawn))
 
     trainer = Trainer(model, loss, config.training, folder)
     trainer.run(on_progress=on_progress)
@@ -138,10 +145,16 @@ def shortened(window: Window, fraction: float, generator: Generator) -> Window:
 
 
 def dynamics_loss(
-    model: VideoDynamics, window: Window, config: DynamicsTraining, generator: Generator
+    model: VideoDynamics,
+    window: Window,
+    config: DynamicsTraining,
+    generator: Generator,
+    judge: ProgressValue | None = None,
+    instruction: Sequence[str] = (),
 ) -> tuple[Tensor, dict[str, float]]:
-    """Squared error of the predicted clean future, weighted by motion, plus that of the proprioception.
+    """Squared error of the predicted clean future and of the proprioception; with a judge, also of what it makes of it.
 
+    A judge is a frozen value: it tells imagined frames from recorded ones by what matters to each row's instruction.
     `copy_ratio` among the figures is the error divided by that of copying the newest frame.
     """
     sigma = _noise_levels(len(window.history), config, generator)
@@ -153,26 +166,29 @@ def dynamics_loss(
     clean, following = model(*(argument.to(model.device) for argument in arguments))
 
     future, happened = window.future.to(clean), window.happened.to(clean)
-    change = (future - window.history[:, -1:].to(clean)).square().mean(3, keepdim=True)  # (B, K, V, 1, h, w)
-    error = (clean - future).square()
-    happened_here = happened[:, :, None, None, None, None]
-    weight = happened_here * (1 + config.motion_weight * _relative(change, config.motion_limit))
-    picture = (weight * error).sum() / (weight.sum() * error.shape[3]).clamp(min=1)
+    here = happened[:, :, None, None, None, None]
+    error, change = (clean - future).square(), (future - window.history[:, -1:].to(clean)).square()
+    picture = (here * error).sum() / (happened.sum() * error[0, 0].numel()).clamp(min=1)
     off = (following - model.scaled(window.measured.to(clean))).square().mean(-1)
     joints = (off * happened).sum() / happened.sum().clamp(min=1)
-    ratio = (happened_here * error).sum() / (happened_here * change).sum().clamp(min=1e-6) / error.shape[3]
-    figures = {
-        "picture": float(picture.detach()),
-        "copy_ratio": float(ratio.detach()),
-        "proprio": float(joints.detach()),
-    }
-    return picture + config.proprio_weight * joints, figures
+    parts = {"picture": picture, "proprio": joints}
+    total = picture + config.proprio_weight * joints
+    if judge is not None:
+        ticks = torch.randperm(clean.shape[1], generator=generator)[: config.judged_ticks]
+        known = window.happened[:, ticks].to(model.device)
+        text = [instruction[row] for row in known.nonzero()[:, 0].tolist()]
+        parts |= _judged(judge, clean[:, ticks][known], future[:, ticks][known], text)
+        total = total + config.seen_weight * parts["seen"] + config.progress_weight * parts["progress"]
+    parts["copy_ratio"] = (here * error).sum() / (here * change).sum().clamp(min=1e-6)
+    return total, {name: float(part.detach()) for name, part in parts.items()}
 
 
-def _relative(change: Tensor, limit: float) -> Tensor:
-    """How much latents move beside the mean of the batch, 0 to `limit`."""
-    moved = change.sqrt()
-    return (moved / moved.mean().clamp(min=1e-6)).clamp(max=limit)
+def _judged(judge: ProgressValue, imagined: Tensor, recorded: Tensor, instruction: Sequence[str]) -> dict[str, Tensor]:
+    """Squared error of what a value sees, and of the progress it reads: frames (n, V, c, h, w) each."""
+    seen, progress = judge.read(imagined, instruction)
+    with torch.no_grad():
+        truly_seen, true_progress = judge.read(recorded, instruction)
+    return {"seen": (seen - truly_seen).square().mean(), "progress": (progress - true_progress).square().mean()}
 
 
 def _noise_levels(count: int, config: DynamicsTraining, generator: Generator) -> Tensor:

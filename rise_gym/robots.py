@@ -102,7 +102,7 @@ TWO_PIPERS = RobotCard(
         _wrist_camera("left"),
         _wrist_camera("right"),
     ),
-    surface_m=0.06,
+    surface_m=0.09,
 )
 
 ROBOTS: dict[str, RobotCard] = {card.name: card for card in (TWO_PIPERS,)}

@@ -89,11 +89,16 @@ class ProgressValue(ModelMixin, ConfigMixin):
 
     def forward(self, latents: Tensor, instruction: Sequence[str]) -> Tensor:
         """One frame each: latents (B, V, c, h, w), B instructions -> (B,) in [-1, 1]."""
+        return self.read(latents, instruction)[1]
+
+    def read(self, latents: Tensor, instruction: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """What it sees in a frame each, and how far along that is: normalised (B, hidden), (B,) in [-1, 1]."""
         batch, views = latents.shape[:2]
         hidden = self.enter(latents.flatten(0, 1)) + self.view.repeat(batch, 1, 1, 1)  # (B·V, C, h/2, w/2)
         seen = self.trunk(hidden).view(batch, views, -1)
         joined = torch.stack([look(seen[:, index]) for index, look in enumerate(self.look)]).sum(0)
-        return self.head(joined + self.instruction(instruction)).squeeze(-1).tanh()
+        progress = self.head(joined + self.instruction(instruction)).squeeze(-1).tanh()
+        return nn.functional.layer_norm(joined, joined.shape[-1:]), progress
 
     @torch.no_grad()
     def progress(self, latents: Tensor, instruction: Sequence[str]) -> Tensor:

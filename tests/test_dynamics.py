@@ -21,6 +21,7 @@ from rise_gym.recordings import Recordings
 from rise_gym.tasks import BOX_CLOSE
 from rise_gym.training import TrainingConfig
 from rise_gym.types import Episode
+from rise_gym.value import ProgressValue, ProgressValueConfig
 
 SMALL = VideoDynamicsConfig(
     latent_channels=2, latent_size=8, widths=(16, 32, 32), blocks=1, embedding_width=128, map_channels=32, chunk=6
@@ -265,6 +266,27 @@ def test_training_goes_on_from_an_earlier_model_without_touching_it(trained: Vid
     assert any(changed)
     far = max(float((value - before[name]).abs().max()) for name, value in further.state_dict().items())
     assert math.isclose(far, 0, abs_tol=1e-4)
+
+
+def test_what_a_value_makes_of_imagined_frames_can_be_learnt(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    value = ProgressValue.of(ProgressValueConfig(latent_channels=2, latent_size=8, widths=(8, 8), hidden=8), BOX_CLOSE)
+    before = {name: weight.clone() for name, weight in value.state_dict().items()}
+    recordings, held_out = toy(6), toy(4, seed=2)
+    window = training_window(held_out, torch.arange(5, 100, 3), SMALL)
+    text = held_out.instruction_of(torch.zeros(32 * SMALL.chunk, dtype=torch.int64))
+
+    def error(judge: ProgressValue | None) -> float:
+        schedule = TrainingConfig(steps=60, batch_size=16, learning_rate=3e-3, warmup_steps=5, ema_decay=0.0)
+        settings = DynamicsTraining(training=schedule, dynamics=SMALL, seen_weight=5.0, progress_weight=200.0)
+        model = train_dynamics(recordings, settings, tmp_path / str(judge is None), value=judge)
+        noise = Generator().manual_seed(0)
+        dream, _ = model.predict(window.history, window.proprio, window.actions, generator=noise)
+        read = [value.progress(frames.flatten(0, 1), text) for frames in (dream, window.future)]
+        return float((read[0] - read[1]).square().mean())
+
+    assert error(value) < 0.8 * error(None)
+    assert all(torch.equal(weight, before[name]) for name, weight in value.state_dict().items())
 
 
 def test_recordings_without_latents_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -81,10 +82,10 @@ def test_a_picture_moves_as_its_camera_does(watched: Any) -> None:
     assert [CAMERAS[view] for view in sight.moving] == ["left_wrist", "right_wrist"]
     right = sight.moving.index(CAMERAS.index("right_wrist"))
     before, after = pictures(now)[0, CAMERAS.index("right_wrist")], pictures(later)[0, CAMERAS.index("right_wrist")]
-    shown = valid[0, 0, right].bool().expand_as(after)
+    shown = valid[0, 0, right, 0].bool().expand_as(after)
     shown = shown & (torch.arange(64) >= 32)[:, None]  # below the gripper, which moves with the camera
     assert shown.float().mean() > 0.1
-    by_moving = (moved[0, 0, right] - after)[shown].square().mean()
+    by_moving = (moved[0, 0, right, 0] - after)[shown].square().mean()
     by_copying = (before - after)[shown].square().mean()
     assert by_moving < 0.4 * by_copying
 
@@ -92,9 +93,24 @@ def test_a_picture_moves_as_its_camera_does(watched: Any) -> None:
 def test_a_picture_stays_where_the_joints_stay(watched: Any) -> None:
     _, seen, _ = watched
     _, moved, valid = RobotSight(TWO_PIPERS, CAMERAS, 64)(joints([seen[40]] * 3), pictures(seen[40]))
-    same = pictures(seen[40])[:, None, 1:].expand_as(moved)
-    torch.testing.assert_close(moved, same * valid, atol=0.05, rtol=0)
-    assert valid.mean() > 0.5
+    own, shown = moved[:, :, :, 0], valid[:, :, :, 0]
+    same = pictures(seen[40])[:, None, 1:].expand_as(own)
+    torch.testing.assert_close(own, same * shown, atol=0.05, rtol=0)
+    assert shown.mean() > 0.5
+
+
+def test_the_still_camera_shows_what_comes_into_a_moving_ones_view(watched: Any) -> None:
+    _, seen, _ = watched
+    sight = RobotSight(replace(TWO_PIPERS, surface_m=0.0), CAMERAS, 64)
+    assert sight.sources == 2
+    _, moved, valid = sight(joints([seen[0], seen[0]]), pictures(seen[0]))
+    left = sight.moving.index(CAMERAS.index("left_wrist"))
+    own, theirs = moved[0, 0, left]
+    both = (valid[0, 0, left].prod(0).bool() & (torch.arange(64) >= 32)[:, None]).expand_as(own)
+    assert both.float().mean() > 0.1
+    apart = (own - theirs)[both].square().mean()
+    shuffled = (own - theirs.flip(-1))[both].square().mean()
+    assert apart < 0.5 * shuffled
 
 
 def test_an_unknown_robot_is_named() -> None:

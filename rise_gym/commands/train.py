@@ -39,8 +39,9 @@ def train(
 ) -> None:
     """Train one part from recorded datasets.
 
-    Codec, dynamics and value go, in this order, into one folder `out`; once all three are there, `out/checkpoint` is a
+    Codec, value and dynamics go, in this order, into one folder `out`; once all three are there, `out/checkpoint` is a
     world model. A value learns measured progress where all episodes have it (replicas), else elapsed time on successes.
+    Dynamics trained where a value lies already also learn what matters to it.
     A policy goes into `out/checkpoint` as well.
 
     Args:
@@ -120,6 +121,7 @@ def _train_world_part(
     from rise_gym.codec import CodecTraining, FrameCodec, train_codec
     from rise_gym.dynamics import VideoDynamics
     from rise_gym.dynamics_training import DynamicsTraining, train_dynamics
+    from rise_gym.value import ProgressValue
     from rise_gym.value_training import ValueTraining, calibrate_success, train_value
 
     config: Any = {"codec": CodecTraining, "dynamics": DynamicsTraining, "value": ValueTraining}[part]()
@@ -141,7 +143,8 @@ def _train_world_part(
             encoded = encoded_once(recordings, _saved_part(FrameCodec, out / "codec"), data[0] / LATENTS)
             if part == "dynamics":
                 before = None if initial is None else _saved_part(VideoDynamics, Path(initial) / "dynamics")
-                model = train_dynamics(encoded, config, run, initial=before, on_progress=shown)
+                judge = _saved_part(ProgressValue, out / "value") if (out / "value").is_dir() else None
+                model = train_dynamics(encoded, config, run, initial=before, value=judge, on_progress=shown)
             else:
                 model = train_value(encoded, config, run, on_progress=shown)
                 model.set_success_threshold(calibrate_success(model, encoded))
