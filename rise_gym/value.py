@@ -14,6 +14,7 @@ from rise_gym.instruction import InstructionEncoder
 from rise_gym.tasks import TaskCard, task_card
 
 _GROUPS = 8  # of every group norm; widths are multiples of it
+_AT_ONCE = 256  # frames judged at once: more of them leave the cache and take twice as long each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,9 @@ class ProgressValue(ModelMixin, ConfigMixin):
         """
         if len(instruction) != len(latents):
             raise ValueError(f"one instruction a row was wanted ({len(latents)}), got {len(instruction)}")
-        return self(latents.to(self.device, self.dtype), instruction)
+        parts = latents.to(self.device, self.dtype).split(_AT_ONCE)
+        texts = (instruction[start : start + _AT_ONCE] for start in range(0, max(1, len(instruction)), _AT_ONCE))
+        return torch.cat([self(*part) for part in zip(parts, texts, strict=True)])
 
     def set_success_threshold(self, threshold: float) -> None:
         """Store what `calibrate_success` found, so that it is saved with the weights."""
