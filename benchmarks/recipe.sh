@@ -13,14 +13,14 @@ rise-gym collect "$run/mishaps" --who noisy_expert --noise 1.0 --episodes 80 --f
 rise-gym train policy "$run/base" --data "$run/demos" --check-episodes 40
 rise-gym collect "$run/rollouts" --who policy --policy "$run/base/checkpoint" --noise 0.5 --episodes 160 --first-seed 3000
 
-# World model: codec and dynamics from demonstrations and play, dynamics once more with the rollouts, value.
+# World model: codec, value and dynamics; dynamics first for the picture alone, then with the rollouts and what the value sees.
 first=("$run/demos" "$run/play" "$run/mishaps")
 everything=("${first[@]}" "$run/rollouts")
 rise-gym train codec "$run/world_model_start" --data "${first[@]}" --steps 2400
 rise-gym train dynamics "$run/world_model_start" --data "${first[@]}" --steps 5000
 mkdir -p "$run/world_model" && cp -r "$run/world_model_start/codec" "$run/world_model/"
-rise-gym train dynamics "$run/world_model" --data "${everything[@]}" --steps 7000 --initial "$run/world_model_start"
-rise-gym train value "$run/world_model" --data "${everything[@]}" --steps 3000
+rise-gym train value "$run/world_model" --data "${everything[@]}" --steps 5000
+rise-gym train dynamics "$run/world_model" --data "${everything[@]}" --steps 12000 --initial "$run/world_model_start"
 
 # Three ways on from the same base, with equally many gradient steps at the same rate.
 on=(--steps 2500 --learning-rate 4e-4)
