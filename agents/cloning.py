@@ -141,12 +141,13 @@ def demonstration_moments(recordings: Recordings) -> Tensor:
 def mixed_moments(recordings: Recordings, demonstration_share: float | None) -> Tensor:
     """Moments to learn a policy from, among which those of demonstrations and corrections have about this share.
 
-    They are repeated, never the others left out; None leaves everything as often as it was recorded. Demonstrations
+    They are repeated, never the others left out; None leaves everything as often as it was recorded, 1 leaves them
+    alone. Demonstrations
     that failed are left out: they are no models, and nothing that the policy does; chasing what went astray, the
     expert asks for movements so large that a few of them outweigh everything else.
 
     Raises:
-        ValueError: for a share that is not from 0 to below 1.
+        ValueError: for a share that is not from 0 to 1.
     """
     acting = acting_moments(recordings)
     shown = torch.tensor([source in TOP_SOURCES for source in recordings.sources])
@@ -154,9 +155,11 @@ def mixed_moments(recordings: Recordings, demonstration_share: float | None) -> 
     learnt = acting[~failed[recordings.episode[acting]]]
     if demonstration_share is None:
         return learnt
-    if not 0 <= demonstration_share < 1:
-        raise ValueError(f"demonstration_share is a fraction from 0 to below 1, got {demonstration_share}")
+    if not 0 <= demonstration_share <= 1:
+        raise ValueError(f"demonstration_share is a fraction from 0 to 1, got {demonstration_share}")
     shown_moments = demonstration_moments(recordings)
+    if demonstration_share == 1:
+        return shown_moments
     wanted = demonstration_share / (1 - demonstration_share) * (len(learnt) - len(shown_moments))
     return torch.cat([learnt, shown_moments.repeat(max(0, round(wanted / len(shown_moments)) - 1))])
 

@@ -9,9 +9,9 @@ Training stage: flow matching towards those chunks *given the evaluated advantag
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Generator, Tensor, nn
@@ -26,6 +26,7 @@ from rise_gym.agents.cloning import (
 )
 from rise_gym.agents.flow_policy import FlowPolicy
 from rise_gym.agents.rollouts import Imaginer, RolloutConfig, Samples, imagine_samples
+from rise_gym.collection import ExplorationNoise
 from rise_gym.recordings import Recordings
 from rise_gym.training import Trainer, TrainingConfig
 
@@ -60,6 +61,30 @@ class ImproveConfig(RolloutConfig):
             raise ValueError(
                 f"offline_ratio and rollout_decay are from 0 to 1 and update_epochs at least 1, got {self}"
             )
+
+    @classmethod
+    def searching(cls) -> Self:
+        """What the bundled models improve with, where the paper's constants gain nothing (`benchmarks/results`).
+
+        32 chunks that deviate smoothly from the policy's own are compared, and the mean of the six best is learnt.
+        """
+        return cls(
+            proposals_per_state=32,
+            elites=6,
+            proposal_temperature=0.0,
+            exploration=ExplorationNoise().times(0.75),
+            max_imagined_chunks=1,
+            offline_ratio=0.5,
+            update_epochs=8,
+            rollout_decay=0.98,
+        ).changed(steps=2000, learning_rate=4e-4, ema_decay=0.99)
+
+    def changed(self, **changes: Any) -> Self:
+        """The same with other values of some fields, of `training` by their own names."""
+        own = {field.name for field in fields(self)}
+        training = replace(self.training, **{name: value for name, value in changes.items() if name not in own})
+        mine = {name: value for name, value in changes.items() if name in own}
+        return replace(self, **{"training": training, **mine})
 
     @property
     def updates_per_rollout(self) -> int:

@@ -27,5 +27,5 @@ on=(--steps 2500 --learning-rate 4e-4)
 rise-gym train policy "$run/control" --data "$run/demos" --initial "$run/base/checkpoint" "${on[@]}"
 mixed=(--data "$run/demos" "$run/rollouts" --world-model "$run/world_model/checkpoint" --demonstration-share 0.5)
 rise-gym train policy "$run/recap" --initial "$run/base/checkpoint" "${mixed[@]}" "${on[@]}"
-rise-gym improve "$run/rise" --policy "$run/base/checkpoint" "${mixed[@]}" "${on[@]}" \
-    --proposals-per-state 8 --elites 2 --proposal-temperature 0 --exploration 0.75 --max-imagined-chunks 1
+rise-gym improve "$run/rise" --policy "$run/base/checkpoint" --data "$run/demos" "$run/rollouts" \
+    --world-model "$run/world_model/checkpoint" "${on[@]}"

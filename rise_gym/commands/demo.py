@@ -43,15 +43,15 @@ def demo(
         episodes: replica episodes to measure each policy with.
         seed: the first of their seeds.
     """
+    from rise_gym.agents.improve import ImproveConfig
     from rise_gym.evaluation import play, summarise
 
     base, world_model = f"bundled:{task}/base", f"bundled:{task}/world_model"
     collect(out / "demonstrations", episodes=demonstrations, task=task)
     collect(out / "rollouts", who="policy", policy=base, episodes=rollouts, first_seed=20_000, task=task)
     recordings = load_recordings([out / "demonstrations", out / "rollouts"], task_card(task))
-    improve_policy(
-        recordings, out / "improved", base, world_model, {"minutes": minutes}, out / LATENTS, {"spread": "quantile"}
-    )
+    config = ImproveConfig.searching().changed(minutes=minutes)
+    improve_policy(recordings, out / "improved", base, world_model, config, out / LATENTS)
     results: dict[str, dict[str, Any]] = {}
     played: dict[str, list[EpisodeResult]] = {}
     for name, policy in (("base", base), ("rise", str(out / "improved" / "checkpoint"))):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +13,7 @@ from rise_gym.tasks import task_card
 
 if TYPE_CHECKING:
     from rise_gym.agents.flow_policy import FlowPolicy
+    from rise_gym.agents.improve import ImproveConfig
     from rise_gym.recordings import Recordings
 
 
@@ -25,17 +25,18 @@ def improve(
     policy: str = "bundled:box_close/base",
     world_model: str = "bundled:box_close/world_model",
     task: str = "box_close",
+    as_in_the_paper: bool = False,
     steps: int | None = None,
     learning_rate: float | None = None,
     minutes: float | None = None,
-    offline_ratio: float = 0.6,
-    demonstration_share: float | None = None,
+    offline_ratio: float | None = None,
+    demonstration_share: float | None = 1.0,
     spread: Spread = "quantile",
-    proposals_per_state: int = 1,
-    proposal_temperature: float = 1.0,
-    exploration: float = 0.0,
-    elites: int = 0,
-    max_imagined_chunks: int = 2,
+    proposals_per_state: int | None = None,
+    proposal_temperature: float | None = None,
+    exploration: float | None = None,
+    elites: int | None = None,
+    max_imagined_chunks: int | None = None,
     next_proprio: Literal["commanded", "predicted"] = "commanded",
     check_episodes: int = 0,
     seed: int = 0,
@@ -48,28 +49,33 @@ def improve(
         policy: where to start from.
         world_model: what imagines and judges; it stays as it is.
         task: name of the task.
+        as_in_the_paper: its constants, instead of those that the bundled models improve with
+            (`ImproveConfig.searching`), for everything that is not given here.
         steps: gradient steps.
         learning_rate: its peak.
         minutes: stop after so many, even if steps are left.
         offline_ratio: fraction of recorded rows in a batch.
-        demonstration_share: fraction of recorded moments that are the demonstrations'; by default as they come.
-        spread: how advantages fill the bins: as they are (the paper), or by rank.
+        demonstration_share: fraction of recorded rows that are the demonstrations'; None takes them as they come.
+        spread: how advantages of recorded rollouts fill the bins: as they are (the paper), or by rank.
         proposals_per_state: chunks that are imagined from each state; 1 in the paper.
-        proposal_temperature: of the proposing policy's sampling, 0 to 1.
-        exploration: smooth deviations added to proposals, as a factor like `noise` of `collect`; none in the paper.
+        proposal_temperature: of the proposing policy's sampling, 0 to 1; 1 in the paper.
+        exploration: smooth deviations added to proposals, as a factor like `noise` of `collect`; 0 in the paper.
         elites: search among the proposals of a state and learn from the mean of so many best; 0, as in the paper,
             learns from each by itself.
-        max_imagined_chunks: how many chunks to dream on from a recorded moment.
+        max_imagined_chunks: how many chunks to dream on from a recorded moment; 2 in the paper.
         next_proprio: joints between two of them: where they were sent, as in the paper, or where the dream puts them.
         check_episodes: every 1000 steps, play so many replica episodes to watch, into `out/checks.jsonl`; this
             never feeds training.
         seed: of the training.
     """
+    from rise_gym.agents.improve import ImproveConfig
     from rise_gym.collection import ExplorationNoise
 
-    given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
-    overrides = {name: value for name, value in given.items() if value is not None}
-    how = {
+    given: dict[str, Any] = {
+        "steps": steps,
+        "minutes": minutes,
+        "learning_rate": learning_rate,
+        "seed": seed,
         "offline_ratio": offline_ratio,
         "spread": spread,
         "proposals_per_state": proposals_per_state,
@@ -79,9 +85,11 @@ def improve(
         "max_imagined_chunks": max_imagined_chunks,
         "next_proprio": next_proprio,
     }
+    changes = {name: value for name, value in given.items() if value is not None}
+    config = (ImproveConfig() if as_in_the_paper else ImproveConfig.searching()).changed(**changes)
     recordings = load_recordings(data, task_card(task))
     improved = improve_policy(
-        recordings, out, policy, world_model, overrides, data[0] / LATENTS, how, demonstration_share, check_episodes
+        recordings, out, policy, world_model, config, data[0] / LATENTS, demonstration_share, check_episodes
     )
     print(f"improved policy ({sum(p.numel() for p in improved.parameters()):,} parameters): {out / 'checkpoint'}")
 
@@ -91,29 +99,26 @@ def improve_policy(
     out: Path,
     policy: str,
     world_model: str,
-    overrides: dict[str, Any],
+    config: ImproveConfig,
     latents: Path,
-    how: dict[str, Any],
-    demonstration_share: float | None = None,
+    demonstration_share: float | None = 1.0,
     check_episodes: int = 0,
 ) -> FlowPolicy:
-    """Run RISE and save the policy to `out/checkpoint`; `overrides` are of its `TrainingConfig`, `how` of the rest."""
+    """Run RISE from every recorded moment and save the policy to `out/checkpoint`."""
     from rise_gym.agents.cloning import mixed_moments
     from rise_gym.agents.flow_policy import load_policy, save_policy
-    from rise_gym.agents.improve import ImproveConfig
     from rise_gym.agents.improve import improve as run
     from rise_gym.world_model import CompositionalWorldModel
 
     task = recordings.task.name
     model = CompositionalWorldModel.from_pretrained(world_model, task=task)
-    config = ImproveConfig(**how)
-    config = replace(config, training=replace(config.training, **overrides))
+    if config.uncertainty_limit is None:  # the first pass alone ranks chunks as well, in half the time
+        model.dynamics.register_to_config(sigmas=model.dynamics.config.sigmas[:1])
     encoded, advantages = labelled(recordings, world_model, config.spread, latents)
-    moments = mixed_moments(encoded, demonstration_share)
     with progress_bar("improving in imagination", config.training.steps) as step:
         improved = run(
             load_policy(policy, task=task), model, encoded, advantages, config, out / "run",
-            start_moments=moments, offline_moments=moments,
+            start_moments=mixed_moments(encoded, None), offline_moments=mixed_moments(encoded, demonstration_share),
             on_progress=shown_by(step), on_check=replica_check(task, check_episodes, out) if check_episodes else None,
         )  # fmt: skip
     save_policy(out / "checkpoint", improved, card=policy_card(improved, f"improved by RISE from {policy}", config))

@@ -72,8 +72,9 @@ def test_demonstrations_are_repeated_to_have_their_share(recordings: Recordings)
     shown = torch.isin(mixed, demonstration_moments(recordings))
     assert mixed.unique().tolist() == acting_moments(recordings).tolist()
     assert 0.85 < shown.float().mean() < 0.95
+    assert mixed_moments(recordings, 1.0).tolist() == demonstration_moments(recordings).tolist()
     with pytest.raises(ValueError, match="demonstration_share"):
-        mixed_moments(recordings, 1.0)
+        mixed_moments(recordings, 1.1)
 
 
 def test_failed_demonstrations_are_not_learnt_from(recordings: Recordings) -> None:

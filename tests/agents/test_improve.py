@@ -298,6 +298,15 @@ def test_a_search_judges_each_chunk_beside_all_that_were_tried_from_its_state(re
         assert float(samples.advantage[row]) == pytest.approx(float(below) / 8 - 1)
 
 
+def test_settings_are_changed_by_name_those_of_the_training_too() -> None:
+    searching = ImproveConfig.searching()
+    changed = searching.changed(steps=7, elites=2)
+    assert (changed.training.steps, changed.elites) == (7, 2)
+    assert changed.changed(steps=searching.training.steps, elites=searching.elites) == searching
+    with pytest.raises(TypeError, match="elite_count"):
+        searching.changed(elite_count=2)
+
+
 def test_a_search_needs_something_to_choose_among() -> None:
     with pytest.raises(ValueError, match="elites are chosen among"):
         config(proposals_per_state=1, elites=1)
