@@ -8,14 +8,16 @@ run=${1:-runs/recipe}
 rise-gym collect "$run/demos" --who expert --noise 1.8 --episodes 60 --first-seed 100
 rise-gym collect "$run/play" --who noisy_expert --noise 0.5 --episodes 40 --first-seed 10000
 rise-gym collect "$run/mishaps" --who noisy_expert --noise 1.0 --episodes 80 --first-seed 10100
+rise-gym collect "$run/more_play" --who noisy_expert --noise 0.5 --episodes 100 --first-seed 10300
 
 # The base policy clones the demonstrations that succeeded; then what it does, with smooth deviations.
 rise-gym train policy "$run/base" --data "$run/demos" --check-episodes 40
-rise-gym collect "$run/rollouts" --who policy --policy "$run/base/checkpoint" --noise 0.5 --episodes 160 --first-seed 3000
+rise-gym collect "$run/rollouts" --who policy --policy "$run/base/checkpoint" --noise 0.5 --episodes 360 --first-seed 3000
+rise-gym collect "$run/wide" --who policy --policy "$run/base/checkpoint" --noise 1.2 --episodes 150 --first-seed 3400
 
 # World model: codec, value and dynamics; dynamics first for the picture alone, then with the rollouts and what the value sees.
 first=("$run/demos" "$run/play" "$run/mishaps")
-everything=("${first[@]}" "$run/rollouts")
+everything=("${first[@]}" "$run/more_play" "$run/rollouts" "$run/wide")
 rise-gym train codec "$run/world_model_start" --data "${first[@]}" --steps 2400
 rise-gym train dynamics "$run/world_model_start" --data "${first[@]}" --steps 5000
 mkdir -p "$run/world_model" && cp -r "$run/world_model_start/codec" "$run/world_model/"
