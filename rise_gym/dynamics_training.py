@@ -48,8 +48,8 @@ class DynamicsTraining:
     context_noise: float = 0.2
     short_chunks: float = 0.2
     proprio_weight: float = 10.0
-    seen_weight: float = 0.3
-    progress_weight: float = 80.0
+    seen_weight: float = 0.05
+    progress_weight: float = 20.0
     judged_ticks: int = 4
 
 
