@@ -63,14 +63,14 @@ class ImproveConfig(RolloutConfig):
             )
 
     @classmethod
-    def searching(cls) -> Self:
+    def climbing(cls) -> Self:
         """What the bundled models improve with, where the paper's constants gain nothing (`benchmarks/results`).
 
-        32 chunks that deviate smoothly from the policy's own are compared, and the mean of the six best is learnt.
+        What is learnt is the policy's own chunk, moved to where the imagined advantage rises most steeply.
         """
         return cls(
-            proposals_per_state=32,
-            elites=6,
+            proposals_per_state=4,
+            ascent=2.0,
             proposal_temperature=0.0,
             exploration=ExplorationNoise().times(0.75),
             max_imagined_chunks=1,

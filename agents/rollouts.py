@@ -39,6 +39,9 @@ class Imaginer(Protocol):
     def imagine(self, state: WorldState, actions: Tensor, *, generator: Generators) -> tuple[WorldState, Imagination]:
         """As in `rise_gym.protocols.WorldModel`."""
 
+    def advantage_slope(self, state: WorldState, actions: Tensor, *, generator: Generators) -> tuple[Tensor, Tensor]:
+        """Advantage (B,) of chunks (B, K, A), and the slope at which it changes with their actions, (B, K, A)."""
+
     def decode_newest(self, state: WorldState) -> Tensor:
         """What the cameras show now: uint8 (B, V, H, W, 3)."""
 
@@ -59,10 +62,11 @@ class RolloutConfig:
             dynamics predicts.
         spread: "uniform" trains on the evaluated advantage itself, as in the paper; "quantile" on its rank, from -1 to
             1, among all that the same rollout stage imagined. Label recorded rollouts the same way.
-        elites: 0, as in the paper, learns from every proposal. Otherwise the proposals of a state, the policy's own
-            chunk and deviations from it, are a search: the mean of the `elites` best is imagined as well, and what is
-            learnt from is the own chunk and that mean, each with its rank among the proposals (-1 below them all, 1
-            above). All are dreamt with the same noise, so that only their actions differ.
+        ascent: 0, as in the paper, learns from every proposal. Otherwise the policy's own chunk is moved to where the
+            imagined advantage rises most steeply, by so many standard deviations of `exploration`; the slope is the
+            mean over all proposals of the state. Learnt from are the own chunk and the one it was moved to, each with
+            its rank among the proposals (-1 below them all, 1 above). All are dreamt with the same noise, so that only
+            their actions differ.
         uncertainty_limit: imagined chunks less certain than this are not learnt from; None takes all, as in the paper.
     """
 
@@ -74,7 +78,7 @@ class RolloutConfig:
     prompt_advantage: float = 1.0
     next_proprio: Literal["commanded", "predicted"] = "commanded"
     spread: Literal["uniform", "quantile"] = "uniform"
-    elites: int = 0
+    ascent: float = 0.0
     uncertainty_limit: float | None = None
 
     def __post_init__(self) -> None:
@@ -84,16 +88,13 @@ class RolloutConfig:
             raise ValueError(f"proposal_temperature is from 0 to 1, got {self.proposal_temperature}")
         if self.proposal_temperature == 0 and self.exploration is None and self.proposals_per_state > 1:
             raise ValueError("all proposals are the same: set exploration, or proposal_temperature above 0")
-        if not 0 <= self.elites <= self.proposals_per_state - (self.elites > 0):
-            raise ValueError(
-                f"elites are chosen among proposals_per_state, here {self.proposals_per_state}: at least one less than "
-                f"that was wanted, got {self.elites}"
-            )
+        if self.ascent < 0 or (self.ascent and self.exploration is None):
+            raise ValueError(f"ascent is in standard deviations of exploration, which has to be set, got {self}")
 
     @property
     def imagined_samples(self) -> int:
         """Chunks to learn from that one rollout stage gives."""
-        rows_per_state = 2 if self.elites else self.proposals_per_state
+        rows_per_state = 2 if self.ascent else self.proposals_per_state
         return self.rollout_batch * rows_per_state * self.max_imagined_chunks
 
 
@@ -127,7 +128,7 @@ def imagine_samples(
     generator: Generator,
 ) -> Samples:
     """One rollout stage: `policy` proposes from recorded moments (R,), the world model imagines and evaluates."""
-    rows = moments if config.elites else moments.repeat_interleave(config.proposals_per_state)
+    rows = moments if config.ascent else moments.repeat_interleave(config.proposals_per_state)
     instruction = recordings.instruction_of(rows)
     state = recorded_state(world_model, recordings, rows)
     pixels, proprio = recordings.frames[rows], recordings.proprio[rows]
@@ -138,7 +139,7 @@ def imagine_samples(
         meant = policy.propose(
             pixels, proprio, instruction, asked, generator=generator, temperature=config.proposal_temperature
         ).cpu()
-        found = (_searched if config.elites else _dreamt)(world_model, state, meant, recordings.task, config, generator)
+        found = (_climbed if config.ascent else _dreamt)(world_model, state, meant, recordings.task, config, generator)
         trusted = trusted & found.trusted  # once a dream has gone astray, so has everything that follows
         parts += [
             Samples(
@@ -152,7 +153,7 @@ def imagine_samples(
         proprio = _next_proprio(state, found.chunks[-1].actions, recordings, config)
     columns = {field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Samples)}
     samples = Samples(**columns)
-    if config.spread == "quantile" and not config.elites:
+    if config.spread == "quantile" and not config.ascent:
         return replace(samples, advantage=rank_among(samples.advantage, samples.advantage))
     return samples
 
@@ -188,7 +189,7 @@ def _dreamt(
     return _Found([_Chunk(actions, evaluated, evaluated)], following, _trusted(imagined, config))
 
 
-def _searched(
+def _climbed(
     world_model: Imaginer,
     state: WorldState,
     meant: Tensor,
@@ -196,7 +197,7 @@ def _searched(
     config: RolloutConfig,
     generator: Generator,
 ) -> _Found:
-    """What was meant (R, K, A), and the mean of the best deviations from it, each judged beside all that was tried."""
+    """What was meant (R, K, A), and that moved to where it is better; each judged beside all that was tried."""
     states, tries = len(meant), config.proposals_per_state
     tried = _explored(meant.repeat_interleave(tries, dim=0), task, config, generator).unflatten(0, (states, tries))
     tried = torch.cat([meant[:, None], tried[:, 1:]], dim=1)  # (R, N, K, A), the policy's own chunk first
@@ -206,10 +207,10 @@ def _searched(
         return [Generator().manual_seed(seed) for seed in seeds for _ in range(copies)]
 
     repeated = state.rows(torch.arange(states).repeat_interleave(tries))
-    _, imagined = world_model.imagine(repeated, tried.flatten(0, 1), generator=noise(tries))
-    evaluated = imagined.advantage.cpu().view(states, tries)
-    best = evaluated.topk(config.elites, dim=1).indices
-    refined = tried[torch.arange(states)[:, None], best].mean(1)
+    advantage, slope = world_model.advantage_slope(repeated, tried.flatten(0, 1), generator=noise(tries))
+    evaluated = advantage.cpu().view(states, tries)
+    refined = meant + config.ascent * _steepest(slope.cpu().unflatten(0, (states, tries)).mean(1), task, config)
+    refined = refined.clamp(-1, 1)
     following, imagined = world_model.imagine(state, refined, generator=noise(1))
     own, better = evaluated[:, 0], imagined.advantage.cpu()
     chunks = [
@@ -217,6 +218,21 @@ def _searched(
         _Chunk(refined, better, _rank_beside(better, evaluated)),
     ]
     return _Found(chunks, following, _trusted(imagined, config))
+
+
+def _steepest(slope: Tensor, task: TaskCard, config: RolloutConfig) -> Tensor:
+    """Of all deviations as likely as one of a standard deviation, that which gains most: slope (R, K, A) -> (R, K, A).
+
+    With the exploration's covariance C and slope g that is C g / sqrt(g' C g): smooth, and as large for each joint as
+    the joint is explored.
+    """
+    assert config.exploration is not None  # checked by RolloutConfig
+    ticks = torch.arange(slope.shape[1])
+    alike = config.exploration.kept(task) ** (ticks[:, None] - ticks).abs()  # (K, K)
+    deviation = torch.from_numpy(config.exploration.scaled(task)).to(slope)
+    smooth = torch.einsum("kl,rla->rka", alike.to(slope), slope) * deviation.square()
+    length = (slope * smooth).sum((1, 2), keepdim=True).clamp(min=0).sqrt()
+    return torch.where(length > 0, smooth / length, 0.0)
 
 
 def _rank_beside(advantage: Tensor, others: Tensor) -> Tensor:

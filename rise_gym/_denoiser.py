@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 _GROUPS = 8  # of every group norm; widths are multiples of it
 _HEAD_WIDTH = 32  # of the attention at the lowest resolution
+_DROPPED = 0.2  # of what the expected gain is read from: outcomes are few beside frames
 _MAGNIFIED = 5.0  # times of small differences between joints, so that those of one chunk fill the range
 
 
@@ -57,6 +59,44 @@ class Actuation(nn.Module):
         offsets = _MAGNIFIED * (actions - proprio[:, None])
         seen = torch.cat([proprio, offsets.flatten(1), _MAGNIFIED * steps.flatten(1)], dim=-1)
         return actions + lag + self.correction(seen).view_as(actions) / _MAGNIFIED
+
+
+class Features(NamedTuple):
+    """What a denoiser saw on its way: coarse (B, C, h/4, w/4), fine (B, C, h, w)."""
+
+    coarse: Tensor
+    fine: Tensor
+
+
+class ExpectedGain(nn.Module):
+    """How much progress each tick of the chunk will have gained, read from a denoiser's features.
+
+    Whether a grasp will hold is uncertain, and the mean of two pictures shows neither outcome; the mean of two gains
+    is what is to be expected.
+    """
+
+    def __init__(self, coarse: int, fine: int, size: int, chunk: int) -> None:
+        super().__init__()
+        self.fine = nn.Sequential(
+            nn.GroupNorm(_GROUPS, fine),
+            nn.SiLU(),
+            nn.Conv2d(fine, 64, 3, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(64, 64, 3, stride=2, padding=1),
+            nn.SiLU(),
+        )
+        self.coarse = nn.Sequential(nn.GroupNorm(_GROUPS, coarse), nn.SiLU(), nn.Conv2d(coarse, 64, 1), nn.SiLU())
+        self.joined = nn.Sequential(
+            nn.Dropout(_DROPPED), nn.Linear(128 * (size // 4) ** 2, 256), nn.SiLU(), nn.Dropout(_DROPPED)
+        )
+        self.leave = nn.Linear(256, chunk)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, features: Features) -> Tensor:
+        """(B, K): progress of each tick less that of the newest frame."""
+        seen = torch.cat([self.fine(features.fine), self.coarse(features.coarse)], dim=1)
+        return self.leave(self.joined(seen.flatten(1)))
 
 
 class Denoiser(nn.Module):
@@ -125,8 +165,8 @@ class Denoiser(nn.Module):
         for parameter in self.leave[-1].parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, stacked: Tensor, sigma: Tensor, embedding: Tensor) -> Tensor:
-        """Differences of frames, and gates before their sigmoid: (B, K·V·c + gates, h, w).
+    def forward(self, stacked: Tensor, sigma: Tensor, embedding: Tensor) -> tuple[Tensor, Features]:
+        """Differences of frames, and gates before their softmax: (B, K·V·c + gates, h, w); and what led to them.
 
         stacked (B, C, h, w) is what is seen and shown, sigma (B,) the noise level in [0, 1], embedding (B, D).
         """
@@ -136,10 +176,10 @@ class Denoiser(nn.Module):
         full = _through(self.down_full, hidden, condition)
         half = _through(self.down_half, torch.cat([self.shrink_full(full), painted], dim=1), condition)
         hidden = _through(self.down_quarter, self.shrink_half(half), condition)
-        hidden = self.middle(self.attention(hidden), condition)
-        hidden = _through(self.up_half, torch.cat([self.grow_half(hidden), half], dim=1), condition)
-        hidden = _through(self.up_full, torch.cat([self.grow_full(hidden), full], dim=1), condition)
-        return self.leave(hidden)
+        coarse = self.middle(self.attention(hidden), condition)
+        hidden = _through(self.up_half, torch.cat([self.grow_half(coarse), half], dim=1), condition)
+        fine = _through(self.up_full, torch.cat([self.grow_full(hidden), full], dim=1), condition)
+        return self.leave(fine), Features(coarse, fine)
 
 
 def _through(blocks: nn.ModuleList, hidden: Tensor, condition: Tensor) -> Tensor:

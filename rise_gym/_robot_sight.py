@@ -64,7 +64,6 @@ class RobotSight(nn.Module):
         """Newest pictures that what a moving camera will see is taken from: its own first, then the still cameras'."""
         return 1 + len(self.still)
 
-    @torch.no_grad()
     def forward(self, joints: Tensor, newest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Joints now and at K ticks (B, 1 + K, P) in rad and m, newest latents (B, V, c, h, w) -> marks, moved, valid.
 

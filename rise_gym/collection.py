@@ -165,12 +165,16 @@ class ExplorationNoise:
         self, before: NDArray[np.float64], ticks: int, task: TaskCard, random: np.random.Generator
     ) -> NDArray[np.float64]:
         """The next offsets (ticks, ..., A) in standard deviations, going on from `before` (..., A)."""
-        kept = float(np.exp(-1 / (task.control_hz * self.correlation_s)))
+        kept = self.kept(task)
         rows = []
         for _ in range(ticks):
             before = kept * before + np.sqrt(1 - kept**2) * random.standard_normal(before.shape)
             rows.append(before)
         return np.stack(rows)
+
+    def kept(self, task: TaskCard) -> float:
+        """How much of an offset is left after a tick; also the correlation of neighbouring ticks."""
+        return float(np.exp(-1 / (task.control_hz * self.correlation_s)))
 
     def times(self, factor: float) -> ExplorationNoise:
         """As much of it."""

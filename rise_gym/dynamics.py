@@ -19,14 +19,12 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Generator, Tensor
 
-from rise_gym._denoiser import Actuation, Denoiser
+from rise_gym._denoiser import Actuation, Denoiser, ExpectedGain
 from rise_gym._robot_sight import RobotSight
 from rise_gym.errors import InvalidAction
 from rise_gym.protocols import Generators
 from rise_gym.robots import robot_card
 from rise_gym.tasks import TaskCard, task_card
-
-_AT_ONCE = 32  # rows of a batch: more of them leave the cache, and each takes up to four times as long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +37,7 @@ class VideoDynamicsConfig:
         widths: channels at full, half and a quarter of the latent resolution. blocks: residual blocks at each.
         embedding_width: of noise level, actions and proprioception together.
         map_channels: planes that actions and proprioception paint at half resolution, which shows the network *where*.
+        gain: also expect how much progress each tick gains.
         sight: draw the robot's hands and move pictures with their cameras, by the geometry of the task's robot.
         sigmas: noise levels of sampling, falling from 1; as many passes of the network.
         proprioception: what `predict` returns beside the frames: what the network predicts to be measured, or, as in
@@ -54,6 +53,7 @@ class VideoDynamicsConfig:
     blocks: int = 1
     embedding_width: int = 256
     map_channels: int = 32
+    gain: bool = True
     sight: bool = True
     sigmas: tuple[float, ...] = (1.0, 0.5)
     proprioception: Literal["predicted", "commanded"] = "predicted"
@@ -66,11 +66,21 @@ class Prediction(NamedTuple):
         latents: (B, K, V, c, h, w), one a tick.
         proprio: (B, K, P) in rad and m.
         uncertainty: (B,) in latent units, 0 and up: how far the last noise level moved the first one's prediction.
+        gain: (B, K) progress that each tick is expected to have gained over the newest frame; None if not learnt.
     """
 
     latents: Tensor
     proprio: Tensor
     uncertainty: Tensor
+    gain: Tensor | None
+
+
+class Forecast(NamedTuple):
+    """One pass of a `VideoDynamics`: clean latents (B, K, V, c, h, w), scaled proprio (B, K, P), gain (B, K)."""
+
+    latents: Tensor
+    proprio: Tensor
+    gain: Tensor | None
 
 
 class _Shown(NamedTuple):
@@ -89,6 +99,9 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         The others: see `VideoDynamicsConfig`.
     """
 
+    rows_at_once = 32
+    """Of a batch: more rows leave the cache, and each takes up to four times as long."""
+
     @register_to_config
     def __init__(
         self,
@@ -102,6 +115,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         blocks: int = 1,
         embedding_width: int = 256,
         map_channels: int = 32,
+        gain: bool = False,
         sight: bool = False,
         sigmas: Sequence[float] = (1.0, 0.5),
         proprioception: Literal["predicted", "commanded"] = "predicted",
@@ -137,6 +151,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             embedding_width=embedding_width,
             map_channels=map_channels,
         )
+        self.expected_gain = ExpectedGain(widths[-1], widths[0], latent_size, chunk) if gain else None
         self.to(memory_format=torch.channels_last)
 
     @classmethod
@@ -150,27 +165,64 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         scheduler.set_timesteps(sigmas=list(self.config.sigmas))
         return scheduler
 
-    def forward(
-        self, history: Tensor, noisy: Tensor, sigma: Tensor, proprio: Tensor, actions: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Clean future and proprioception from a noisy future.
+    def forward(self, history: Tensor, noisy: Tensor, sigma: Tensor, proprio: Tensor, actions: Tensor) -> Forecast:
+        """Clean future, proprioception and expected gain from a noisy future.
 
         history (B, T, V, c, h, w) oldest first, noisy (B, K, V, c, h, w), sigma (B,) in [0, 1], proprio (B, P) in rad
-        and m, actions (B, K, A) in [-1, 1] -> latents (B, K, V, c, h, w), scaled proprio (B, K, P).
+        and m, actions (B, K, A) in [-1, 1].
         """
         embedding, following = self.actuation(self.scaled(proprio), actions)
-        return self._clean(history, noisy, sigma, embedding, self._shown(history, proprio, following)), following
+        # in training, drawing is no way for pictures to teach the joints; who asks for a slope needs every way there is
+        drawn = following if actions.requires_grad else following.detach()
+        clean, gain = self._clean(history, noisy, sigma, embedding, self._shown(history, proprio, drawn))
+        return Forecast(clean, following, gain)
 
-    def _clean(self, history: Tensor, noisy: Tensor, sigma: Tensor, embedding: Tensor, shown: _Shown | None) -> Tensor:
+    def foresee(self, history: Tensor, proprio: Tensor, actions: Tensor, *, noise: Tensor) -> Forecast:
+        """One pass from pure noise, differentiable in the actions (B, k, A); the others as for `sample`.
+
+        noise: what `noise` draws, (B, K, V, c, h, w). Proprioception is scaled; k ticks come back.
+        """
+        ticks, sigma = actions.shape[1], noise.new_ones(len(noise))
+        latents, following, gain = self(history, noise, sigma, proprio, self._held(actions))
+        return Forecast(latents[:, :ticks], following[:, :ticks], None if gain is None else gain[:, :ticks])
+
+    def noise(self, rows: int, generator: Generators) -> Tensor:
+        """What a dream begins with, (B, K, V, c, h, w).
+
+        Raises:
+            ValueError: if there are several generators and not one for each of the rows.
+        """
+        size = int(self.config.latent_size)
+        shape = (rows, int(self.config.chunk), self.views, int(self.config.latent_channels), size, size)
+        return _noise(shape, generator).to(self.device)
+
+    def _held(self, actions: Tensor) -> Tensor:
+        """Actions (B, k, A) as a whole chunk, (B, K, A), the last of them held.
+
+        Raises:
+            InvalidAction: if there are more ticks than the model was trained for, or none.
+        """
+        ticks, chunk = actions.shape[1], int(self.config.chunk)
+        if not 1 <= ticks <= chunk:
+            raise InvalidAction(
+                f"a chunk of 1 to {chunk} ticks was wanted, got {ticks}; split it, or train for longer ones"
+            )
+        return torch.cat([actions, actions[:, -1:].expand(-1, chunk - ticks, -1)], dim=1)
+
+    def _clean(
+        self, history: Tensor, noisy: Tensor, sigma: Tensor, embedding: Tensor, shown: _Shown | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Clean latents (B, K, V, c, h, w), expected gain (B, K)."""
         newest = history[:, -1:]
         offset = noisy - (1 - sigma).view(-1, 1, 1, 1, 1, 1) * newest  # what is left to find out is a difference
         stacked = torch.cat([history, offset], dim=1).flatten(1, 3)  # (B, (T + K)·V·c, h, w)
+        maps = [stacked] if shown is None else [stacked, shown.marks.flatten(1, 2), shown.moved.flatten(1, 4)]
+        found, features = self.denoiser(torch.cat(maps, dim=1), sigma, embedding)
+        gain = None if self.expected_gain is None else self.expected_gain(features)
         if shown is None:
-            return newest + self.denoiser(stacked, sigma, embedding).view_as(noisy)
-        maps = [stacked, shown.marks.flatten(1, 2), shown.moved.flatten(1, 4)]
-        found = self.denoiser(torch.cat(maps, dim=1), sigma, embedding)
+            return newest + found.view_as(noisy), gain
         change, gates = found[:, : noisy[0, :, :, :, 0, 0].numel()].view_as(noisy), found[:, -self.denoiser.gates :]
-        return newest + change + self._carried(newest, gates, shown)
+        return newest + change + self._carried(newest, gates, shown), gain
 
     def _carried(self, newest: Tensor, gates: Tensor, shown: _Shown) -> Tensor:
         """By what frames change because their cameras move, as the gates mix its sources: (B, K, V, c, h, w)."""
@@ -189,7 +241,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         """What the robot's geometry says about the ticks to come; scaled `following` (B, K, P)."""
         if self.robot_sight is None:
             return None
-        joints = torch.cat([proprio[:, None], self.unscaled(following)], dim=1).detach()
+        joints = torch.cat([proprio[:, None], self.unscaled(following)], dim=1)
         return _Shown(*self.robot_sight(joints, history[:, -1]))
 
     def scaled(self, proprio: Tensor) -> Tensor:
@@ -204,7 +256,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         self, history: Tensor, proprio: Tensor, actions: Tensor, *, generator: Generators
     ) -> tuple[Tensor, Tensor]:
         """Sample the frames that follow a chunk; see `rise_gym.protocols.Dynamics`."""
-        latents, following, _ = self.sample(history, proprio, actions, generator=generator)
+        latents, following, *_ = self.sample(history, proprio, actions, generator=generator)
         return latents, following
 
     @torch.no_grad()
@@ -220,30 +272,29 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         Raises:
             InvalidAction: if there are more ticks than the model was trained for, or none.
         """
-        ticks, chunk = actions.shape[1], int(self.config.chunk)
-        if not 1 <= ticks <= chunk:
-            raise InvalidAction(
-                f"a chunk of 1 to {chunk} ticks was wanted, got {ticks}; split it, or train for longer ones"
-            )
-        held = torch.cat([actions, actions[:, -1:].expand(-1, chunk - ticks, -1)], dim=1)
-        noise = _noise((len(history), chunk, *history.shape[2:]), generator).to(history)
-        columns = (part.split(_AT_ONCE) for part in (history, noise, proprio, held))
+        ticks, held = actions.shape[1], self._held(actions)
+        columns = (
+            part.split(self.rows_at_once) for part in (history, self.noise(len(history), generator), proprio, held)
+        )
         parts = [self._sampled(*rows) for rows in zip(*columns, strict=True)]
-        latents, measured, moved = (torch.cat(column) for column in zip(*parts, strict=True))
-        return Prediction(latents[:, :ticks], measured[:, :ticks], moved[:, :ticks].mean(1))
+        latents, measured, moved, gain = (torch.cat(column) for column in zip(*parts, strict=True))
+        expected = None if self.expected_gain is None else gain[:, :ticks]
+        return Prediction(latents[:, :ticks], measured[:, :ticks], moved[:, :ticks].mean(1), expected)
 
-    def _sampled(self, history: Tensor, noise: Tensor, proprio: Tensor, held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents (B, K, V, c, h, w), proprioception (B, K, P), how far the last level moved them (B, K)."""
+    def _sampled(self, history: Tensor, noise: Tensor, proprio: Tensor, held: Tensor) -> tuple[Tensor, ...]:
+        """Latents (B, K, V, c, h, w), proprioception (B, K, P), how far the last level moved them, gain (B, K) each."""
         embedding, following = self.actuation(self.scaled(proprio), held)
         shown = self._shown(history, proprio, following)
         first = clean = sample = noise
+        gain = noise.new_zeros(noise.shape[:2])
         sigmas = [*self.config.sigmas, 0.0]
         for index, (sigma, smaller) in enumerate(pairwise(sigmas)):
-            clean = self._clean(history, sample, sample.new_full((len(sample),), sigma), embedding, shown)
+            clean, expected = self._clean(history, sample, sample.new_full((len(sample),), sigma), embedding, shown)
             sample = sample + (smaller - sigma) * (sample - clean) / sigma  # Euler: the velocity is (x - clean) / sigma
-            first = clean if index == 0 else first
+            if index == 0:  # what is expected before any of the noise has decided what happens
+                first, gain = clean, gain if expected is None else expected
         measured = following if self.config.proprioception == "predicted" else held
-        return sample, self.unscaled(measured), (clean - first).abs().flatten(2).mean(2)
+        return sample, self.unscaled(measured), (clean - first).abs().flatten(2).mean(2), gain
 
 
 def _noise(shape: tuple[int, ...], generator: Generators) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ class DynamicsTraining:
         seen_weight, progress_weight: with a value, of the error in what it sees in imagined frames and in the progress
             it reads from them: whether a grasp held is few pixels, and all that counts.
         judged_ticks: how many ticks of each row the value looks at.
+        gain_weight: of the expected gain's squared error, in rows that start from pure noise as sampling does.
     """
 
     training: TrainingConfig = field(
@@ -44,17 +45,21 @@ class DynamicsTraining:
     dynamics: VideoDynamicsConfig = field(default_factory=VideoDynamicsConfig)
     sigma_mean: float = 0.2
     sigma_spread: float = 1.0
-    pure_noise: float = 0.6
+    pure_noise: float = 0.75
     context_noise: float = 0.2
     short_chunks: float = 0.2
     proprio_weight: float = 10.0
     seen_weight: float = 0.05
     progress_weight: float = 20.0
     judged_ticks: int = 4
+    gain_weight: float = 100.0
 
 
 class Window(NamedTuple):
-    """A batch of training windows; `happened` (B, K) says which future frames there were under these actions."""
+    """A batch of training windows; `happened` (B, K) says which future frames there were under these actions.
+
+    `gained` (B, K) is the progress of each future frame less that of the newest, NaN where nobody knows it.
+    """
 
     history: Tensor
     future: Tensor
@@ -62,6 +67,7 @@ class Window(NamedTuple):
     proprio: Tensor
     actions: Tensor
     measured: Tensor
+    gained: Tensor
 
 
 def train_dynamics(
@@ -71,6 +77,7 @@ def train_dynamics(
     *,
     initial: VideoDynamics | None = None,
     value: ProgressValue | None = None,
+    progress: Tensor | None = None,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> VideoDynamics:
     """Train on encoded recordings of any success; a run in `folder` goes on where it stopped.
@@ -81,6 +88,7 @@ def train_dynamics(
         folder: the run's state and curves.
         initial: start from the weights of this model, which is left as it is.
         value: if given, imagined frames have to look to it as the recorded ones do; it stays as it is.
+        progress: (N,) how far along the task each moment is, NaN where nobody knows; what chunks gain of it is learnt.
 
     Returns:
         The model, averaged over the last steps, in eval mode.
@@ -93,12 +101,13 @@ def train_dynamics(
         raise InvalidDataset(
             "dynamics learns from encoded episodes of two frames and more; call recordings.encoded(codec) first"
         )
-    model = _initial(recordings, config, initial)
+    model = _initial(recordings, config, initial, learns_gain=progress is not None)
     judge = None if value is None else copy.deepcopy(value).eval().requires_grad_(False)
 
     def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
         drawn = recordings.draw(config.training.batch_size, generator, among=moments)
-        window = shortened(training_window(recordings, drawn, model.config), config.short_chunks, generator)
+        window = training_window(recordings, drawn, model.config, progress)
+        window = shortened(window, config.short_chunks, generator)
         return dynamics_loss(model, window, config, generator, judge, recordings.instruction_of(drawn))
 
     trainer = Trainer(model, loss, config.training, folder)
@@ -107,23 +116,37 @@ def train_dynamics(
     return model.eval()
 
 
-def _initial(recordings: Recordings, config: DynamicsTraining, initial: VideoDynamics | None) -> VideoDynamics:
+def _initial(
+    recordings: Recordings, config: DynamicsTraining, initial: VideoDynamics | None, learns_gain: bool
+) -> VideoDynamics:
+    """A new model, or a copy of `initial`, which expects gains only if it did or is to learn it now."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         if initial is None:
-            return VideoDynamics.of(config.dynamics, recordings.task)
-        model: VideoDynamics = VideoDynamics.from_config(initial.config)
-    model.load_state_dict(initial.state_dict())
+            return VideoDynamics.of(
+                replace(config.dynamics, gain=config.dynamics.gain and learns_gain), recordings.task
+            )
+        expects = initial.expected_gain is not None
+        shape = {name: value for name, value in initial.config.items() if not name.startswith("_")}
+        model: VideoDynamics = VideoDynamics.from_config({**shape, "gain": expects or learns_gain})
+    learnt = initial.state_dict()
+    model.load_state_dict(learnt if expects else {**model.state_dict(), **learnt})
     return model
 
 
-def training_window(recordings: Recordings, moments: Tensor, shape: VideoDynamicsConfig) -> Window:
-    """What was before and after recorded moments (B,), and what was done: `shape` gives history, stride and chunk."""
+def training_window(
+    recordings: Recordings, moments: Tensor, shape: VideoDynamicsConfig, progress: Tensor | None = None
+) -> Window:
+    """What was before and after recorded moments (B,), and what was done: `shape` gives history, stride and chunk.
+
+    progress: (N,) of every recorded moment, to tell what was gained.
+    """
     if recordings.latents is None:
         raise ValueError("windows hold latents: call recordings.encoded(codec) first")
     before = recordings.history(moments, shape.history, shape.stride)
     after, happened = recordings.future(moments, shape.chunk)
     acted, _ = recordings.chunk(moments, shape.chunk)
+    known = torch.full((len(recordings),), torch.nan) if progress is None else progress
     return Window(
         history=recordings.latents[before].float(),
         future=recordings.latents[after].float(),
@@ -131,6 +154,7 @@ def training_window(recordings: Recordings, moments: Tensor, shape: VideoDynamic
         proprio=recordings.proprio[moments],
         actions=recordings.actions[acted],
         measured=recordings.proprio[after],
+        gained=known[after] - known[moments][:, None],
     )
 
 
@@ -163,7 +187,7 @@ def dynamics_loss(
     amount = config.context_noise * torch.rand(len(sigma), 1, 1, 1, 1, 1, generator=generator)
     history = window.history + amount * torch.randn(window.history.shape, generator=generator)
     arguments = (history, noisy, sigma, window.proprio, window.actions)
-    clean, following = model(*(argument.to(model.device) for argument in arguments))
+    clean, following, gain = model(*(argument.to(model.device) for argument in arguments))
 
     future, happened = window.future.to(clean), window.happened.to(clean)
     here = happened[:, :, None, None, None, None]
@@ -173,6 +197,9 @@ def dynamics_loss(
     joints = (off * happened).sum() / happened.sum().clamp(min=1)
     parts = {"picture": picture, "proprio": joints}
     total = picture + config.proprio_weight * joints
+    if gain is not None:
+        parts["gain"] = _gain_error(gain, window, sigma)
+        total = total + config.gain_weight * parts["gain"]
     if judge is not None:
         ticks = torch.randperm(clean.shape[1], generator=generator)[: config.judged_ticks]
         known = window.happened[:, ticks].to(model.device)
@@ -181,6 +208,13 @@ def dynamics_loss(
         total = total + config.seen_weight * parts["seen"] + config.progress_weight * parts["progress"]
     parts["copy_ratio"] = (here * error).sum() / (here * change).sum().clamp(min=1e-6)
     return total, {name: float(part.detach()) for name, part in parts.items()}
+
+
+def _gain_error(gain: Tensor, window: Window, sigma: Tensor) -> Tensor:
+    """Squared error of the expected gain (B, K), of rows in which no noisy future gives it away."""
+    counts = (window.happened & ~window.gained.isnan() & (sigma == 1)[:, None]).to(gain.device)
+    error = (gain - window.gained.nan_to_num().to(gain)).square()
+    return (error * counts).sum() / counts.sum().clamp(min=1)
 
 
 def _judged(judge: ProgressValue, imagined: Tensor, recorded: Tensor, instruction: Sequence[str]) -> dict[str, Tensor]:

@@ -48,13 +48,17 @@ class RisePipeline(DiffusionPipeline):
         scheduler: FlowMatchEulerDiscreteScheduler,
         task: str = "box_close",
         advantage_scale: float = 5.0,
+        expected_share: float = 0.5,
         success_ticks: int = 3,
         uncertainty_limit: float | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(dynamics=dynamics, autoencoder=autoencoder, value=value, scheduler=scheduler)
         config = WorldModelConfig(
-            advantage_scale=advantage_scale, success_ticks=success_ticks, uncertainty_limit=uncertainty_limit
+            advantage_scale=advantage_scale,
+            expected_share=expected_share,
+            success_ticks=success_ticks,
+            uncertainty_limit=uncertainty_limit,
         )
         self.register_to_config(task=task, **asdict(config))
         self.world_model = CompositionalWorldModel(

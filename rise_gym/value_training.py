@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -61,6 +61,17 @@ class ValueTraining:
     target_decay: float = 0.99
     latent_noise: float = 0.3
     blur: float = 0.7
+
+    @classmethod
+    def measured(cls) -> Self:
+        """For recordings whose progress was measured throughout, as replicas do: every frame has a target."""
+        return cls(
+            progress_target="measured",
+            progress_on="everything",
+            success_margin=0.15,
+            progress_only=0.5,
+            td_weight=0.15,
+        )
 
     def __post_init__(self) -> None:
         if not 0 <= self.success_margin < 1:

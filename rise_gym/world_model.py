@@ -37,24 +37,31 @@ class WorldModelConfig:
 
     Attributes:
         advantage_scale: factor of equation 2 before clamping to [-1, 1]; the paper's code has 5.
+        expected_share: how much of an imagined frame's progress is what the dynamics, if it learnt to, expects to be
+            gained; the rest is what the value reads from the frame.
         success_ticks: how many of the last predicted frames have to look done, so that one lucky frame is no success.
         uncertainty_limit: above it an imagined episode is cut off; None never does.
     """
 
     advantage_scale: float = 5.0
+    expected_share: float = 0.5
     success_ticks: int = 3
     uncertainty_limit: float | None = None
 
     def __post_init__(self) -> None:
         if self.advantage_scale <= 0 or self.success_ticks < 1:
             raise ValueError(f"advantage_scale and success_ticks must be positive, got {self}")
+        if not 0 <= self.expected_share <= 1:
+            raise ValueError(f"expected_share is a fraction from 0 to 1, got {self.expected_share}")
 
 
 class CompositionalWorldModel:
     """A `WorldModel` put together from exchangeable parts; public as `rise_gym.WorldModel`.
 
-    The parts are frozen: a world model is used, never trained. `progress` is the value model's output in [-1, 1]; the
-    *reward* counts it from 0 up, since what is lost below 0 is progress that was never made.
+    The parts are frozen: a world model is used, never trained. `progress`, in [-1, 1], has two witnesses: what the
+    value reads from imagined frames, which holds over many chunks, and what the dynamics, if it learnt to, expects the
+    actions to gain, which sees what a blurred frame hides; the *advantage* of a chunk is the latter's. The *reward*
+    counts progress from 0 up, since what is lost below 0 is progress that was never made.
 
     Args:
         codec: frames to latents and back. dynamics: what comes next. value: how far along.
@@ -146,8 +153,10 @@ class CompositionalWorldModel:
             )
         history = state.latents[:, :: self.dynamics.config.stride]  # (B, T, ...) oldest first, the newest tick last
         actions = actions.to(self.device, torch.float32)
-        latents, proprio, uncertainty = self.dynamics.sample(history, state.proprio, actions, generator=generator)
-        value = self._values(latents, state.instruction)
+        latents, proprio, uncertainty, gain = self.dynamics.sample(history, state.proprio, actions, generator=generator)
+        seen = self._values(latents, state.instruction)
+        expected = seen if gain is None else state.progress[:, None] + gain
+        value = seen.lerp(expected, self.config.expected_share).clamp(-1, 1)
         newest = WorldState(
             latents=torch.cat([state.latents, latents], dim=1)[:, -state.latents.shape[1] :],
             proprio=proprio[:, -1],
@@ -159,13 +168,40 @@ class CompositionalWorldModel:
             proprio=proprio,
             progress=value,
             reward=progress_gain(state.progress.clamp(0, 1), value[:, -1].clamp(0, 1)),
-            advantage=chunk_advantage(state.progress, value, self.config.advantage_scale),
+            advantage=chunk_advantage(state.progress, expected, self.config.advantage_scale),
             uncertainty=uncertainty,
         )
         return newest, imagination
 
+    def advantage_slope(self, state: WorldState, actions: Tensor, *, generator: Generators) -> tuple[Tensor, Tensor]:
+        """Advantage (B,) of chunks (B, K, A), and the slope at which it changes with their actions, (B, K, A).
+
+        A single pass of the dynamics: what is expected before any of its noise has decided what happens.
+        """
+        noise = self.dynamics.noise(len(state), generator)
+        found = [
+            self._slope(state.rows(rows), actions[rows], noise[rows])
+            for rows in torch.arange(len(state)).split(self.dynamics.rows_at_once)
+        ]
+        advantage, slope = (torch.cat(part) for part in zip(*found, strict=True))
+        return advantage, slope
+
+    def _slope(self, state: WorldState, actions: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        scale, now = self.config.advantage_scale, state.progress
+        history = state.latents[:, :: self.dynamics.config.stride]
+        with torch.enable_grad():
+            varied = actions.to(self.device, torch.float32).detach().requires_grad_()
+            foreseen = self.dynamics.foresee(history, state.proprio, varied, noise=noise)
+            if foreseen.gain is None:
+                texts = [text for text in state.instruction for _ in range(varied.shape[1])]
+                values = self.value(foreseen.latents.flatten(0, 1), texts).unflatten(0, varied.shape[:2])
+            else:
+                values = now[:, None] + foreseen.gain
+            (slope,) = torch.autograd.grad(scale * values.mean(1).sum(), varied)
+        return chunk_advantage(now, values.detach(), scale), slope
+
     def _values(self, latents: Tensor, instruction: Sequence[str]) -> Tensor:
-        """Progress of every frame: latents (B, K, V, c, h, w) -> (B, K)."""
+        """What the value reads from every frame: latents (B, K, V, c, h, w) -> (B, K)."""
         ticks = latents.shape[1]
         texts = [text for text in instruction for _ in range(ticks)]
         return self.value.progress(latents.flatten(0, 1), texts).unflatten(0, (-1, ticks))

@@ -43,16 +43,17 @@ class CountingDynamics(nn.Module):
         super().__init__()
         self.config = SimpleNamespace(history=HISTORY, stride=STRIDE, chunk=CHUNK)
         self.noise, self.history = noise, torch.empty(0)
+        self.gain: Tensor | None = None
         self.device = torch.device("cpu")
 
     def sample(
         self, history: Tensor, proprio: Tensor, actions: Tensor, *, generator: Sequence[Generator]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         self.history = history[:, :, 0, 0, 0, 0]
         jumps = 1 + actions[..., 0].cumsum(1) * 0
         noise = torch.stack([torch.randn((actions.shape[1],), generator=one) for one in generator]) * self.noise
         latents = history[:, -1:] + (jumps.cumsum(1) + actions[..., 0] + noise)[:, :, None, None, None, None]
-        return latents, proprio[:, None] + actions, actions.abs().amax((1, 2))
+        return latents, proprio[:, None] + actions, actions.abs().amax((1, 2)), self.gain
 
 
 class BrightnessValue(nn.Module):

@@ -89,10 +89,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> VideoDynamics:
 
 def test_shapes_and_protocol() -> None:
     model = random_model()
-    latents, proprio, uncertainty = model.sample(*inputs(2), generator=Generator().manual_seed(0))
+    latents, proprio, uncertainty, gain = model.sample(*inputs(2), generator=Generator().manual_seed(0))
     assert latents.shape == (2, 6, 3, 2, 8, 8)
     assert proprio.shape == (2, 6, 14)
     assert uncertainty.shape == (2,)
+    assert gain is not None
+    assert gain.shape == (2, 6)
     assert bool((uncertainty > 0).all())
     assert isinstance(model, Dynamics)
 
@@ -175,7 +177,7 @@ def test_the_scheduler_steps_as_the_sampler_does() -> None:
     sample = noise
     with torch.no_grad():
         for timestep, sigma in zip(scheduler.timesteps, (1.0, 0.6, 0.3), strict=True):
-            clean, _ = model(history, sample, torch.full((2,), sigma), proprio, actions)
+            clean, *_ = model(history, sample, torch.full((2,), sigma), proprio, actions)
             sample = scheduler.step((sample - clean) / sigma, timestep, sample).prev_sample
     ours = model.predict(history, proprio, actions, generator=Generator().manual_seed(5))[0]
     torch.testing.assert_close(ours, sample, atol=1e-4, rtol=1e-4)
@@ -287,6 +289,25 @@ def test_what_a_value_makes_of_imagined_frames_can_be_learnt(tmp_path: Path) -> 
 
     assert error(value) < 0.8 * error(None)
     assert all(torch.equal(weight, before[name]) for name, weight in value.state_dict().items())
+
+
+def test_what_a_chunk_gains_is_learnt_where_it_is_known(tmp_path: Path) -> None:
+    def known(recordings: Recordings) -> Tensor:  # progress is where the first joint stands; nobody saw episode 0
+        where = (recordings.proprio[:, 0] - LOW[0]) / (HIGH[0] - LOW[0])
+        return torch.where(recordings.episode == 0, torch.nan, where).float()
+
+    schedule = TrainingConfig(steps=250, batch_size=16, learning_rate=3e-3, warmup_steps=20, ema_decay=0.98)
+    settings = DynamicsTraining(training=schedule, dynamics=SMALL, context_noise=0.05)
+    recordings, held_out = toy(40), toy(10, seed=1)
+    start = train_dynamics(recordings, replace(settings, training=replace(schedule, steps=2)), tmp_path / "without")
+    assert start.sample(*inputs(1), generator=Generator()).gain is None
+    model = train_dynamics(recordings, settings, tmp_path / "with", initial=start, progress=known(recordings))
+    moments = (held_out.episode > 0).nonzero().flatten()
+    moments = moments[held_out.last[moments] - moments >= SMALL.chunk]
+    window = training_window(held_out, moments, SMALL, known(held_out))
+    gain = model.sample(window.history, window.proprio, window.actions, generator=Generator().manual_seed(0)).gain
+    assert gain is not None
+    assert (gain - window.gained).square().mean() < 0.3 * window.gained.square().mean()
 
 
 def test_recordings_without_latents_are_refused(tmp_path: Path) -> None:

@@ -116,3 +116,17 @@ def test_the_still_camera_shows_what_comes_into_a_moving_ones_view(watched: Any)
 def test_an_unknown_robot_is_named() -> None:
     with pytest.raises(UnknownTask, match="two_pipers"):
         robot_card("three_pipers")
+
+
+def test_marks_tell_how_they_move_with_the_joints(watched: Any) -> None:
+    """A slope of the advantage needs the gradient, here against finite differences in double precision."""
+    _, seen, _ = watched
+    sight = RobotSight(TWO_PIPERS, CAMERAS, 16).double()
+    frames = torch.zeros(1, len(CAMERAS), 1, 16, 16, dtype=torch.float64)
+    weights = torch.randn(1, 1, sight.marks, 16, 16, generator=torch.Generator().manual_seed(0)).double()
+
+    def seen_as(later: Tensor) -> Tensor:
+        return (weights * sight(torch.stack([now, later], dim=1), frames)[0]).sum()
+
+    now = joints([seen[-1]])[0].double()
+    assert torch.autograd.gradcheck(seen_as, now.clone().requires_grad_(), eps=1e-6, atol=1e-4)

@@ -6,16 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 
+from rise_gym.codec import FrameCodec
+from rise_gym.dynamics import VideoDynamics
 from rise_gym.errors import InvalidAction, InvalidCheckpoint, InvalidStart
 from rise_gym.pipeline import RisePipeline
 from rise_gym.protocols import WorldModel
 from rise_gym.starts import Starts
+from rise_gym.tasks import BOX_CLOSE
+from rise_gym.value import ProgressValue
 from rise_gym.world_model import CompositionalWorldModel, WorldModelConfig
 
 MakeWorld = Callable[..., Any]
@@ -106,6 +111,52 @@ def test_advantage_is_the_mean_over_the_chunk_minus_now_scaled_and_clamped(count
     assert imagined.advantage.item() == pytest.approx(5 * (0.555 - 0.50), abs=1e-5)  # mean of .51 to .60
     _, imagined = counting_world(advantage_scale=100).imagine(state, still(10), generator=generators())
     assert imagined.advantage.item() == 1
+
+
+@pytest.mark.parametrize(("share", "progress"), [(0.0, 0.60), (0.5, 0.65), (1.0, 0.70)])
+def test_what_the_dynamics_expects_to_gain_counts_beside_what_the_value_reads(
+    counting_world: MakeWorld, share: float, progress: float
+) -> None:
+    world = counting_world(expected_share=share)
+    world.dynamics.gain = torch.linspace(0.02, 0.20, 10)[None]  # twice as fast as the frames brighten
+    state = world.begin(frames(50), torch.zeros(1, 14), ["close it"])
+    after, imagined = world.imagine(state, still(10), generator=generators())
+    assert after.progress.item() == pytest.approx(progress)
+    assert imagined.reward.item() == pytest.approx(progress - 0.5)
+
+
+@pytest.mark.parametrize("gain", [True, False])
+def test_the_slope_is_how_the_advantage_changes_with_the_actions(gain: bool) -> None:
+    """By finite differences, with and without an expected gain, in more rows than one pass takes."""
+    torch.manual_seed(0)
+    shape = {"latent_channels": 2, "latent_size": 8}
+    dynamics = VideoDynamics(**shape, widths=(8, 16, 32), embedding_width=16, map_channels=8, gain=gain)
+    for parameter in dynamics.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    codec = FrameCodec(latent_channels=2, width=8, encoder_blocks=(1, 1), decoder_blocks=(1, 1), patch=4)
+    parts: dict[str, Any] = {"codec": codec, "dynamics": dynamics, "value": ProgressValue(**shape)}
+    world = CompositionalWorldModel(
+        **parts, task=BOX_CLOSE, config=WorldModelConfig(advantage_scale=0.1)
+    )  # never clamped
+    world.dynamics.rows_at_once = 2
+    middle = torch.from_numpy(BOX_CLOSE.unscale_action(np.zeros((3, 14)))).float()
+    state = world.begin(frames(50).expand(3, -1, -1, -1, -1, -1), middle, ["close it"] * 3)
+    actions = torch.rand(3, 10, 14, generator=Generator().manual_seed(1)) - 0.5
+
+    def advantage(chunks: Tensor) -> Tensor:
+        return world.advantage_slope(state, chunks, generator=generators(3))[0]
+
+    _, slope = world.advantage_slope(state, actions, generator=generators(3))
+    assert slope.shape == actions.shape
+    assert not any(parameter.grad is not None for part in parts.values() for parameter in part.parameters())
+    way = torch.randn(actions.shape, generator=Generator().manual_seed(2))
+    found = (advantage(actions + 1e-3 * way) - advantage(actions - 1e-3 * way)) / 2e-3
+    torch.testing.assert_close(found, (slope * way).sum((1, 2)), rtol=0.05, atol=2e-4)
+
+
+def test_an_expected_share_beyond_all_or_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        WorldModelConfig(expected_share=1.5)
 
 
 def test_state_is_replaced_never_edited(counting_world: MakeWorld) -> None:

@@ -35,7 +35,7 @@ def improve(
     proposals_per_state: int | None = None,
     proposal_temperature: float | None = None,
     exploration: float | None = None,
-    elites: int | None = None,
+    ascent: float | None = None,
     max_imagined_chunks: int | None = None,
     next_proprio: Literal["commanded", "predicted"] = "commanded",
     check_episodes: int = 0,
@@ -50,7 +50,7 @@ def improve(
         world_model: what imagines and judges; it stays as it is.
         task: name of the task.
         as_in_the_paper: its constants, instead of those that the bundled models improve with
-            (`ImproveConfig.searching`), for everything that is not given here.
+            (`ImproveConfig.climbing`), for everything that is not given here.
         steps: gradient steps.
         learning_rate: its peak.
         minutes: stop after so many, even if steps are left.
@@ -60,8 +60,8 @@ def improve(
         proposals_per_state: chunks that are imagined from each state; 1 in the paper.
         proposal_temperature: of the proposing policy's sampling, 0 to 1; 1 in the paper.
         exploration: smooth deviations added to proposals, as a factor like `noise` of `collect`; 0 in the paper.
-        elites: search among the proposals of a state and learn from the mean of so many best; 0, as in the paper,
-            learns from each by itself.
+        ascent: learn from the policy's own chunk moved to where the imagined advantage rises, by so many standard
+            deviations of the exploration; 0, as in the paper, learns from each proposal by itself.
         max_imagined_chunks: how many chunks to dream on from a recorded moment; 2 in the paper.
         next_proprio: joints between two of them: where they were sent, as in the paper, or where the dream puts them.
         check_episodes: every 1000 steps, play so many replica episodes to watch, into `out/checks.jsonl`; this
@@ -81,12 +81,12 @@ def improve(
         "proposals_per_state": proposals_per_state,
         "proposal_temperature": proposal_temperature,
         "exploration": ExplorationNoise().times(exploration) if exploration else None,
-        "elites": elites,
+        "ascent": ascent,
         "max_imagined_chunks": max_imagined_chunks,
         "next_proprio": next_proprio,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    config = (ImproveConfig() if as_in_the_paper else ImproveConfig.searching()).changed(**changes)
+    config = (ImproveConfig() if as_in_the_paper else ImproveConfig.climbing()).changed(**changes)
     recordings = load_recordings(data, task_card(task))
     improved = improve_policy(
         recordings, out, policy, world_model, config, data[0] / LATENTS, demonstration_share, check_episodes

@@ -41,7 +41,7 @@ def train(
 
     Codec, value and dynamics go, in this order, into one folder `out`; once all three are there, `out/checkpoint` is a
     world model. A value learns measured progress where all episodes have it (replicas), else elapsed time on successes.
-    Dynamics trained where a value lies already also learn what matters to it.
+    Dynamics trained where a value lies already also learn what matters to it, and to expect what a chunk gains.
     A policy goes into `out/checkpoint` as well.
 
     Args:
@@ -118,21 +118,16 @@ def _train_world_part(
     part: Part, recordings: Recordings, data: list[Path], out: Path, overrides: dict[str, Any], initial: str | None
 ) -> None:
     from rise_gym._latent_cache import encoded_once
+    from rise_gym.advantage import values_of
     from rise_gym.codec import CodecTraining, FrameCodec, train_codec
     from rise_gym.dynamics import VideoDynamics
     from rise_gym.dynamics_training import DynamicsTraining, train_dynamics
     from rise_gym.value import ProgressValue
-    from rise_gym.value_training import ValueTraining, calibrate_success, train_value
+    from rise_gym.value_training import ValueTraining, calibrate_success, progress_labels, train_value
 
-    config: Any = {"codec": CodecTraining, "dynamics": DynamicsTraining, "value": ValueTraining}[part]()
-    if part == "value" and not bool(recordings.progress.isnan().any()):
-        config = ValueTraining(
-            progress_target="measured",
-            progress_on="everything",
-            success_margin=0.15,
-            progress_only=0.5,
-            td_weight=0.15,
-        )
+    measured = not bool(recordings.progress.isnan().any())
+    taught = ValueTraining.measured() if measured else ValueTraining()
+    config: Any = {"codec": CodecTraining(), "dynamics": DynamicsTraining(), "value": taught}[part]
     config = replace(config, training=replace(config.training, **overrides))
     with progress_bar(f"training the {part}", config.training.steps) as step:
         shown, run = shown_by(step), out / f"{part}_run"
@@ -144,7 +139,10 @@ def _train_world_part(
             if part == "dynamics":
                 before = None if initial is None else _saved_part(VideoDynamics, Path(initial) / "dynamics")
                 judge = _saved_part(ProgressValue, out / "value") if (out / "value").is_dir() else None
-                model = train_dynamics(encoded, config, run, initial=before, value=judge, on_progress=shown)
+                known = progress_labels(encoded, taught) if measured else judge and values_of(encoded, judge)
+                model = train_dynamics(
+                    encoded, config, run, initial=before, value=judge, progress=known, on_progress=shown
+                )
             else:
                 model = train_value(encoded, config, run, on_progress=shown)
                 model.set_success_threshold(calibrate_success(model, encoded))

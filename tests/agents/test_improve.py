@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
@@ -76,6 +79,10 @@ class DreamDouble:
             uncertainty=actions[..., 0].mean(1).abs(),
         )
         return following, imagined
+
+    def advantage_slope(self, state: WorldState, actions: Tensor, *, generator: Any) -> tuple[Tensor, Tensor]:
+        self.chunks.append(actions)
+        return self.advantage_of(actions), torch.full_like(actions, 2 * self.slope / actions[0].numel())
 
     def decode_newest(self, state: WorldState) -> Tensor:
         return torch.full((len(state), 3, 64, 64, 3), 200, dtype=torch.uint8)
@@ -268,30 +275,56 @@ def test_untrusted_dreams_are_not_learnt_from(recordings: Recordings, tmp_path: 
     assert learnt[..., 0].mean(1).abs().max() <= 0.3
 
 
-SEARCH: dict[str, Any] = {
+CLIMB: dict[str, Any] = {
     "proposals_per_state": 8,
-    "elites": 2,
+    "ascent": 0.5,
     "proposal_temperature": 0.0,
     "exploration": ExplorationNoise(),
     "max_imagined_chunks": 1,
 }
 
 
-def test_a_search_learns_from_the_own_chunk_and_the_mean_of_the_best(recordings: Recordings) -> None:
-    dream, moments = DreamDouble(), torch.tensor([3, 5])
-    samples = imagine_samples(policy(), dream, recordings, moments, config(**SEARCH), Generator().manual_seed(0))
+def test_a_climb_learns_from_the_own_chunk_and_from_one_that_is_better(recordings: Recordings) -> None:
+    dream, moments, settings = DreamDouble(), torch.tensor([3, 5]), config(**CLIMB)
+    samples = imagine_samples(policy(), dream, recordings, moments, settings, Generator().manual_seed(0))
     assert samples.moment.tolist() == [3, 5, 3, 5]
     tried = dream.chunks[0].view(2, 8, *dream.chunks[0].shape[1:])
     torch.testing.assert_close(samples.actions[:2], tried[:, 0])
-    best = dream.advantage_of(tried.flatten(0, 1)).view(2, 8).topk(2, dim=1).indices
-    torch.testing.assert_close(samples.actions[2:], torch.stack([tried[row, best[row]].mean(0) for row in range(2)]))
     assert (samples.evaluated[2:] > samples.evaluated[:2]).all()
     assert (samples.advantage[2:] > samples.advantage[:2]).all()
 
 
-def test_a_search_judges_each_chunk_beside_all_that_were_tried_from_its_state(recordings: Recordings) -> None:
+@given(seed=st.integers(0, 99), ascent=st.floats(0.1, 2.0))
+@hypothesis_settings(deadline=None, max_examples=10)
+def test_a_climb_goes_as_far_as_it_is_told_and_no_way_is_steeper(seed: int, ascent: float) -> None:
+    class Slope(DreamDouble):
+        def advantage_slope(self, state: WorldState, actions: Tensor, *, generator: Any) -> tuple[Tensor, Tensor]:
+            own = Generator().manual_seed(seed)
+            slope = torch.randn(1, *actions.shape[1:], generator=own).expand_as(actions)
+            return torch.zeros(len(actions)), slope
+
+    flat = Recordings.of([episode(12, "demonstration", 50)], BOX_CLOSE)
+    flat = replace(flat, latents=torch.arange(12.0).half().view(-1, 1, 1, 1, 1).expand(-1, 3, 1, 1, 1))
+    settings = config(**{**CLIMB, "ascent": ascent})
+    samples = imagine_samples(policy(), Slope(), flat, torch.tensor([3]), settings, Generator().manual_seed(0))
+    moved = (samples.actions[1] - samples.actions[0]).double()  # (K, A)
+    noise, ticks = ExplorationNoise(), torch.arange(CHUNK)
+    across = noise.kept(BOX_CLOSE) ** (ticks[:, None] - ticks).abs().double()
+    scaled = moved / torch.from_numpy(noise.scaled(BOX_CLOSE))
+    length = torch.einsum("ka,kl,la->", scaled, torch.linalg.inv(across), scaled).sqrt()
+    assert float(length) == pytest.approx(ascent, rel=1e-3)  # in standard deviations of the exploration
+    slope = torch.randn(1, CHUNK, 14, generator=Generator().manual_seed(seed))[0].double()
+    random = np.random.default_rng(seed)
+    for _ in range(20):
+        other = torch.from_numpy(noise.offsets(random.standard_normal(14), CHUNK, BOX_CLOSE, random))
+        size = torch.einsum("ka,kl,la->", other, torch.linalg.inv(across), other).sqrt()
+        step = other / size * ascent * torch.from_numpy(noise.scaled(BOX_CLOSE))
+        assert (slope * step).sum() < (slope * moved).sum()
+
+
+def test_a_climb_judges_each_chunk_beside_all_that_were_tried_from_its_state(recordings: Recordings) -> None:
     dream, moments = DreamDouble(), torch.tensor([3, 5])
-    samples = imagine_samples(policy(), dream, recordings, moments, config(**SEARCH), Generator().manual_seed(0))
+    samples = imagine_samples(policy(), dream, recordings, moments, config(**CLIMB), Generator().manual_seed(0))
     others = dream.advantage_of(dream.chunks[0]).view(2, 8)
     for row in range(4):
         below = (others[row % 2] < samples.evaluated[row]).sum() + (others[row % 2] <= samples.evaluated[row]).sum()
@@ -299,19 +332,19 @@ def test_a_search_judges_each_chunk_beside_all_that_were_tried_from_its_state(re
 
 
 def test_settings_are_changed_by_name_those_of_the_training_too() -> None:
-    searching = ImproveConfig.searching()
-    changed = searching.changed(steps=7, elites=2)
-    assert (changed.training.steps, changed.elites) == (7, 2)
-    assert changed.changed(steps=searching.training.steps, elites=searching.elites) == searching
-    with pytest.raises(TypeError, match="elite_count"):
-        searching.changed(elite_count=2)
+    climbing = ImproveConfig.climbing()
+    changed = climbing.changed(steps=7, ascent=0.1)
+    assert (changed.training.steps, changed.ascent) == (7, 0.1)
+    assert changed.changed(steps=climbing.training.steps, ascent=climbing.ascent) == climbing
+    with pytest.raises(TypeError, match="ascending"):
+        climbing.changed(ascending=2)
 
 
-def test_a_search_needs_something_to_choose_among() -> None:
-    with pytest.raises(ValueError, match="elites are chosen among"):
-        config(proposals_per_state=1, elites=1)
-    with pytest.raises(ValueError, match="elites are chosen among"):
-        config(proposals_per_state=4, elites=4)
+def test_a_climb_needs_to_know_how_far_is_far() -> None:
+    with pytest.raises(ValueError, match="standard deviations of exploration"):
+        config(ascent=1.0)
+    with pytest.raises(ValueError, match="standard deviations of exploration"):
+        config(ascent=-1.0, exploration=ExplorationNoise())
 
 
 class NoiseDouble(DreamDouble):
@@ -322,9 +355,12 @@ class NoiseDouble(DreamDouble):
         verdict = torch.cat([torch.rand(1, generator=own) for own in generator])
         return following, replace(imagined, advantage=verdict)
 
+    def advantage_slope(self, state: WorldState, actions: Tensor, *, generator: Any) -> tuple[Tensor, Tensor]:
+        return torch.cat([torch.rand(1, generator=own) for own in generator]), torch.zeros_like(actions)
 
-def test_what_a_search_compares_shares_the_noise_of_the_dream(recordings: Recordings) -> None:
-    settings, random = config(**{**SEARCH, "max_imagined_chunks": 2}), Generator().manual_seed(0)
+
+def test_what_a_climb_compares_shares_the_noise_of_the_dream(recordings: Recordings) -> None:
+    settings, random = config(**{**CLIMB, "max_imagined_chunks": 2}), Generator().manual_seed(0)
     samples = imagine_samples(policy(), NoiseDouble(), recordings, torch.tensor([3, 5]), settings, random)
     assert len(samples.evaluated.unique()) == 4  # two moments, two chunks of each
     torch.testing.assert_close(samples.advantage, torch.zeros(8), atol=1e-6, rtol=0)
