@@ -3,13 +3,17 @@
     python benchmarks/improvement.py [--quick] [--control FOLDER]
 
 200 episodes from seed 100 000 on: the scripted expert, the base policy, the base policy trained on for as long as RISE
-trains (control), the policy after advantage-labelled offline training only (the paper's RECAP), and RISE.
+trains (control), the policy after advantage-labelled offline training only (the paper's RECAP), and RISE. What was
+played with the same weights in the same replica before is read from `--keep`, so that an interrupted run goes on.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +22,11 @@ import numpy as np
 import tyro
 from rich.progress import track
 
+import rise_gym
+from rise_gym.checkpoints import MANIFEST_NAME
 from rise_gym.collection import FIRST_EVALUATION_SEED, Factory
 from rise_gym.errors import InvalidCheckpoint
-from rise_gym.evaluation import EpisodeResult, bootstrap_interval, play, summarise
+from rise_gym.evaluation import EpisodeResult, bootstrap_interval, play, summarise, write_report_json
 from rise_gym.locations import resolve
 
 NOTES = {
@@ -43,6 +49,7 @@ def main(
     expert: bool = True,
     episodes: int = 200,
     processes: int = 2,
+    keep: Path = Path("runs/played"),
 ) -> None:
     """Measure and record.
 
@@ -53,6 +60,7 @@ def main(
         expert: whether to measure the scripted expert.
         episodes: how many for each.
         processes: how many run side by side.
+        keep: folder of the episodes played.
     """
     count = min(episodes, 4) if quick else episodes
     seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + count)
@@ -61,13 +69,12 @@ def main(
         figures |= {"seeds": [seeds[0], seeds[-1]], "not_there": missing, "policies": {}, "paired": {}}
         played: dict[str, list[EpisodeResult]] = {}
         for name in (["expert"] if expert else []) + list(found):
-            began = time.monotonic()
-            played[name] = played_episodes(name, found.get(name), seeds, processes)
+            played[name], seconds = kept_or_played(name, found.get(name), seeds, processes, keep)
             summary = summarise(
                 played[name],
                 env_id=common.REPLICA.removeprefix("rise_gym:"),
                 policy=found.get(name, "scripted"),
-                seconds=time.monotonic() - began,
+                seconds=seconds,
             )
             scores = [result.score for result in played[name]]
             figures["policies"][name] = {**summary, "note": NOTES[name], "scores": scores}
@@ -89,6 +96,28 @@ def existing(policies: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
         except InvalidCheckpoint as error:
             missing.append(f"{name}: {error}")
     return found, missing
+
+
+def kept_or_played(
+    name: str, policy: str | None, seeds: Sequence[int], processes: int, keep: Path
+) -> tuple[list[EpisodeResult], float]:
+    """Results one a seed, and the seconds that playing them took, now or when they were kept."""
+    path = keep / f"{name}_{fingerprint(policy)}_{seeds[0]}_{len(seeds)}.json"
+    if not path.is_file():
+        began = time.monotonic()
+        results = played_episodes(name, policy, seeds, processes)
+        write_report_json(path, {"seconds": time.monotonic() - began, "episodes": [asdict(one) for one in results]})
+    kept = json.loads(path.read_text())
+    return [EpisodeResult(**row) for row in kept["episodes"]], kept["seconds"]
+
+
+def fingerprint(policy: str | None) -> str:
+    """Changes with the policy's files and with the code of the replica and the expert."""
+    code = Path(rise_gym.__file__).parents[1]
+    files = [*sorted((code / "envs" / "mujoco").glob("*.py")), code / "agents" / "scripted.py"]
+    if policy is not None:
+        files.append(resolve(policy) / MANIFEST_NAME)  # it holds the digests of all others
+    return hashlib.blake2b(b"".join(file.read_bytes() for file in files), digest_size=8).hexdigest()
 
 
 def played_episodes(name: str, policy: str | None, seeds: Sequence[int], processes: int) -> list[EpisodeResult]:

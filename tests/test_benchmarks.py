@@ -144,6 +144,26 @@ def test_paired_comparison(benchmark: Callable[[str], Any]) -> None:
     assert low < 25 < high
 
 
+def test_episodes_are_played_once_for_the_same_weights(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    improvement, played = benchmark("improvement"), list[str]()
+
+    def play(name: str, policy: str, seeds: range, processes: int) -> list[EpisodeResult]:
+        played.append(name)
+        return [EpisodeResult(seed=seed, is_success=True, score=10.0, episode_return=1.0, steps=3) for seed in seeds]
+
+    monkeypatch.setattr(improvement, "played_episodes", play)
+    (tmp_path / "policy").mkdir()
+    manifest = tmp_path / "policy" / "rise_gym.json"
+    for weights in ("first", "first", "second"):
+        manifest.write_text(weights)
+        policy = str(tmp_path / "policy")
+        results, _ = improvement.kept_or_played("rise", policy, range(100_000, 100_003), 1, tmp_path / "kept")
+        assert [one.seed for one in results] == [100_000, 100_001, 100_002]
+    assert played == ["rise", "rise"]
+
+
 def test_policies_that_are_not_there_are_named(benchmark: Callable[[str], Any], tmp_path: Path) -> None:
     found, missing = benchmark("improvement").existing({"base": str(tmp_path), "recap": "bundled:box_close/nothing"})
     assert found == {"base": str(tmp_path)}
