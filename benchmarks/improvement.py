@@ -23,7 +23,7 @@ import tyro
 from rich.progress import track
 
 import rise_gym
-from rise_gym.checkpoints import MANIFEST_NAME
+from rise_gym._verification import MANIFEST_NAME
 from rise_gym.collection import FIRST_EVALUATION_SEED, Factory
 from rise_gym.errors import InvalidCheckpoint
 from rise_gym.evaluation import EpisodeResult, bootstrap_interval, play, summarise, write_report_json
