@@ -63,10 +63,11 @@ class RolloutConfig:
         spread: "uniform" trains on the evaluated advantage itself, as in the paper; "quantile" on its rank, from -1 to
             1, among all that the same rollout stage imagined. Label recorded rollouts the same way.
         ascent: 0, as in the paper, learns from every proposal. Otherwise the policy's own chunk is moved to where the
-            imagined advantage rises most steeply, by so many standard deviations of `exploration`; the slope is the
-            mean over all proposals of the state. Learnt from are the own chunk and the one it was moved to, each with
-            its rank among the proposals (-1 below them all, 1 above). All are dreamt with the same noise, so that only
-            their actions differ.
+            imagined advantage rises most steeply, by at most so many standard deviations of `exploration`: as many
+            where the slope is as steep as on average or steeper, in proportion fewer where it is gentler, since what
+            gains nothing should stay as it is. The slope is the mean over all proposals of the state. Learnt from are
+            the own chunk and the one it was moved to, each with its rank among the proposals (-1 below them all, 1
+            above). All are dreamt with the same noise, so that only their actions differ.
         uncertainty_limit: imagined chunks less certain than this are not learnt from; None takes all, as in the paper.
     """
 
@@ -209,8 +210,7 @@ def _climbed(
     repeated = state.rows(torch.arange(states).repeat_interleave(tries))
     advantage, slope = world_model.advantage_slope(repeated, tried.flatten(0, 1), generator=noise(tries))
     evaluated = advantage.cpu().view(states, tries)
-    refined = meant + config.ascent * _steepest(slope.cpu().unflatten(0, (states, tries)).mean(1), task, config)
-    refined = refined.clamp(-1, 1)
+    refined = (meant + _step(slope.cpu().unflatten(0, (states, tries)).mean(1), task, config)).clamp(-1, 1)
     following, imagined = world_model.imagine(state, refined, generator=noise(1))
     own, better = evaluated[:, 0], imagined.advantage.cpu()
     chunks = [
@@ -220,19 +220,20 @@ def _climbed(
     return _Found(chunks, following, _trusted(imagined, config))
 
 
-def _steepest(slope: Tensor, task: TaskCard, config: RolloutConfig) -> Tensor:
-    """Of all deviations as likely as one of a standard deviation, that which gains most: slope (R, K, A) -> (R, K, A).
+def _step(slope: Tensor, task: TaskCard, config: RolloutConfig) -> Tensor:
+    """How far and where to go from each chunk, by its slope (R, K, A): deviations (R, K, A).
 
-    With the exploration's covariance C and slope g that is C g / sqrt(g' C g): smooth, and as large for each joint as
-    the joint is explored.
+    With the exploration's covariance C and slope g, the deviation of one standard deviation that gains most is
+    C g / s, where s = sqrt(g' C g) is what it gains: smooth, and as large for each joint as the joint is explored.
     """
     assert config.exploration is not None  # checked by RolloutConfig
     ticks = torch.arange(slope.shape[1])
     alike = config.exploration.kept(task) ** (ticks[:, None] - ticks).abs()  # (K, K)
     deviation = torch.from_numpy(config.exploration.scaled(task)).to(slope)
     smooth = torch.einsum("kl,rla->rka", alike.to(slope), slope) * deviation.square()
-    length = (slope * smooth).sum((1, 2), keepdim=True).clamp(min=0).sqrt()
-    return torch.where(length > 0, smooth / length, 0.0)
+    gained = (slope * smooth).sum((1, 2), keepdim=True).clamp(min=0).sqrt()
+    steep = torch.maximum(gained, gained.mean())
+    return torch.where(steep > 0, config.ascent * smooth / steep, 0.0)
 
 
 def _rank_beside(advantage: Tensor, others: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class Recordings:
     """Flat view of E episodes with N rows in all.
 
     Attributes:
-        frames: uint8 (N, V, H, W, 3) in the task card's camera order.
+        frames: uint8 (N, V, H, W, 3) in the task card's camera order; (0, V, H, W, 3) `without_frames`.
         latents: float16 (N, V, c, h, w) once `encoded`, else None.
         proprio: (N, P) in rad and m.
         actions: (N, A) executed, scaled to [-1, 1].
@@ -91,6 +91,31 @@ class Recordings:
         if len(latents) != len(self):
             raise ValueError(f"latents of {len(self)} moments were wanted, got {len(latents)}")
         return replace(self, latents=latents)
+
+    def without_frames(self) -> Recordings:
+        """The same recordings with latents only, in a sixth of the memory."""
+        return replace(self, frames=self.frames[:0].clone())
+
+    @classmethod
+    def joined(cls, parts: Sequence[Recordings]) -> Recordings:
+        """Recordings of one task laid end to end; all encoded, or none."""
+        rows = np.cumsum([0] + [len(part) for part in parts]).tolist()
+        counts = np.cumsum([0] + [len(part.sources) for part in parts]).tolist()
+
+        def column(name: str, shifts: Sequence[int] | None = None) -> Tensor:
+            columns = [getattr(part, name) for part in parts]
+            return torch.cat([one + shifts[n] for n, one in enumerate(columns)] if shifts else columns)
+
+        return cls(
+            task=parts[0].task,
+            latents=None if parts[0].latents is None else column("latents"),
+            first=column("first", rows),
+            last=column("last", rows),
+            episode=column("episode", counts),
+            sources=tuple(source for part in parts for source in part.sources),
+            instructions=tuple(text for part in parts for text in part.instructions),
+            **{name: column(name) for name in ("frames", "proprio", "actions", "clean_actions", "progress", "success")},
+        )
 
     def draw(self, count: int, generator: Generator, *, among: Tensor | None = None) -> Tensor:
         """Random moments (count,), uniformly over all rows, or over the indices `among`."""

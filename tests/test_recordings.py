@@ -42,6 +42,21 @@ def test_history_is_oldest_first_at_the_asked_spacing() -> None:
     assert three.history(torch.tensor([30, 59]), ticks=4, stride=2).tolist() == [[24, 26, 28, 30], [53, 55, 57, 59]]
 
 
+def test_parts_joined_are_what_all_episodes_at_once_would_have_been() -> None:
+    episodes = [episode(5), episode(3, source="rollout", success=False), episode(4, instruction="close it")]
+    whole = Recordings.of(episodes, BOX_CLOSE)
+    parts = [Recordings.of(episodes[:2], BOX_CLOSE), Recordings.of(episodes[2:], BOX_CLOSE)]
+    joined = Recordings.joined(parts)
+    for name, column in whole.__dict__.items():
+        if isinstance(column, Tensor):
+            torch.testing.assert_close(getattr(joined, name), column, equal_nan=True)
+        else:
+            assert getattr(joined, name) == column
+    encoded = [part.with_latents(torch.zeros(len(part), 3, 1, 1, 1)).without_frames() for part in parts]
+    assert Recordings.joined(encoded).frames.shape == (0, *whole.frames.shape[1:])
+    assert len(Recordings.joined(encoded).latents) == len(whole)  # type: ignore[arg-type]
+
+
 def test_history_before_the_beginning_repeats_the_first_row() -> None:
     assert recordings(5, 5).history(torch.tensor([6]), ticks=4, stride=2).tolist() == [[5, 5, 5, 6]]
 

@@ -14,6 +14,7 @@ from rise_gym.errors import RiseGymError
 from rise_gym.tasks import TaskCard, task_card
 
 if TYPE_CHECKING:
+    from rise_gym.codec import FrameCodec
     from rise_gym.recordings import Recordings
 
 
@@ -62,12 +63,11 @@ def train(
         seed: of the training.
     """
     card = task_card(task)
-    recordings = load_recordings(data, card)
     given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
     overrides = {name: value for name, value in given.items() if value is not None}
     if part == "policy":
         _train_policy(
-            recordings,
+            load_recordings(data, card),
             out,
             overrides,
             initial,
@@ -78,7 +78,7 @@ def train(
             check_episodes,
         )
     else:
-        _train_world_part(part, recordings, data, out, overrides, initial)
+        _train_world_part(part, card, data, out, overrides, initial)
 
 
 def _train_policy(
@@ -115,9 +115,8 @@ def _train_policy(
 
 
 def _train_world_part(
-    part: Part, recordings: Recordings, data: list[Path], out: Path, overrides: dict[str, Any], initial: str | None
+    part: Part, card: TaskCard, data: list[Path], out: Path, overrides: dict[str, Any], initial: str | None
 ) -> None:
-    from rise_gym._latent_cache import encoded_once
     from rise_gym.advantage import values_of
     from rise_gym.codec import CodecTraining, FrameCodec, train_codec
     from rise_gym.dynamics import VideoDynamics
@@ -125,6 +124,8 @@ def _train_world_part(
     from rise_gym.value import ProgressValue
     from rise_gym.value_training import ValueTraining, calibrate_success, progress_labels, train_value
 
+    codec = None if part == "codec" else _saved_part(FrameCodec, out / "codec")
+    recordings = load_recordings(data, card) if codec is None else _encoded(data, card, codec)
     measured = not bool(recordings.progress.isnan().any())
     taught = ValueTraining.measured() if measured else ValueTraining()
     config: Any = {"codec": CodecTraining(), "dynamics": DynamicsTraining(), "value": taught}[part]
@@ -134,20 +135,27 @@ def _train_world_part(
         model: Any
         if part == "codec":
             model = train_codec(recordings, config, run, on_progress=shown)
+        elif part == "value":
+            model = train_value(recordings, config, run, on_progress=shown)
+            model.set_success_threshold(calibrate_success(model, recordings))
         else:
-            encoded = encoded_once(recordings, _saved_part(FrameCodec, out / "codec"), data[0] / LATENTS)
-            if part == "dynamics":
-                before = None if initial is None else _saved_part(VideoDynamics, Path(initial) / "dynamics")
-                judge = _saved_part(ProgressValue, out / "value") if (out / "value").is_dir() else None
-                known = progress_labels(encoded, taught) if measured else judge and values_of(encoded, judge)
-                model = train_dynamics(
-                    encoded, config, run, initial=before, value=judge, progress=known, on_progress=shown
-                )
-            else:
-                model = train_value(encoded, config, run, on_progress=shown)
-                model.set_success_threshold(calibrate_success(model, encoded))
+            before = None if initial is None else _saved_part(VideoDynamics, Path(initial) / "dynamics")
+            judge = _saved_part(ProgressValue, out / "value") if (out / "value").is_dir() else None
+            known = progress_labels(recordings, taught) if measured else judge and values_of(recordings, judge)
+            model = train_dynamics(
+                recordings, config, run, initial=before, value=judge, progress=known, on_progress=shown
+            )
     model.save_pretrained(out / part)
-    _seal(out, data, recordings.task)
+    _seal(out, data, card)
+
+
+def _encoded(data: list[Path], card: TaskCard, codec: FrameCodec) -> Recordings:
+    """Latents alone, one dataset after the other: the frames of all would take many times the memory."""
+    from rise_gym._latent_cache import encoded_once
+    from rise_gym.recordings import Recordings
+
+    parts = (encoded_once(load_recordings([folder], card), codec, data[0] / LATENTS) for folder in data)
+    return Recordings.joined([part.without_frames() for part in parts])
 
 
 def _saved_part(kind: Any, folder: Path) -> Any:
