@@ -64,7 +64,7 @@ class RolloutConfig:
             1, among all that the same rollout stage imagined. Label recorded rollouts the same way.
         ascent: 0, as in the paper, learns from every proposal. Otherwise the policy's own chunk is moved to where the
             imagined advantage rises most steeply, by at most so many standard deviations of `exploration`: as many
-            where the slope is as steep as on average or steeper, in proportion fewer where it is gentler, since what
+            where the slope is as steep as the root of its mean square or steeper, fewer where it is gentler, since what
             gains nothing should stay as it is. The slope is the mean over all proposals of the state. Learnt from are
             the own chunk and the one it was moved to, each with its rank among the proposals (-1 below them all, 1
             above). All are dreamt with the same noise, so that only their actions differ.
@@ -232,7 +232,7 @@ def _step(slope: Tensor, task: TaskCard, config: RolloutConfig) -> Tensor:
     deviation = torch.from_numpy(config.exploration.scaled(task)).to(slope)
     smooth = torch.einsum("kl,rla->rka", alike.to(slope), slope) * deviation.square()
     gained = (slope * smooth).sum((1, 2), keepdim=True).clamp(min=0).sqrt()
-    steep = torch.maximum(gained, gained.mean())
+    steep = torch.maximum(gained, gained.square().mean().sqrt())
     return torch.where(steep > 0, config.ascent * smooth / steep, 0.0)
 
 

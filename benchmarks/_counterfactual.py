@@ -106,7 +106,7 @@ def _compared(
         "correlation": difference_correlation(dreamt, np.stack(true)),
         "true_gain": true_gain,
         "imagined_gain": (value[:, -1] - state.progress.numpy()).tolist(),
-        "imagined_advantage": (value.mean(1) - state.progress.numpy()).tolist(),
+        "imagined_advantage": imagined.advantage.tolist(),
     }
 
 

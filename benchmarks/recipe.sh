@@ -15,7 +15,9 @@ rise-gym train policy "$run/base" --data "$run/demos" --check-episodes 40
 rise-gym collect "$run/rollouts" --who policy --policy "$run/base/checkpoint" --noise 0.5 --episodes 360 --first-seed 3000
 rise-gym collect "$run/wide" --who policy --policy "$run/base/checkpoint" --noise 1.2 --episodes 150 --first-seed 3400
 
-# World model: codec, value and dynamics; dynamics first for the picture alone, then with the rollouts and what the value sees.
+# World model: codec, value and dynamics; dynamics first for the picture alone, then with the rollouts, what the value sees
+# and the progress that a chunk gains. Those that are bundled were made in more sittings than these two, about 30 000 steps
+# in all, while the method changed; the last 7500 had everything.
 first=("$run/demos" "$run/play" "$run/mishaps")
 everything=("${first[@]}" "$run/more_play" "$run/rollouts" "$run/wide")
 rise-gym train codec "$run/world_model_start" --data "${first[@]}" --steps 2400
@@ -25,7 +27,7 @@ rise-gym train value "$run/world_model" --data "${everything[@]}" --steps 5000
 rise-gym train dynamics "$run/world_model" --data "${everything[@]}" --steps 12000 --initial "$run/world_model_start"
 
 # Three ways on from the same base, with equally many gradient steps at the same rate.
-on=(--steps 2500 --learning-rate 4e-4)
+on=(--steps 2000 --learning-rate 4e-4)
 rise-gym train policy "$run/control" --data "$run/demos" --initial "$run/base/checkpoint" "${on[@]}"
 mixed=(--data "$run/demos" "$run/rollouts" --world-model "$run/world_model/checkpoint" --demonstration-share 0.5)
 rise-gym train policy "$run/recap" --initial "$run/base/checkpoint" "${mixed[@]}" "${on[@]}"
