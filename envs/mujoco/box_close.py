@@ -37,10 +37,10 @@ class BoxCloseConfig:
     """
 
     box_center_m: tuple[float, float] = (0.325, 0.03)
-    box_shift_m: float = 0.03
-    box_yaw_rad: float = 0.28
+    box_shift_m: float = 0.04
+    box_yaw_rad: float = 0.4
     cup_center_m: tuple[float, float] = (0.31, -0.195)
-    cup_shift_m: float = 0.04
+    cup_shift_m: float = 0.05
     size_spread: float = 0.06  # fraction of box and cup sizes
     friction_spread: float = 0.3  # fraction
     mass_spread: float = 0.25  # fraction
