@@ -236,15 +236,22 @@ class ScriptedExpert:
         scene = self.scene
         squeezed = max(0.0, 2 * scene.start.cup_radius_m - 0.03)
         inside = scene.start.cup_height_m / 2 + 0.03
-        lifted = scene.cup_position() + np.array([0, 0, 0.17])
+        above_table = scene.cup_position()[2] - scene.start.cup_height_m / 2
+        lifted = scene.cup_position() + np.array([0, 0, max(0.0, 0.17 - above_table)])
 
         def cup(height: float) -> Callable[[], Vector]:
             return lambda: scene.cup_position() + np.array([0, 0, height])
 
-        return [
+        grasp = [
             Waypoint(position=cup(0.10), opening_m=0.09),
             Waypoint(position=cup(0.004), opening_m=0.09, tolerance_m=0.008, speed_m_s=0.25),
             Waypoint(position=cup(0.004), opening_m=squeezed, wait_ticks=3, speed_m_s=0.1),
+        ]
+        away = np.linalg.norm(scene.data.site("right_tool").xpos - scene.cup_position())
+        if above_table > 0.01 and away < 0.03:  # who takes over from another is not to let it fall
+            grasp = []
+        return [
+            *grasp,
             Waypoint(position=lambda: lifted, opening_m=squeezed, tolerance_m=0.03),
             self._at(0, 0, 0.20, opening_m=squeezed, wait_ticks=1),
             self._at(0, 0, inside, opening_m=squeezed, tolerance_m=0.012, wait_ticks=1, speed_m_s=0.2),

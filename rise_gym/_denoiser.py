@@ -69,13 +69,13 @@ class Features(NamedTuple):
 
 
 class ExpectedGain(nn.Module):
-    """How much progress each tick of the chunk will have gained, read from a denoiser's features.
+    """How much progress will have been gained by each of some ticks, read from a denoiser's features.
 
     Whether a grasp will hold is uncertain, and the mean of two pictures shows neither outcome; the mean of two gains
     is what is to be expected.
     """
 
-    def __init__(self, coarse: int, fine: int, size: int, chunk: int) -> None:
+    def __init__(self, coarse: int, fine: int, size: int, ticks: int) -> None:
         super().__init__()
         self.fine = nn.Sequential(
             nn.GroupNorm(_GROUPS, fine),
@@ -89,12 +89,12 @@ class ExpectedGain(nn.Module):
         self.joined = nn.Sequential(
             nn.Dropout(_DROPPED), nn.Linear(128 * (size // 4) ** 2, 256), nn.SiLU(), nn.Dropout(_DROPPED)
         )
-        self.leave = nn.Linear(256, chunk)
+        self.leave = nn.Linear(256, ticks)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, features: Features) -> Tensor:
-        """(B, K): progress of each tick less that of the newest frame."""
+        """(B, ticks): progress of each tick less that of the newest frame."""
         seen = torch.cat([self.fine(features.fine), self.coarse(features.coarse)], dim=1)
         return self.leave(self.joined(seen.flatten(1)))
 

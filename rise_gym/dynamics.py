@@ -38,6 +38,8 @@ class VideoDynamicsConfig:
         embedding_width: of noise level, actions and proprioception together.
         map_channels: planes that actions and proprioception paint at half resolution, which shows the network *where*.
         gain: also expect how much progress each tick gains.
+        later: and how much will have been gained so many ticks from now, when a policy like those recorded acts on
+            after the chunk: a grasp that is to hold gains nothing yet.
         sight: draw the robot's hands and move pictures with their cameras, by the geometry of the task's robot.
         sigmas: noise levels of sampling, falling from 1; as many passes of the network.
         proprioception: what `predict` returns beside the frames: what the network predicts to be measured, or, as in
@@ -54,6 +56,7 @@ class VideoDynamicsConfig:
     embedding_width: int = 256
     map_channels: int = 32
     gain: bool = True
+    later: tuple[int, ...] = (20, 30, 50)
     sight: bool = True
     sigmas: tuple[float, ...] = (1.0, 0.5)
     proprioception: Literal["predicted", "commanded"] = "predicted"
@@ -67,20 +70,26 @@ class Prediction(NamedTuple):
         proprio: (B, K, P) in rad and m.
         uncertainty: (B,) in latent units, 0 and up: how far the last noise level moved the first one's prediction.
         gain: (B, K) progress that each tick is expected to have gained over the newest frame; None if not learnt.
+        later: (B, L) the same of each `later` tick; None if not learnt or the chunk is shorter than K.
     """
 
     latents: Tensor
     proprio: Tensor
     uncertainty: Tensor
     gain: Tensor | None
+    later: Tensor | None
 
 
 class Forecast(NamedTuple):
-    """One pass of a `VideoDynamics`: clean latents (B, K, V, c, h, w), scaled proprio (B, K, P), gain (B, K)."""
+    """One pass of a `VideoDynamics`.
+
+    Clean latents (B, K, V, c, h, w), scaled proprio (B, K, P); gain (B, K) and later (B, L) as in a `Prediction`.
+    """
 
     latents: Tensor
     proprio: Tensor
     gain: Tensor | None
+    later: Tensor | None
 
 
 class _Shown(NamedTuple):
@@ -116,6 +125,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         embedding_width: int = 256,
         map_channels: int = 32,
         gain: bool = False,
+        later: Sequence[int] = (),
         sight: bool = False,
         sigmas: Sequence[float] = (1.0, 0.5),
         proprioception: Literal["predicted", "commanded"] = "predicted",
@@ -125,6 +135,8 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             raise ValueError(
                 f"latent_size must divide by 4 and sigmas fall from 1, got {latent_size} and {list(sigmas)}"
             )
+        if any(ticks <= chunk for ticks in later):
+            raise ValueError(f"later ticks are those after the {chunk} of a chunk, got {list(later)}")
         if any(width % 8 for width in (*widths, map_channels)) or widths[-1] % 32:
             raise ValueError(
                 "widths and map_channels must be multiples of 8, the last width of 32, "
@@ -151,7 +163,8 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             embedding_width=embedding_width,
             map_channels=map_channels,
         )
-        self.expected_gain = ExpectedGain(widths[-1], widths[0], latent_size, chunk) if gain else None
+        ticks = chunk + len(later)
+        self.expected_gain = ExpectedGain(widths[-1], widths[0], latent_size, ticks) if gain else None
         self.to(memory_format=torch.channels_last)
 
     @classmethod
@@ -172,10 +185,9 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         and m, actions (B, K, A) in [-1, 1].
         """
         embedding, following = self.actuation(self.scaled(proprio), actions)
-        # in training, drawing is no way for pictures to teach the joints; who asks for a slope needs every way there is
-        drawn = following if actions.requires_grad else following.detach()
-        clean, gain = self._clean(history, noisy, sigma, embedding, self._shown(history, proprio, drawn))
-        return Forecast(clean, following, gain)
+        shown = self._shown(history, proprio, following.detach())  # drawing is no way for pictures to teach the joints
+        clean, gain = self._clean(history, noisy, sigma, embedding, shown)
+        return Forecast(clean, following, *self._expected(gain, int(self.config.chunk)))
 
     def foresee(self, history: Tensor, proprio: Tensor, actions: Tensor, *, noise: Tensor) -> Forecast:
         """One pass from pure noise, differentiable in the actions (B, k, A); the others as for `sample`.
@@ -183,8 +195,10 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         noise: what `noise` draws, (B, K, V, c, h, w). Proprioception is scaled; k ticks come back.
         """
         ticks, sigma = actions.shape[1], noise.new_ones(len(noise))
-        latents, following, gain = self(history, noise, sigma, proprio, self._held(actions))
-        return Forecast(latents[:, :ticks], following[:, :ticks], None if gain is None else gain[:, :ticks])
+        embedding, following = self.actuation(self.scaled(proprio), self._held(actions))
+        shown = self._shown(history, proprio, following)
+        latents, gain = self._clean(history, noise, sigma, embedding, shown)
+        return Forecast(latents[:, :ticks], following[:, :ticks], *self._expected(gain, ticks))
 
     def noise(self, rows: int, generator: Generators) -> Tensor:
         """What a dream begins with, (B, K, V, c, h, w).
@@ -212,7 +226,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
     def _clean(
         self, history: Tensor, noisy: Tensor, sigma: Tensor, embedding: Tensor, shown: _Shown | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Clean latents (B, K, V, c, h, w), expected gain (B, K)."""
+        """Clean latents (B, K, V, c, h, w), expected gain (B, K + L)."""
         newest = history[:, -1:]
         offset = noisy - (1 - sigma).view(-1, 1, 1, 1, 1, 1) * newest  # what is left to find out is a difference
         stacked = torch.cat([history, offset], dim=1).flatten(1, 3)  # (B, (T + K)·V·c, h, w)
@@ -223,6 +237,13 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             return newest + found.view_as(noisy), gain
         change, gates = found[:, : noisy[0, :, :, :, 0, 0].numel()].view_as(noisy), found[:, -self.denoiser.gates :]
         return newest + change + self._carried(newest, gates, shown), gain
+
+    def _expected(self, gain: Tensor | None, ticks: int) -> tuple[Tensor | None, Tensor | None]:
+        """Of expected gains (B, K + L) those of a chunk of so many ticks (B, k), and those after it (B, L)."""
+        chunk = int(self.config.chunk)
+        if gain is None:
+            return None, None
+        return gain[:, :ticks], gain[:, chunk:] if ticks == chunk and self.config.later else None
 
     def _carried(self, newest: Tensor, gates: Tensor, shown: _Shown) -> Tensor:
         """By what frames change because their cameras move, as the gates mix its sources: (B, K, V, c, h, w)."""
@@ -277,24 +298,25 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             part.split(self.rows_at_once) for part in (history, self.noise(len(history), generator), proprio, held)
         )
         parts = [self._sampled(*rows) for rows in zip(*columns, strict=True)]
-        latents, measured, moved, gain = (torch.cat(column) for column in zip(*parts, strict=True))
-        expected = None if self.expected_gain is None else gain[:, :ticks]
-        return Prediction(latents[:, :ticks], measured[:, :ticks], moved[:, :ticks].mean(1), expected)
+        latents, measured, moved, *gain = (torch.cat(column) for column in zip(*parts, strict=True))
+        expected = self._expected(gain[0] if gain else None, ticks)
+        return Prediction(latents[:, :ticks], measured[:, :ticks], moved[:, :ticks].mean(1), *expected)
 
     def _sampled(self, history: Tensor, noise: Tensor, proprio: Tensor, held: Tensor) -> tuple[Tensor, ...]:
-        """Latents (B, K, V, c, h, w), proprioception (B, K, P), how far the last level moved them, gain (B, K) each."""
+        """Latents (B, K, V, c, h, w), proprioception (B, K, P), how far the last level moved them (B, K), and gains."""
         embedding, following = self.actuation(self.scaled(proprio), held)
         shown = self._shown(history, proprio, following)
         first = clean = sample = noise
-        gain = noise.new_zeros(noise.shape[:2])
+        gain = None
         sigmas = [*self.config.sigmas, 0.0]
         for index, (sigma, smaller) in enumerate(pairwise(sigmas)):
             clean, expected = self._clean(history, sample, sample.new_full((len(sample),), sigma), embedding, shown)
             sample = sample + (smaller - sigma) * (sample - clean) / sigma  # Euler: the velocity is (x - clean) / sigma
             if index == 0:  # what is expected before any of the noise has decided what happens
-                first, gain = clean, gain if expected is None else expected
+                first, gain = clean, expected
         measured = following if self.config.proprioception == "predicted" else held
-        return sample, self.unscaled(measured), (clean - first).abs().flatten(2).mean(2), gain
+        found = (sample, self.unscaled(measured), (clean - first).abs().flatten(2).mean(2))
+        return found if gain is None else (*found, gain)
 
 
 def _noise(shape: tuple[int, ...], generator: Generators) -> Tensor:

@@ -25,7 +25,7 @@ class DynamicsTraining:
 
     Attributes:
         training: steps and rates.
-        dynamics: size of the model; ignored where training goes on from another.
+        dynamics: size of the model; of another from which training goes on, only what it is to expect changes.
         sigma_mean, sigma_spread: noise levels are logit-normal, as in the paper.
         pure_noise: fraction of rows at noise level 1, where sampling in few steps begins.
         context_noise: noise on the history, up to this much a row, so that imagined history does no harm; the paper's.
@@ -34,7 +34,8 @@ class DynamicsTraining:
         seen_weight, progress_weight: with a value, of the error in what it sees in imagined frames and in the progress
             it reads from them: whether a grasp held is few pixels, and all that counts.
         judged_ticks: how many ticks of each row the value looks at.
-        gain_weight: of the expected gain's squared error, in rows that start from pure noise as sampling does.
+        gain_weight, later_weight: of the squared errors of the expected gain, of the chunk's ticks and of later ones,
+            in rows that start from pure noise as sampling does.
     """
 
     training: TrainingConfig = field(
@@ -53,12 +54,14 @@ class DynamicsTraining:
     progress_weight: float = 20.0
     judged_ticks: int = 4
     gain_weight: float = 100.0
+    later_weight: float = 50.0
 
 
 class Window(NamedTuple):
     """A batch of training windows; `happened` (B, K) says which future frames there were under these actions.
 
-    `gained` (B, K) is the progress of each future frame less that of the newest, NaN where nobody knows it.
+    `gained` (B, K + L) is the progress of each future frame, and of the model's L `later` ones, less that of the
+    newest; NaN where nobody knows it, and of later ones where no policy acted on.
     """
 
     history: Tensor
@@ -126,11 +129,14 @@ def _initial(
             return VideoDynamics.of(
                 replace(config.dynamics, gain=config.dynamics.gain and learns_gain), recordings.task
             )
-        expects = initial.expected_gain is not None
         shape = {name: value for name, value in initial.config.items() if not name.startswith("_")}
-        model: VideoDynamics = VideoDynamics.from_config({**shape, "gain": expects or learns_gain})
-    learnt = initial.state_dict()
-    model.load_state_dict(learnt if expects else {**model.state_dict(), **learnt})
+        if learns_gain:
+            shape |= {"gain": True, "later": config.dynamics.later}
+        model: VideoDynamics = VideoDynamics.from_config(shape)
+    fresh = model.state_dict()
+    for name, learnt in initial.state_dict().items():
+        rows = min(len(learnt), len(fresh[name]))
+        fresh[name][:rows] = learnt[:rows]  # it may expect other ticks than before
     return model
 
 
@@ -154,8 +160,16 @@ def training_window(
         proprio=recordings.proprio[moments],
         actions=recordings.actions[acted],
         measured=recordings.proprio[after],
-        gained=known[after] - known[moments][:, None],
+        gained=torch.cat([known[after], _known_later(recordings, moments, shape.later, known)], dim=1)
+        - known[moments][:, None],
     )
+
+
+def _known_later(recordings: Recordings, moments: Tensor, later: Sequence[int], known: Tensor) -> Tensor:
+    """What is known (N,) of `later` ticks after moments (B,): (B, L), NaN where no policy acted on."""
+    acted_on = torch.tensor([source == "rollout" for source in recordings.sources])[recordings.episode[moments]]
+    ahead = torch.minimum(moments[:, None] + torch.tensor(later, dtype=torch.int64), recordings.last[moments][:, None])
+    return known[ahead].where(acted_on[:, None], torch.nan)
 
 
 def shortened(window: Window, fraction: float, generator: Generator) -> Window:
@@ -165,7 +179,9 @@ def shortened(window: Window, fraction: float, generator: Generator) -> Window:
     length = torch.where(chosen, torch.randint(1, ticks + 1, (batch,), generator=generator), ticks)
     index = torch.minimum(torch.arange(ticks), length[:, None] - 1)
     held = window.actions.gather(1, index[..., None].expand_as(window.actions))
-    return window._replace(actions=held, happened=window.happened & (torch.arange(ticks) < length[:, None]))
+    gained = torch.cat([window.gained[:, :ticks], window.gained[:, ticks:].where(~chosen[:, None], torch.nan)], dim=1)
+    happened = window.happened & (torch.arange(ticks) < length[:, None])
+    return window._replace(actions=held, happened=happened, gained=gained)
 
 
 def dynamics_loss(
@@ -187,7 +203,7 @@ def dynamics_loss(
     amount = config.context_noise * torch.rand(len(sigma), 1, 1, 1, 1, 1, generator=generator)
     history = window.history + amount * torch.randn(window.history.shape, generator=generator)
     arguments = (history, noisy, sigma, window.proprio, window.actions)
-    clean, following, gain = model(*(argument.to(model.device) for argument in arguments))
+    clean, following, gain, later = model(*(argument.to(model.device) for argument in arguments))
 
     future, happened = window.future.to(clean), window.happened.to(clean)
     here = happened[:, :, None, None, None, None]
@@ -197,9 +213,13 @@ def dynamics_loss(
     joints = (off * happened).sum() / happened.sum().clamp(min=1)
     parts = {"picture": picture, "proprio": joints}
     total = picture + config.proprio_weight * joints
+    pure, chunk = (sigma == 1)[:, None], window.happened.shape[1]  # a future with less noise would give its gain away
     if gain is not None:
-        parts["gain"] = _gain_error(gain, window, sigma)
+        parts["gain"] = _gain_error(gain, window.gained[:, :chunk], pure & window.happened)
         total = total + config.gain_weight * parts["gain"]
+    if later is not None:
+        parts["later_gain"] = _gain_error(later, window.gained[:, chunk:], pure)
+        total = total + config.later_weight * parts["later_gain"]
     if judge is not None:
         ticks = torch.randperm(clean.shape[1], generator=generator)[: config.judged_ticks]
         known = window.happened[:, ticks].to(model.device)
@@ -210,10 +230,10 @@ def dynamics_loss(
     return total, {name: float(part.detach()) for name, part in parts.items()}
 
 
-def _gain_error(gain: Tensor, window: Window, sigma: Tensor) -> Tensor:
-    """Squared error of the expected gain (B, K), of rows in which no noisy future gives it away."""
-    counts = (window.happened & ~window.gained.isnan() & (sigma == 1)[:, None]).to(gain.device)
-    error = (gain - window.gained.nan_to_num().to(gain)).square()
+def _gain_error(gain: Tensor, gained: Tensor, counts: Tensor) -> Tensor:
+    """Squared error of what is expected (B, n) of what is known to have been gained, where it counts."""
+    counts = (counts & ~gained.isnan()).to(gain.device)
+    error = (gain - gained.nan_to_num().to(gain)).square()
     return (error * counts).sum() / counts.sum().clamp(min=1)
 
 

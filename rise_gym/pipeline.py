@@ -49,6 +49,7 @@ class RisePipeline(DiffusionPipeline):
         task: str = "box_close",
         advantage_scale: float = 5.0,
         expected_share: float = 0.5,
+        later_share: float = 0.75,
         success_ticks: int = 3,
         uncertainty_limit: float | None = None,
     ) -> None:
@@ -57,6 +58,7 @@ class RisePipeline(DiffusionPipeline):
         config = WorldModelConfig(
             advantage_scale=advantage_scale,
             expected_share=expected_share,
+            later_share=later_share,
             success_ticks=success_ticks,
             uncertainty_limit=uncertainty_limit,
         )

@@ -39,20 +39,24 @@ class WorldModelConfig:
         advantage_scale: factor of equation 2 before clamping to [-1, 1]; the paper's code has 5.
         expected_share: how much of an imagined frame's progress is what the dynamics, if it learnt to, expects to be
             gained; the rest is what the value reads from the frame.
+        later_share: how much of a chunk's advantage is what the dynamics, if it learnt to, expects to have been gained
+            some time after it, per chunk of that time; the rest is the mean over the chunk itself, the paper's
+            equation 2.
         success_ticks: how many of the last predicted frames have to look done, so that one lucky frame is no success.
         uncertainty_limit: above it an imagined episode is cut off; None never does.
     """
 
     advantage_scale: float = 5.0
     expected_share: float = 0.5
+    later_share: float = 0.75
     success_ticks: int = 3
     uncertainty_limit: float | None = None
 
     def __post_init__(self) -> None:
         if self.advantage_scale <= 0 or self.success_ticks < 1:
             raise ValueError(f"advantage_scale and success_ticks must be positive, got {self}")
-        if not 0 <= self.expected_share <= 1:
-            raise ValueError(f"expected_share is a fraction from 0 to 1, got {self.expected_share}")
+        if not 0 <= self.expected_share <= 1 or not 0 <= self.later_share <= 1:
+            raise ValueError(f"expected_share and later_share are fractions from 0 to 1, got {self}")
 
 
 class CompositionalWorldModel:
@@ -153,8 +157,10 @@ class CompositionalWorldModel:
             )
         history = state.latents[:, :: self.dynamics.config.stride]  # (B, T, ...) oldest first, the newest tick last
         actions = actions.to(self.device, torch.float32)
-        latents, proprio, uncertainty, gain = self.dynamics.sample(history, state.proprio, actions, generator=generator)
-        seen = self._values(latents, state.instruction)
+        latents, proprio, uncertainty, gain, later = self.dynamics.sample(
+            history, state.proprio, actions, generator=generator
+        )
+        seen, scale = self._values(latents, state.instruction), self.config.advantage_scale
         expected = seen if gain is None else state.progress[:, None] + gain
         value = seen.lerp(expected, self.config.expected_share).clamp(-1, 1)
         newest = WorldState(
@@ -168,7 +174,7 @@ class CompositionalWorldModel:
             proprio=proprio,
             progress=value,
             reward=progress_gain(state.progress.clamp(0, 1), value[:, -1].clamp(0, 1)),
-            advantage=chunk_advantage(state.progress, expected, self.config.advantage_scale),
+            advantage=chunk_advantage(state.progress, self._counted(state, expected, later), scale),
             uncertainty=uncertainty,
         )
         return newest, imagination
@@ -197,8 +203,18 @@ class CompositionalWorldModel:
                 values = self.value(foreseen.latents.flatten(0, 1), texts).unflatten(0, varied.shape[:2])
             else:
                 values = now[:, None] + foreseen.gain
-            (slope,) = torch.autograd.grad(scale * values.mean(1).sum(), varied)
-        return chunk_advantage(now, values.detach(), scale), slope
+            counted = self._counted(state, values, foreseen.later)
+            (slope,) = torch.autograd.grad(scale * counted.sum(), varied)
+        return chunk_advantage(now, counted.detach(), scale), slope
+
+    def _counted(self, state: WorldState, values: Tensor, later: Tensor | None) -> Tensor:
+        """What of a chunk's values (B, K), and of gains expected later (B, L), its advantage is made of: (B, 1)."""
+        mean = values.mean(1, keepdim=True)
+        if later is None:
+            return mean
+        ticks = torch.tensor(self.dynamics.config.later, device=later.device)
+        per_chunk = (later * self.longest_chunk / ticks).mean(1, keepdim=True)
+        return mean.lerp(state.progress[:, None] + per_chunk, self.config.later_share)
 
     def _values(self, latents: Tensor, instruction: Sequence[str]) -> Tensor:
         """What the value reads from every frame: latents (B, K, V, c, h, w) -> (B, K)."""

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
+from rise_gym.dynamics import Prediction
 from rise_gym.starts import Starts
 from rise_gym.tasks import BOX_CLOSE
 from rise_gym.world_model import CompositionalWorldModel, WorldModelConfig
@@ -41,19 +42,21 @@ class CountingDynamics(nn.Module):
 
     def __init__(self, noise: float = 0.0) -> None:
         super().__init__()
-        self.config = SimpleNamespace(history=HISTORY, stride=STRIDE, chunk=CHUNK)
+        self.config = SimpleNamespace(history=HISTORY, stride=STRIDE, chunk=CHUNK, later=(20, 40))
         self.noise, self.history = noise, torch.empty(0)
         self.gain: Tensor | None = None
+        self.later: Tensor | None = None
         self.device = torch.device("cpu")
 
     def sample(
         self, history: Tensor, proprio: Tensor, actions: Tensor, *, generator: Sequence[Generator]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    ) -> Prediction:
         self.history = history[:, :, 0, 0, 0, 0]
         jumps = 1 + actions[..., 0].cumsum(1) * 0
         noise = torch.stack([torch.randn((actions.shape[1],), generator=one) for one in generator]) * self.noise
         latents = history[:, -1:] + (jumps.cumsum(1) + actions[..., 0] + noise)[:, :, None, None, None, None]
-        return latents, proprio[:, None] + actions, actions.abs().amax((1, 2)), self.gain
+        uncertainty = actions.abs().amax((1, 2))
+        return Prediction(latents, proprio[:, None] + actions, uncertainty, self.gain, self.later)
 
 
 class BrightnessValue(nn.Module):

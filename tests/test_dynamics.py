@@ -24,7 +24,14 @@ from rise_gym.types import Episode
 from rise_gym.value import ProgressValue, ProgressValueConfig
 
 SMALL = VideoDynamicsConfig(
-    latent_channels=2, latent_size=8, widths=(16, 32, 32), blocks=1, embedding_width=128, map_channels=32, chunk=6
+    latent_channels=2,
+    latent_size=8,
+    widths=(16, 32, 32),
+    blocks=1,
+    embedding_width=128,
+    map_channels=32,
+    chunk=6,
+    later=(9, 12),
 )
 LOW, HIGH = np.array(BOX_CLOSE.action_low), np.array(BOX_CLOSE.action_high)
 
@@ -89,12 +96,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> VideoDynamics:
 
 def test_shapes_and_protocol() -> None:
     model = random_model()
-    latents, proprio, uncertainty, gain = model.sample(*inputs(2), generator=Generator().manual_seed(0))
+    latents, proprio, uncertainty, gain, later = model.sample(*inputs(2), generator=Generator().manual_seed(0))
     assert latents.shape == (2, 6, 3, 2, 8, 8)
     assert proprio.shape == (2, 6, 14)
     assert uncertainty.shape == (2,)
     assert gain is not None
     assert gain.shape == (2, 6)
+    assert later is not None
+    assert later.shape == (2, 2)
     assert bool((uncertainty > 0).all())
     assert isinstance(model, Dynamics)
 
@@ -305,9 +314,40 @@ def test_what_a_chunk_gains_is_learnt_where_it_is_known(tmp_path: Path) -> None:
     moments = (held_out.episode > 0).nonzero().flatten()
     moments = moments[held_out.last[moments] - moments >= SMALL.chunk]
     window = training_window(held_out, moments, SMALL, known(held_out))
+    gained = window.gained[:, : SMALL.chunk]
     gain = model.sample(window.history, window.proprio, window.actions, generator=Generator().manual_seed(0)).gain
     assert gain is not None
-    assert (gain - window.gained).square().mean() < 0.3 * window.gained.square().mean()
+    assert (gain - gained).square().mean() < 0.3 * gained.square().mean()
+
+
+def test_what_is_gained_later_is_learnt_where_a_policy_acted_on(tmp_path: Path) -> None:
+    """In rollouts, a chunk after which the first joint moves on as far again; demonstrations tell nothing."""
+    recordings = toy(30)
+    progress = recordings.proprio[:, 0].clone()
+    some = torch.tensor([10, 40])
+    window = training_window(recordings, some, SMALL, progress)
+    later = torch.minimum(some[:, None] + torch.tensor(SMALL.later), recordings.last[some][:, None])
+    torch.testing.assert_close(window.gained[:, SMALL.chunk :], progress[later] - progress[some][:, None])
+    cut = shortened(window, 1.0, Generator().manual_seed(0))
+    assert bool(cut.gained[:, SMALL.chunk :].isnan().all())  # held targets are not what led there
+    shown = replace(recordings, sources=("demonstration",) * len(recordings.sources))
+    assert bool(training_window(shown, some, SMALL, progress).gained[:, SMALL.chunk :].isnan().all())
+
+
+def test_a_model_can_learn_to_expect_other_ticks(tmp_path: Path) -> None:
+    schedule = TrainingConfig(steps=1, batch_size=4, learning_rate=1e-9, ema_decay=0.0)
+    settings = DynamicsTraining(training=schedule, dynamics=replace(SMALL, later=(9, 12, 15)))
+    start, recordings = random_model(), toy(4)
+    model = train_dynamics(recordings, settings, tmp_path, initial=start, progress=recordings.proprio[:, 0])
+    before, after = (m.sample(*inputs(1), generator=Generator().manual_seed(0)) for m in (start, model))
+    assert before.gain is not None
+    assert after.later is not None
+    torch.testing.assert_close(before.gain, after.gain, atol=1e-4, rtol=0)
+    assert after.later.shape == (1, 3)
+    short = model.sample(*inputs(1)[:2], inputs(1)[2][:, :4], generator=Generator().manual_seed(0))
+    assert short.later is None  # what a shorter chunk leads to was never seen
+    with pytest.raises(ValueError, match="later ticks"):
+        VideoDynamics.of(replace(SMALL, later=(6,)), BOX_CLOSE)
 
 
 def test_recordings_without_latents_are_refused(tmp_path: Path) -> None:

@@ -125,12 +125,25 @@ def test_what_the_dynamics_expects_to_gain_counts_beside_what_the_value_reads(
     assert imagined.reward.item() == pytest.approx(progress - 0.5)
 
 
+@pytest.mark.parametrize(("share", "gained"), [(0.0, 0.11), (0.75, 0.04625), (1.0, 0.025)])
+def test_what_is_expected_later_counts_for_the_advantage_alone(
+    counting_world: MakeWorld, share: float, gained: float
+) -> None:
+    world = counting_world(later_share=share)
+    world.dynamics.gain = torch.linspace(0.02, 0.20, 10)[None]
+    world.dynamics.later = torch.tensor([[0.06, 0.08]])
+    state = world.begin(frames(50), torch.zeros(1, 14), ["close it"])
+    after, imagined = world.imagine(state, still(10), generator=generators())
+    assert imagined.advantage.item() == pytest.approx(5 * gained, abs=1e-5)
+    assert after.progress.item() == pytest.approx(0.65)
+
+
 @pytest.mark.parametrize("gain", [True, False])
 def test_the_slope_is_how_the_advantage_changes_with_the_actions(gain: bool) -> None:
     """By finite differences, with and without an expected gain, in more rows than one pass takes."""
     torch.manual_seed(0)
     shape = {"latent_channels": 2, "latent_size": 8}
-    dynamics = VideoDynamics(**shape, widths=(8, 16, 32), embedding_width=16, map_channels=8, gain=gain)
+    dynamics = VideoDynamics(**shape, widths=(8, 16, 32), embedding_width=16, map_channels=8, gain=gain, later=(20, 30))
     for parameter in dynamics.parameters():
         nn.init.normal_(parameter, std=0.1)
     codec = FrameCodec(latent_channels=2, width=8, encoder_blocks=(1, 1), decoder_blocks=(1, 1), patch=4)

@@ -80,7 +80,7 @@ def improve(
         "spread": spread,
         "proposals_per_state": proposals_per_state,
         "proposal_temperature": proposal_temperature,
-        "exploration": ExplorationNoise().times(exploration) if exploration else None,
+        "exploration": None if exploration is None else ExplorationNoise().times(exploration),
         "ascent": ascent,
         "max_imagined_chunks": max_imagined_chunks,
         "next_proprio": next_proprio,
