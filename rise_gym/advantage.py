@@ -78,10 +78,8 @@ def label_recordings(recordings: Recordings, value: Value, ticks: int, config: A
 
 
 def judged_episodes(recordings: Recordings) -> Tensor:
-    """Which episodes the value judges, bool (E,): rollouts, and demonstrations that failed, which are no models."""
-    rollout = torch.tensor([source in LABELLED_SOURCES for source in recordings.sources])
-    failed = torch.tensor([source == "demonstration" for source in recordings.sources]) & ~recordings.success
-    return rollout | failed
+    """Which episodes the value judges, bool (E,): rollouts, and what was shown but failed, which is no model."""
+    return torch.tensor([source in LABELLED_SOURCES for source in recordings.sources]) | ~recordings.success
 
 
 @torch.no_grad()

@@ -208,15 +208,19 @@ class AgentActor:
         self._offset = self._random.standard_normal(len(self._task.action_names))
 
     def act(self, env: AnyEnv, observation: Observation) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
-        row = {name: np.asarray(value)[None] for name, value in observation.items()}
         shape = env.action_space.shape or ()
-        chunk = act_with(self.agent, row, [self._task.instruction], self.advantage, [self._generator])[0, : shape[0]]
+        return None, self.plan(observation, shape[0])  # what is learnt from a rollout is what was done
+
+    def plan(self, observation: Observation, ticks: int | None = None) -> NDArray[np.float32]:
+        """The next chunk, or its first `ticks`, with its noise: (K, A)."""
+        row = {name: np.asarray(value)[None] for name, value in observation.items()}
+        chunk = act_with(self.agent, row, [self._task.instruction], self.advantage, [self._generator])[0, :ticks]
         if self.noise is None:
-            return None, chunk
+            return chunk
         offsets = self.noise.offsets(self._offset, len(chunk), self._task, self._random)
         self._offset = offsets[-1]
         noisy = chunk + self._amount * offsets * self.noise.scaled(self._task)
-        return None, np.clip(noisy, -1, 1).astype(np.float32)  # what is learnt from a rollout is what was done
+        return np.clip(noisy, -1, 1).astype(np.float32)
 
 
 def seed_agent(agent: object, seed: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,14 @@ from rise_gym.tasks import BOX_CLOSE
 
 SINGLE_ID, VECTOR_ID = "RiseFake-BoxClose-v0", "RiseFakeBatched-BoxClose-v0"
 HORIZON_TICKS = 25
+
+
+@dataclass(frozen=True)
+class FakeState:
+    """A moment of a `FakeEnv`."""
+
+    progress: float
+    tick: int
 
 
 class FakeEnv(gymnasium.Env[Any, Any]):
@@ -52,6 +61,16 @@ class FakeEnv(gymnasium.Env[Any, Any]):
             info["ticks"] = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         done = self.progress >= 1
         return self._observation(), self.progress - before, done, not done and self.tick >= HORIZON_TICKS, info
+
+    def measured_progress(self) -> float:
+        return self.progress
+
+    def get_state(self) -> FakeState:
+        return FakeState(self.progress, self.tick)
+
+    def set_state(self, state: FakeState) -> Any:
+        self.progress, self.tick = state.progress, state.tick
+        return self._observation()
 
     def render(self) -> Any:
         return np.concatenate([self._observation()[camera] for camera in self.task.cameras], axis=1)
@@ -93,6 +112,20 @@ class FakeActor:
         time.sleep(self.seconds)
         executed = self.random.uniform(0, 0.9, env.action_space.shape).astype(np.float32)
         return executed + np.float32(0.05), executed
+
+
+class StuckAgent:
+    """Moves on for two chunks of three ticks, and no further; `forever` never stops."""
+
+    def __init__(self, *, forever: bool = False) -> None:
+        self.forever = forever
+
+    def seed(self, seed: int) -> None:
+        self.acted = 0
+
+    def act(self, observation: Any, instruction: Any, advantage: Any = 1.0) -> Any:
+        self.acted += 1
+        return np.full((1, 3, 14), 0.6 if self.forever or self.acted <= 2 else 0.0, np.float32)
 
 
 class FakeAgent:

@@ -147,12 +147,12 @@ def test_impossible_constants_are_refused() -> None:
         AdvantageConfig(scale=0.0)
 
 
-def test_a_demonstration_that_failed_is_judged_like_a_rollout() -> None:
+def test_what_was_shown_and_failed_is_judged_like_a_rollout() -> None:
     flat = failed(
         recordings(("demonstration", [0.0, 0.0]), ("demonstration", [0.0, 0.5, 0.0]), ("correction", [0.0])), 1, 2
     )
-    assert judged_episodes(flat).tolist() == [False, True, False]
+    assert judged_episodes(flat).tolist() == [False, True, True]
     labels = label_recordings(flat, Mean(), 1, PLAIN)
     assert labels[:2].tolist() == [1.0, 1.0]
     assert labels[2:5].tolist() == [0.5, -0.5, 0.0]
-    assert labels[5] == 1.0
+    assert labels[5] == 0.0

@@ -15,6 +15,7 @@ import pytest
 from fake_env import FakeAgent, FakeEnv
 
 from rise_gym.collection import AgentActor, CollectionConfig, ExplorationNoise, Factory, ReservedSeed, collect
+from rise_gym.corrections import OversightConfig
 from rise_gym.episodes import EpisodeWriter, dataset_summary, read_episodes
 from rise_gym.tasks import BOX_CLOSE
 from rise_gym.types import Episode
@@ -170,3 +171,55 @@ def test_noisy_agents_stay_in_range_and_differ_by_episode() -> None:
     assert all(np.abs(actions).max() <= 1 for actions in noisy)
     spreads = [float(actions[:, 0].std()) for actions in noisy]
     assert max(spreads) > 1.5 * min(spreads)
+
+
+# -- corrections ------------------------------------------------------------------------------------------------------
+
+
+def taken_over(oversight: OversightConfig, *, forever: bool = False) -> Factory:
+    env = Factory(target="fake_env:FakeEnv", arguments={"chunk": 1})
+    agent = Factory(target="fake_env:StuckAgent", arguments={"forever": forever})
+    return Factory(
+        target="rise_gym.corrections:TakenOver", arguments={"env": env, "agent": agent, "oversight": oversight}
+    )
+
+
+def start_of(seed: int) -> float:
+    env = FakeEnv()
+    env.reset(seed=seed)
+    return env.progress
+
+
+@pytest.mark.parametrize("foresight_ticks", [0, 2, 5, 20])
+def test_a_correction_begins_before_the_agent_was_stuck(tmp_path: Path, foresight_ticks: int) -> None:
+    oversight = OversightConfig(patience_ticks=4, foresight_ticks=(foresight_ticks, foresight_ticks))
+    collect(config(3, source="correction"), tmp_path, taken_over(oversight), ACTOR)
+    moves = max(0, 6 - foresight_ticks)
+    for episode in read_episodes(tmp_path):
+        assert episode.source == "correction"
+        assert episode.progress[0] == pytest.approx(start_of(episode.seed) + moves * 0.06, abs=1e-5)
+        np.testing.assert_allclose(episode.physics_state[0], episode.progress[0], atol=1e-5)
+        np.testing.assert_allclose(episode.clean_actions - episode.actions, 0.05, atol=1e-5)  # all is the corrector's
+
+
+def test_a_correction_has_all_its_time() -> None:
+    env = taken_over(OversightConfig(patience_ticks=4, foresight_ticks=(1, 1))).build()
+    env.reset(seed=0)
+    ticks, over = 0, False
+    while not over:
+        *_, terminated, truncated, _ = env.step(np.zeros((1, 14), np.float32))
+        ticks, over = ticks + 1, terminated or truncated
+    assert ticks == fake_env.HORIZON_TICKS
+
+
+def test_an_agent_that_is_never_stuck_is_taken_over_from_somewhere_on_its_way() -> None:
+    env = taken_over(OversightConfig(patience_ticks=4), forever=True).build()
+    gained = [env.reset(seed=seed)[1]["score"] / 10 - start_of(seed) for seed in range(20)]
+    assert len({round(part, 4) for part in gained}) > 4
+    assert gained == [env.reset(seed=seed)[1]["score"] / 10 - start_of(seed) for seed in range(20)]
+
+
+@pytest.mark.parametrize("wrong", [{"patience_ticks": 0}, {"foresight_ticks": (3, 2)}, {"foresight_ticks": (-1, 2)}])
+def test_impossible_oversight_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="patience_ticks is at least 1"):
+        OversightConfig(**wrong)

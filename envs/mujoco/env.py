@@ -104,7 +104,7 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         mujoco.mj_forward(self.scene.model, self.scene.data)
         self._tick = self._held_ticks = 0
         self._over = False
-        self._progress = self._progress_now()
+        self._progress = self.measured_progress()
         info = {**self._info(), "progress": np.full(1, self._progress, np.float32)}
         return self._observation(), {**info, "instruction": self.task.instruction}
 
@@ -171,12 +171,20 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         mujoco.mj_setState(
             self.scene.model, self.scene.data, np.asarray(state, np.float64), _STATE
         )  # keeps warm starts
-        self._progress = self._progress_now()
+        self._progress = self.measured_progress()
         return self._observation()
 
     def joints(self) -> NDArray[np.float32]:
         """Measured joints (P,) in rad, gripper openings in m."""
         return self._proprioception(self.scene.data.qpos)
+
+    def measured_progress(self) -> float:
+        """How far along the task is, in [0, 1]."""
+        score = self._score()
+        for stage in self.task.stages:
+            if stage.score > score:
+                return float((score + (stage.score - score) * self.scene.fraction(stage.name)) / 10)
+        return 1.0
 
     def _check_order(self) -> None:
         if self._over is None:
@@ -192,7 +200,7 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._tick += 1
         stages = self.scene.stages()
         self._held_ticks = self._held_ticks + 1 if all(stages.values()) else 0
-        self._progress = self._progress_now()
+        self._progress = self.measured_progress()
 
     def _score(self) -> float:
         """Of the last stage that is reached in order, 0 to 10."""
@@ -202,13 +210,6 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
                 break
             score = stage.score
         return score
-
-    def _progress_now(self) -> float:
-        score = self._score()
-        for stage in self.task.stages:
-            if stage.score > score:
-                return float((score + (stage.score - score) * self.scene.fraction(stage.name)) / 10)
-        return 1.0
 
     def _row(self) -> dict[str, Any]:
         return {

@@ -12,9 +12,10 @@ from rise_gym.tasks import task_card
 
 if TYPE_CHECKING:
     from rise_gym.collection import Factory
+    from rise_gym.types import Source
 
 
-Who = Literal["expert", "noisy_expert", "policy"]
+Who = Literal["expert", "noisy_expert", "policy", "correction"]
 
 
 def collect(
@@ -34,29 +35,33 @@ def collect(
 
     Args:
         folder: the dataset; episodes whose seeds it has already are skipped.
-        who: the scripted expert, the expert with executed noise (near-misses, failures and recoveries), or a policy.
-        policy: which policy, for `--who policy`: a folder or `bundled:<task>/<name>`.
+        who: the scripted expert, the expert with executed noise (near-misses, failures and recoveries), a policy, or
+            correction: the expert, from just before where a policy got stuck.
+        policy: which policy: a folder or `bundled:<task>/<name>`.
         episodes: how many, one a seed.
         first_seed: the first seed; all have to be below 100000.
         task: name of the task.
-        noise: factor of the noise (of the noisy expert, or added to a policy's actions as exploration).
+        noise: factor of the noise (of the expert, or added to a policy's actions as exploration).
         temperature: of a policy's sampling, 0 to 1, instead of its own.
         processes: how many run side by side.
     """
-    from rise_gym.collection import CollectionConfig
+    from rise_gym.collection import CollectionConfig, Factory
     from rise_gym.collection import collect as run
 
-    source: Literal["demonstration", "rollout"] = "demonstration" if who == "expert" else "rollout"
+    sources: dict[Who, Source] = {"expert": "demonstration", "correction": "correction"}
     config = CollectionConfig(
-        episodes=episodes, first_seed=first_seed, task=task, source=source, policy=who if who != "policy" else policy,
-        processes=processes,
+        episodes=episodes, first_seed=first_seed, task=task, source=sources.get(who, "rollout"),
+        policy=policy if who == "policy" else who, processes=processes,
     )  # fmt: skip
-    chunk = task_card(task).chunk if who == "policy" else 1
+    agent = Factory(
+        target="rise_gym.agents.flow_policy:load_policy",
+        arguments={"name": policy, "task": task, "temperature": temperature},
+    )
+    env = _replica(task, chunk=task_card(task).chunk if who == "policy" else 1, record_ticks=True)
+    if who == "correction":
+        env = Factory(target="rise_gym.corrections:TakenOver", arguments={"env": env, "agent": agent})
     with progress_bar(f"collecting {who} episodes", episodes) as step:
-        summary = run(
-            config, folder, _replica(task, chunk=chunk, record_ticks=True),
-            _actor(who, policy, task, noise, temperature), on_episode=lambda _: step(),
-        )  # fmt: skip
+        summary = run(config, folder, env, _actor(who, agent, noise), on_episode=lambda _: step())
     print(
         f"{folder}: {summary.episodes} episodes, {summary.frames} frames, {summary.successes} successful, "
         f"{summary.size_bytes / 1e6:.0f} MB"
@@ -70,14 +75,12 @@ def _replica(task: str, **arguments: Any) -> Factory:
     return Factory(target="gymnasium:make", arguments={"id": env_id, "disable_env_checker": True, **arguments})
 
 
-def _actor(who: Who, policy: str, task: str, noise: float, temperature: float | None) -> Factory:
+def _actor(who: Who, agent: Factory, noise: float) -> Factory:
     from rise_gym.collection import ExplorationNoise, Factory
 
     if who != "policy":
-        factor = 0.15 * noise if who == "expert" else noise
+        factor = noise if who == "noisy_expert" else 0.15 * noise
         return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"noise": factor})
-    loaded = {"name": policy, "task": task, "temperature": temperature}
-    agent = Factory(target="rise_gym.agents.flow_policy:load_policy", arguments=loaded)
     return Factory(
         target="rise_gym.collection:AgentActor", arguments={"agent": agent, "noise": ExplorationNoise().times(noise)}
     )
