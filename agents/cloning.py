@@ -33,6 +33,7 @@ class PolicyTraining:
     Attributes:
         clean_targets: imitate what the expert meant, not the noise that was executed on top (rollouts have no noise).
         advantage_dropout: fraction of rows whose advantage is not told; 0 in the paper.
+        image_shift_px: instead of the policy's own `shift_px`; None keeps it.
     """
 
     training: TrainingConfig = field(
@@ -43,6 +44,7 @@ class PolicyTraining:
     policy: FlowPolicyConfig = field(default_factory=FlowPolicyConfig)
     clean_targets: bool = True
     advantage_dropout: float = 0.0
+    image_shift_px: int | None = None
 
 
 def train_policy(
@@ -73,7 +75,8 @@ def train_policy(
         The policy, averaged over the last steps, in eval mode.
     """
     rows = acting_moments(recordings) if moments is None else moments
-    policy = _untrained(config, recordings, rows) if initial is None else initial.twin()
+    begun = _untrained(config, recordings, rows) if initial is None else initial
+    policy = trainable(begun, config.image_shift_px)
 
     def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
         drawn = recordings.draw(config.training.batch_size, generator, among=rows)
@@ -99,6 +102,11 @@ def _untrained(config: PolicyTraining, recordings: Recordings, moments: Tensor) 
         policy = FlowPolicy.of(config.policy, recordings.task)
     policy.scales.fit(recordings, moments)
     return policy
+
+
+def trainable(policy: FlowPolicy, image_shift_px: int | None) -> FlowPolicy:
+    """A twin to go on with, whose pictures are shifted by so much; None as much as before."""
+    return policy.twin() if image_shift_px is None else policy.twin(shift_px=image_shift_px)
 
 
 def check_off_the_clock(trainer: Trainer, check: Callable[[], None]) -> None:

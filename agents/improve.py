@@ -23,6 +23,7 @@ from rise_gym.agents.cloning import (
     check_off_the_clock,
     observation_of,
     offline_batch,
+    trainable,
 )
 from rise_gym.agents.flow_policy import FlowPolicy
 from rise_gym.agents.rollouts import Imaginer, RolloutConfig, Samples, imagine_samples
@@ -41,6 +42,7 @@ class ImproveConfig(RolloutConfig):
         update_epochs: how often an imagined sample is used, on average.
         rollout_decay: how slowly the proposing copy follows the policy in training.
         clean_targets: for recorded demonstrations, imitate the expert's intention rather than the executed noise.
+        image_shift_px: see `PolicyTraining`.
         check_every_steps: updates between two calls of `on_check`.
     """
 
@@ -53,6 +55,7 @@ class ImproveConfig(RolloutConfig):
     update_epochs: int = 4
     rollout_decay: float = 0.995
     clean_targets: bool = True
+    image_shift_px: int | None = None
     check_every_steps: int = 1000
 
     def __post_init__(self) -> None:
@@ -239,7 +242,7 @@ def improve(
         The improved policy, averaged over the last steps, in eval mode.
     """
     acting = acting_moments(recordings)
-    learner = policy.twin()
+    learner = trainable(policy, config.image_shift_px)
     starts = acting if start_moments is None else start_moments
     offline = acting if offline_moments is None else offline_moments
     loop = _Loop(learner, world_model, recordings, advantages, config, starts, offline)

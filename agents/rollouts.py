@@ -65,9 +65,9 @@ class RolloutConfig:
         ascent: 0, as in the paper, learns from every proposal. Otherwise the policy's own chunk is moved to where the
             imagined advantage rises most steeply, by at most so many standard deviations of `exploration`: as many
             where the slope is as steep as the root of its mean square or steeper, fewer where it is gentler, since what
-            gains nothing should stay as it is. The slope is the mean over all proposals of the state. Learnt from are
-            the own chunk and the one it was moved to, each with its rank among the proposals (-1 below them all, 1
-            above). All are dreamt with the same noise, so that only their actions differ.
+            gains nothing should stay as it is. The slope is the mean over all proposals of the state. Learnt from is
+            what the own chunk was moved to, as the best there is (1) where the dream finds it better than the own chunk
+            and as the worst (-1) where it finds it worse; both are dreamt with the same noise.
         uncertainty_limit: imagined chunks less certain than this are not learnt from; None takes all, as in the paper.
     """
 
@@ -95,7 +95,7 @@ class RolloutConfig:
     @property
     def imagined_samples(self) -> int:
         """Chunks to learn from that one rollout stage gives."""
-        rows_per_state = 2 if self.ascent else self.proposals_per_state
+        rows_per_state = 1 if self.ascent else self.proposals_per_state
         return self.rollout_batch * rows_per_state * self.max_imagined_chunks
 
 
@@ -142,16 +142,15 @@ def imagine_samples(
         ).cpu()
         found = (_climbed if config.ascent else _dreamt)(world_model, state, meant, recordings.task, config, generator)
         trusted = trusted & found.trusted  # once a dream has gone astray, so has everything that follows
-        parts += [
+        parts.append(
             Samples(
-                moment=rows, pixels=pixels, proprio=proprio, actions=chunk.actions, evaluated=chunk.evaluated,
-                advantage=chunk.advantage, trusted=trusted,
+                moment=rows, pixels=pixels, proprio=proprio, actions=found.actions, evaluated=found.evaluated,
+                advantage=found.advantage, trusted=trusted,
             )
-            for chunk in found.chunks
-        ]  # fmt: skip
+        )  # fmt: skip
         state = found.state
         pixels = world_model.decode_newest(state).cpu()
-        proprio = _next_proprio(state, found.chunks[-1].actions, recordings, config)
+        proprio = _next_proprio(state, found.actions, recordings, config)
     columns = {field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Samples)}
     samples = Samples(**columns)
     if config.spread == "quantile" and not config.ascent:
@@ -159,18 +158,15 @@ def imagine_samples(
     return samples
 
 
-class _Chunk(NamedTuple):
-    """One chunk a state (R, K, A), what the dream found it worth (R,), and what it is learnt with (R,)."""
+class _Found(NamedTuple):
+    """A chunk a state (R, K, A), what the dream found it worth (R,) and what it is learnt with (R,); where it led.
+
+    `trusted` (R,) says which dreams to believe.
+    """
 
     actions: Tensor
     evaluated: Tensor
     advantage: Tensor
-
-
-class _Found(NamedTuple):
-    """Chunks to learn from, the worlds after the last of them, and which dreams to trust (R,)."""
-
-    chunks: list[_Chunk]
     state: WorldState
     trusted: Tensor
 
@@ -187,7 +183,7 @@ def _dreamt(
     actions = _explored(meant, task, config, generator)
     following, imagined = world_model.imagine(state, actions, generator=generator)
     evaluated = imagined.advantage.cpu()
-    return _Found([_Chunk(actions, evaluated, evaluated)], following, _trusted(imagined, config))
+    return _Found(actions, evaluated, evaluated, following, _trusted(imagined, config))
 
 
 def _climbed(
@@ -198,7 +194,7 @@ def _climbed(
     config: RolloutConfig,
     generator: Generator,
 ) -> _Found:
-    """What was meant (R, K, A), and that moved to where it is better; each judged beside all that was tried."""
+    """What was meant (R, K, A) moved to where it is better, and judged beside it."""
     states, tries = len(meant), config.proposals_per_state
     tried = _explored(meant.repeat_interleave(tries, dim=0), task, config, generator).unflatten(0, (states, tries))
     tried = torch.cat([meant[:, None], tried[:, 1:]], dim=1)  # (R, N, K, A), the policy's own chunk first
@@ -212,12 +208,8 @@ def _climbed(
     evaluated = advantage.cpu().view(states, tries)
     refined = (meant + _step(slope.cpu().unflatten(0, (states, tries)).mean(1), task, config)).clamp(-1, 1)
     following, imagined = world_model.imagine(state, refined, generator=noise(1))
-    own, better = evaluated[:, 0], imagined.advantage.cpu()
-    chunks = [
-        _Chunk(meant, own, _rank_beside(own, evaluated)),
-        _Chunk(refined, better, _rank_beside(better, evaluated)),
-    ]
-    return _Found(chunks, following, _trusted(imagined, config))
+    worth = imagined.advantage.cpu()
+    return _Found(refined, worth, (worth - evaluated[:, 0]).sign(), following, _trusted(imagined, config))
 
 
 def _step(slope: Tensor, task: TaskCard, config: RolloutConfig) -> Tensor:
@@ -234,11 +226,6 @@ def _step(slope: Tensor, task: TaskCard, config: RolloutConfig) -> Tensor:
     gained = (slope * smooth).sum((1, 2), keepdim=True).clamp(min=0).sqrt()
     steep = torch.maximum(gained, gained.square().mean().sqrt())
     return torch.where(steep > 0, config.ascent * smooth / steep, 0.0)
-
-
-def _rank_beside(advantage: Tensor, others: Tensor) -> Tensor:
-    """Where each of (R,) stands among the (R, N) of its row, from -1 (below them all) to 1 (above)."""
-    return torch.cat([rank_among(one, row) for one, row in zip(advantage.split(1), others, strict=True)])
 
 
 def _trusted(imagined: Imagination, config: RolloutConfig) -> Tensor:

@@ -11,6 +11,8 @@ rise-gym collect "$run/mishaps" --who noisy_expert --noise 1.0 --episodes 80 --f
 # The base policy clones the demonstrations that succeeded; then what it does, with smooth deviations.
 rise-gym train policy "$run/base" --data "$run/demos" --check-episodes 40
 rise-gym collect "$run/rollouts" --who policy --policy "$run/base/checkpoint" --noise 0.5 --episodes 360 --first-seed 3000
+rise-gym collect "$run/corrections" --who correction --policy "$run/base/checkpoint" --noise 1.8 --episodes 60 \
+    --first-seed 4000
 rise-gym collect "$run/wide" --who policy --policy "$run/base/checkpoint" --noise 1.2 --episodes 120 --first-seed 3400
 
 # World model: codec, value and dynamics; dynamics first for the picture alone, then with what the value sees and the
@@ -25,10 +27,12 @@ mkdir -p "$run/world_model" && cp -r "$run/world_model_start/codec" "$run/world_
 rise-gym train value "$run/world_model" --data "${everything[@]}" --steps 5000
 rise-gym train dynamics "$run/world_model" --data "${everything[@]}" --steps 12000 --initial "$run/world_model_start"
 
-# Three ways on from the same base, with equally many gradient steps at the same rate.
-on=(--steps 2000 --learning-rate 4e-4)
+# Four ways on from the same base, with equally many gradient steps at the same rate, and pictures that stay in place.
+on=(--steps 2400 --learning-rate 1e-3 --image-shift-px 0)
+shown=("$run/demos" "$run/corrections")
 rise-gym train policy "$run/control" --data "$run/demos" --initial "$run/base/checkpoint" "${on[@]}"
-mixed=(--data "$run/demos" "$run/rollouts" --world-model "$run/world_model/checkpoint" --demonstration-share 0.5)
-rise-gym train policy "$run/recap" --initial "$run/base/checkpoint" "${mixed[@]}" "${on[@]}"
-rise-gym improve "$run/rise" --policy "$run/base/checkpoint" --data "$run/demos" "$run/rollouts" \
+rise-gym train policy "$run/dagger" --data "${shown[@]}" --initial "$run/base/checkpoint" "${on[@]}"
+rise-gym train policy "$run/recap" --initial "$run/base/checkpoint" --data "${shown[@]}" "$run/rollouts" "$run/wide" \
+    --world-model "$run/world_model/checkpoint" --demonstration-share 0.5 "${on[@]}"
+rise-gym improve "$run/rise" --policy "$run/base/checkpoint" --data "${shown[@]}" "$run/rollouts" "$run/wide" \
     --world-model "$run/world_model/checkpoint" "${on[@]}"

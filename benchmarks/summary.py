@@ -86,7 +86,8 @@ def improvement(recorded: Json) -> list[str]:
     ]  # fmt: skip
     return [
         f"## Improvement (replica, seeds {first} to {last})",
-        "Asked: base 20 to 50 %, RISE at least 35 points more (aim 95 %), and more than control and RECAP.",
+        "Asked: base 20 to 50 %, RISE at least 35 points more (aim 95 %), and more than control and RECAP. DAgger is "
+        "the control for what RISE and RECAP learn from the same corrections.",
         table(("policy", "what it is", "episodes", "success", "95 %", "score", "95 %"), policies),
         table(("difference", "points of success", "95 %", "only the first succeeds", "only the second"), pairs),
     ]

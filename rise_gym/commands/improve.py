@@ -37,6 +37,7 @@ def improve(
     exploration: float | None = None,
     ascent: float | None = None,
     max_imagined_chunks: int | None = None,
+    image_shift_px: int | None = None,
     next_proprio: Literal["commanded", "predicted"] = "commanded",
     check_episodes: int = 0,
     seed: int = 0,
@@ -63,6 +64,7 @@ def improve(
         ascent: learn from the policy's own chunk moved to where the imagined advantage rises, by so many standard
             deviations of the exploration; 0, as in the paper, learns from each proposal by itself.
         max_imagined_chunks: how many chunks to dream on from a recorded moment; 2 in the paper.
+        image_shift_px: by how much pictures are shifted at random, each way.
         next_proprio: joints between two of them: where they were sent, as in the paper, or where the dream puts them.
         check_episodes: every 1000 steps, play so many replica episodes to watch, into `out/checks.jsonl`; this
             never feeds training.
@@ -83,6 +85,7 @@ def improve(
         "exploration": None if exploration is None else ExplorationNoise().times(exploration),
         "ascent": ascent,
         "max_imagined_chunks": max_imagined_chunks,
+        "image_shift_px": image_shift_px,
         "next_proprio": next_proprio,
     }
     changes = {name: value for name, value in given.items() if value is not None}

@@ -35,6 +35,7 @@ def train(
     world_model: str | None = None,
     spread: Spread = "quantile",
     demonstration_share: float | None = None,
+    image_shift_px: int | None = None,
     check_episodes: int = 0,
     seed: int = 0,
 ) -> None:
@@ -58,6 +59,7 @@ def train(
             paper's RECAP); without it only demonstrations are cloned.
         spread: how those advantages fill the bins: as they are (the paper), or by rank.
         demonstration_share: and what fraction of the recorded moments are the demonstrations'; by default as they come.
+        image_shift_px: for a policy: by how much pictures are shifted at random while it learns, each way.
         check_episodes: for a policy: every 1500 steps play so many replica episodes, to see where it levels off; the
             curve goes to `out/checks.jsonl` and feeds nothing.
         seed: of the training.
@@ -75,6 +77,7 @@ def train(
             spread,
             data[0] / LATENTS,
             demonstration_share,
+            image_shift_px,
             check_episodes,
         )
     else:
@@ -90,6 +93,7 @@ def _train_policy(
     spread: Spread,
     latents: Path,
     demonstration_share: float | None,
+    image_shift_px: int | None,
     check_episodes: int,
 ) -> None:
     import torch
@@ -97,7 +101,7 @@ def _train_policy(
     from rise_gym.agents.cloning import PolicyTraining, demonstration_moments, mixed_moments, train_policy
     from rise_gym.agents.flow_policy import load_policy, save_policy
 
-    config = PolicyTraining()
+    config = PolicyTraining(image_shift_px=image_shift_px)
     config = replace(config, training=replace(config.training, **overrides))
     advantages, moments = torch.ones(len(recordings)), demonstration_moments(recordings)
     if world_model is not None:

@@ -39,7 +39,7 @@ def episode(length: int, source: Any, target: float = 0.0) -> Episode:
         proprio=np.tile(middle, (length, 1)),
         actions=executed,
         clean_actions=executed - 0.5 if source == "demonstration" else None,
-        success=source == "demonstration",
+        success=source != "rollout",
         score=0.0,
         source=source,
         policy="test",
@@ -77,9 +77,11 @@ def test_demonstrations_are_repeated_to_have_their_share(recordings: Recordings)
         mixed_moments(recordings, 1.1)
 
 
-def test_failed_demonstrations_are_not_learnt_from(recordings: Recordings) -> None:
-    first_failed = replace(recordings, success=torch.tensor([False, *recordings.success[1:].tolist()]))
+def test_what_was_shown_and_failed_is_not_learnt_from(recordings: Recordings) -> None:
+    first_failed = replace(recordings, success=torch.tensor([False, False, True]))
     assert mixed_moments(first_failed, None).tolist() == [*range(14, 25), *range(26, 30)]
+    last_failed = replace(recordings, success=torch.tensor([True, False, False]))
+    assert mixed_moments(last_failed, None).tolist() == [*range(13), *range(14, 25)]
 
 
 def test_missing_demonstrations_are_named() -> None:
@@ -167,3 +169,14 @@ def test_training_leaves_global_randomness_and_the_initial_policy_alone(recordin
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(initial.head.enter.weight, weights)
     assert seen == [2, 4]
+
+
+@pytest.mark.parametrize("shift_px", [None, 0, 3])
+def test_pictures_are_shifted_as_far_as_it_is_told(
+    recordings: Recordings, tmp_path: Path, shift_px: int | None
+) -> None:
+    begun = train_policy(recordings, torch.ones(len(recordings)), config(2), tmp_path / "a")
+    went_on = config(2, image_shift_px=shift_px)
+    learnt = train_policy(recordings, torch.ones(len(recordings)), went_on, tmp_path / "b", initial=begun)
+    assert learnt.config.shift_px == (begun.config.shift_px if shift_px is None else shift_px)
+    assert begun.config.shift_px == FlowPolicyConfig.shift_px
