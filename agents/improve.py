@@ -79,8 +79,9 @@ class ImproveConfig(RolloutConfig):
             max_imagined_chunks=1,
             offline_ratio=0.5,
             update_epochs=8,
-            rollout_decay=0.98,
-        ).changed(steps=2000, learning_rate=4e-4, ema_decay=0.99)
+            rollout_decay=0.998,
+            image_shift_px=0,
+        ).changed(steps=2400, learning_rate=1e-3, ema_decay=0.99)
 
     def changed(self, **changes: Any) -> Self:
         """The same with other values of some fields, of `training` by their own names."""
@@ -233,7 +234,8 @@ def improve(
         advantages: (N,) in [-1, 1], one a moment, 1.0 for demonstrations; see `rise_gym.advantage.label_recordings`.
         config: the constants.
         folder: the run's state and TensorBoard curves.
-        start_moments: recorded moments to imagine from; by default every one from which an action was executed.
+        start_moments: recorded moments to imagine from; by default every one from which an action was executed. See
+            `rise_gym.agents.rollouts.eventful_moments`.
         offline_moments: recorded moments to learn from; by default the same.
         on_check: called every `check_every_steps` with the averaged policy in eval mode. For evaluation: what it does
             never feeds training, and its time does not count.

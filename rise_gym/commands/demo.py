@@ -50,7 +50,7 @@ def demo(
     collect(out / "demonstrations", episodes=demonstrations, task=task)
     collect(out / "rollouts", who="policy", policy=base, episodes=rollouts, first_seed=20_000, task=task)
     recordings = load_recordings([out / "demonstrations", out / "rollouts"], task_card(task))
-    config = ImproveConfig.climbing().changed(minutes=minutes)
+    config = ImproveConfig.climbing().changed(minutes=minutes, steps=800)
     improve_policy(recordings, out / "improved", base, world_model, config, out / LATENTS)
     results: dict[str, dict[str, Any]] = {}
     played: dict[str, list[EpisodeResult]] = {}

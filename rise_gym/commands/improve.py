@@ -107,10 +107,12 @@ def improve_policy(
     demonstration_share: float | None = 1.0,
     check_episodes: int = 0,
 ) -> FlowPolicy:
-    """Run RISE from every recorded moment and save the policy to `out/checkpoint`."""
+    """Run RISE from every recorded moment after which something happened; the policy goes to `out/checkpoint`."""
+    from rise_gym.advantage import values_of
     from rise_gym.agents.cloning import mixed_moments
     from rise_gym.agents.flow_policy import load_policy, save_policy
     from rise_gym.agents.improve import improve as run
+    from rise_gym.agents.rollouts import eventful_moments
     from rise_gym.world_model import CompositionalWorldModel
 
     task = recordings.task.name
@@ -118,11 +120,14 @@ def improve_policy(
     if config.uncertainty_limit is None:  # the first pass alone ranks chunks as well, in half the time
         model.dynamics.register_to_config(sigmas=model.dynamics.config.sigmas[:1])
     encoded, advantages = labelled(recordings, world_model, config.spread, latents)
+    progress = values_of(encoded, model.value) if encoded.progress.isnan().any() else encoded.progress
+    starts = eventful_moments(encoded, mixed_moments(encoded, None), progress)
+    offline = mixed_moments(encoded, demonstration_share)
     with progress_bar("improving in imagination", config.training.steps) as step:
         improved = run(
             load_policy(policy, task=task), model, encoded, advantages, config, out / "run",
-            start_moments=mixed_moments(encoded, None), offline_moments=mixed_moments(encoded, demonstration_share),
-            on_progress=shown_by(step), on_check=replica_check(task, check_episodes, out) if check_episodes else None,
+            start_moments=starts, offline_moments=offline, on_progress=shown_by(step),
+            on_check=replica_check(task, check_episodes, out) if check_episodes else None,
         )  # fmt: skip
     save_policy(out / "checkpoint", improved, card=policy_card(improved, f"improved by RISE from {policy}", config))
     return improved

@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
 from rise_gym.agents.improve import ImproveConfig, improve
-from rise_gym.agents.rollouts import imagine_samples
+from rise_gym.agents.rollouts import eventful_moments, imagine_samples
 from rise_gym.collection import ExplorationNoise
 from rise_gym.recordings import Recordings
 from rise_gym.tasks import BOX_CLOSE
@@ -353,6 +353,16 @@ def test_a_climb_hardly_moves_what_gains_little(recordings: Recordings) -> None:
     torch.testing.assert_close(
         moved / moved[2], torch.tensor([1.0, 2.0, 21.5**0.5, 0.0]) / 21.5**0.5, atol=1e-4, rtol=0
     )
+
+
+def test_moments_after_which_nothing_happens_are_not_imagined_from() -> None:
+    flat = Recordings.of([episode(12, "rollout", 50), episode(8, "rollout", 50)], BOX_CLOSE)
+    progress = torch.tensor([0.0] * 5 + [0.2] + [0.4] * 6 + [0.4] * 8)  # rises at row 5, never in the second episode
+    moments = torch.tensor([0, 1, 2, 3, 4, 5, 6, 10, 12, 15])
+    found = eventful_moments(flat, moments, progress, ticks=3, least=0.1)
+    assert found.tolist() == [2, 3, 4]
+    assert eventful_moments(flat, moments, progress, ticks=3, least=0.3).tolist() == [3]
+    assert eventful_moments(flat, moments, progress, ticks=3, least=0.9).tolist() == moments.tolist()
 
 
 def test_settings_are_changed_by_name_those_of_the_training_too() -> None:
