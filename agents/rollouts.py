@@ -68,6 +68,8 @@ class RolloutConfig:
             gains nothing should stay as it is. The slope is the mean over all proposals of the state. Learnt from is
             what the own chunk was moved to, as the best there is (1) where the dream finds it better than the own chunk
             and as the worst (-1) where it finds it worse; both are dreamt with the same noise.
+        steady: leave out of the ascent what playing the same chunk faster would do: any movement gains sooner if it is
+            hurried, and a policy that learns to hurry misses its grasps.
         uncertainty_limit: imagined chunks less certain than this are not learnt from; None takes all, as in the paper.
     """
 
@@ -80,6 +82,7 @@ class RolloutConfig:
     next_proprio: Literal["commanded", "predicted"] = "commanded"
     spread: Literal["uniform", "quantile"] = "uniform"
     ascent: float = 0.0
+    steady: bool = False
     uncertainty_limit: float | None = None
 
     def __post_init__(self) -> None:
@@ -206,7 +209,10 @@ def _climbed(
     repeated = state.rows(torch.arange(states).repeat_interleave(tries))
     advantage, slope = world_model.advantage_slope(repeated, tried.flatten(0, 1), generator=noise(tries))
     evaluated = advantage.cpu().view(states, tries)
-    refined = (meant + _step(slope.cpu().unflatten(0, (states, tries)).mean(1), task, config)).clamp(-1, 1)
+    step = _step(slope.cpu().unflatten(0, (states, tries)).mean(1), task, config)
+    if config.steady:
+        step = _unhurried(step, meant, state.proprio.cpu(), task, config)
+    refined = (meant + step).clamp(-1, 1)
     following, imagined = world_model.imagine(state, refined, generator=noise(1))
     worth = imagined.advantage.cpu()
     return _Found(refined, worth, (worth - evaluated[:, 0]).sign(), following, _trusted(imagined, config))
@@ -226,6 +232,22 @@ def _step(slope: Tensor, task: TaskCard, config: RolloutConfig) -> Tensor:
     gained = (slope * smooth).sum((1, 2), keepdim=True).clamp(min=0).sqrt()
     steep = torch.maximum(gained, gained.square().mean().sqrt())
     return torch.where(steep > 0, config.ascent * smooth / steep, 0.0)
+
+
+def _unhurried(step: Tensor, meant: Tensor, proprio: Tensor, task: TaskCard, config: RolloutConfig) -> Tensor:
+    """Deviations (R, K, A) without the part that would play the chunk a(t) faster: d a((1 + e) t) / d e = t a'(t).
+
+    Deviations are measured in standard deviations of the exploration. Who hardly moves cannot hurry: movements below
+    one standard deviation a tick count less. Slowing down is left in.
+    """
+    assert config.exploration is not None  # checked by RolloutConfig
+    begun = torch.from_numpy(task.scale_action(proprio.numpy())).to(meant)  # (R, A)
+    (velocity,) = torch.gradient(torch.cat([begun[:, None], meant], dim=1), dim=1)
+    hurry = velocity[:, 1:] * torch.arange(1, meant.shape[1] + 1).view(1, -1, 1)  # (R, K, A)
+    unit = torch.from_numpy(config.exploration.scaled(task)).to(meant)
+    along = (step * hurry / unit.square()).sum((1, 2), keepdim=True)
+    length = (hurry / unit).square().sum((1, 2), keepdim=True)
+    return step - (along / (length + meant.shape[1])).clamp(min=0) * hurry
 
 
 def _trusted(imagined: Imagination, config: RolloutConfig) -> Tensor:

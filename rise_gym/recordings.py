@@ -117,6 +117,25 @@ class Recordings:
             **{name: column(name) for name in ("frames", "proprio", "actions", "clean_actions", "progress", "success")},
         )
 
+    def only(self, episodes: Sequence[int]) -> Recordings:
+        """The recordings of some episodes, by their index, in this order."""
+        rows = [torch.nonzero(self.episode == index).flatten() for index in episodes]
+        lengths = torch.tensor([len(part) for part in rows])
+        ends, kept = lengths.cumsum(0), torch.cat(rows)
+        columns = ("proprio", "actions", "clean_actions", "progress")
+        return replace(
+            self,
+            frames=self.frames[kept] if len(self.frames) else self.frames,
+            latents=None if self.latents is None else self.latents[kept],
+            first=(ends - lengths).repeat_interleave(lengths),
+            last=(ends - 1).repeat_interleave(lengths),
+            episode=torch.arange(len(episodes)).repeat_interleave(lengths),
+            success=self.success[list(episodes)],
+            sources=tuple(self.sources[index] for index in episodes),
+            instructions=tuple(self.instructions[index] for index in episodes),
+            **{name: getattr(self, name)[kept] for name in columns},
+        )
+
     def draw(self, count: int, generator: Generator, *, among: Tensor | None = None) -> Tensor:
         """Random moments (count,), uniformly over all rows, or over the indices `among`."""
         rows = torch.randint(len(self) if among is None else len(among), (count,), generator=generator)

@@ -57,6 +57,19 @@ def test_parts_joined_are_what_all_episodes_at_once_would_have_been() -> None:
     assert len(Recordings.joined(encoded).latents) == len(whole)  # type: ignore[arg-type]
 
 
+def test_some_episodes_alone_are_what_they_would_have_been_laid_out_alone() -> None:
+    parts = [recordings(4), recordings(2, 7), recordings(3)]
+    whole = Recordings.joined(parts)
+    some, alone = whole.only([3, 0]), Recordings.joined([parts[2], parts[0]])
+    for name, column in alone.__dict__.items():
+        if isinstance(column, Tensor):
+            torch.testing.assert_close(getattr(some, name), column, equal_nan=True)
+        else:
+            assert getattr(some, name) == column
+    bare = whole.with_latents(torch.rand(16, 3, 1, 2, 2)).without_frames()
+    assert bare.only([1]).latents.tolist() == bare.latents[4:6].tolist()  # type: ignore[union-attr,index]
+
+
 def test_history_before_the_beginning_repeats_the_first_row() -> None:
     assert recordings(5, 5).history(torch.tensor([6]), ticks=4, stride=2).tolist() == [[5, 5, 5, 6]]
 

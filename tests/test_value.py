@@ -19,7 +19,14 @@ from rise_gym.tasks import BOX_CLOSE
 from rise_gym.training import TrainingConfig
 from rise_gym.types import Episode, Source
 from rise_gym.value import ProgressValue, ProgressValueConfig
-from rise_gym.value_training import ValueTraining, calibrate_success, progress_labels, td_targets, train_value
+from rise_gym.value_training import (
+    ValueTraining,
+    calibrate_success,
+    calibration_split,
+    progress_labels,
+    td_targets,
+    train_value,
+)
 
 SMALL = ProgressValueConfig(latent_channels=1, latent_size=8, widths=(16, 16), hidden=32)
 TICKS = 30
@@ -187,6 +194,18 @@ def test_calibration_finds_what_tells_done_from_stuck(trained: ProgressValue) ->
         own = values[held_out.episode == number]
         assert bool(own[-3:].min() >= threshold) == done
         assert own[: TICKS // 2].max() < threshold
+
+
+@pytest.mark.parametrize(("successes", "failures", "apart"), [(13, 24, (2, 2)), (3, 1, (1, 1)), (2, 30, (2, 3))])
+def test_calibration_has_episodes_of_its_own(successes: int, failures: int, apart: tuple[int, int]) -> None:
+    flat = toy(successes + failures)
+    outcome = torch.arange(successes + failures) % (successes + failures) < successes
+    flat = Recordings(**{**flat.__dict__, "success": outcome})
+    learnt, spared = calibration_split(flat)
+    assert (int(spared.success.sum()), int((~spared.success).sum())) == apart
+    kept = successes - (apart[0] if successes > 2 else 0) + failures - (apart[1] if failures > 2 else 0)
+    assert len(learnt.success) == kept
+    assert 0 < int(learnt.success.sum()) < kept  # both outcomes are left to learn from
 
 
 def test_calibration_takes_the_middle_of_the_widest_gap() -> None:

@@ -37,10 +37,10 @@ class BoxCloseConfig:
     """
 
     box_center_m: tuple[float, float] = (0.325, 0.03)
-    box_shift_m: float = 0.04
-    box_yaw_rad: float = 0.4
+    box_shift_m: float = 0.03
+    box_yaw_rad: float = 0.28
     cup_center_m: tuple[float, float] = (0.31, -0.195)
-    cup_shift_m: float = 0.05
+    cup_shift_m: float = 0.04
     size_spread: float = 0.06  # fraction of box and cup sizes
     friction_spread: float = 0.3  # fraction
     mass_spread: float = 0.25  # fraction
@@ -59,7 +59,7 @@ class BoxCloseConfig:
     lid_crease_rad: float = 0.0
     lid_crease_nm: float = 0.03
     hinge_friction_nm: float = 0.004
-    tab_rest_rad: float = 0.8  # bend of the free tab below the lid's plane: smaller is harder to tuck
+    tab_rest_rad: float = 0.65  # bend of the free tab below the lid's plane: smaller is harder to tuck
     tab_stiffness_nm: float = 0.012
     slot_m: float = 0.03  # between rear wall and rear flap: smaller is harder
     tab_length_m: float = 0.032

@@ -36,6 +36,7 @@ def improve(
     proposal_temperature: float | None = None,
     exploration: float | None = None,
     ascent: float | None = None,
+    steady: bool | None = None,
     max_imagined_chunks: int | None = None,
     image_shift_px: int | None = None,
     next_proprio: Literal["commanded", "predicted"] = "commanded",
@@ -63,6 +64,7 @@ def improve(
         exploration: smooth deviations added to proposals, as a factor like `noise` of `collect`; 0 in the paper.
         ascent: learn from the policy's own chunk moved to where the imagined advantage rises, by so many standard
             deviations of the exploration; 0, as in the paper, learns from each proposal by itself.
+        steady: leave out of it what playing the same chunk faster would do.
         max_imagined_chunks: how many chunks to dream on from a recorded moment; 2 in the paper.
         image_shift_px: by how much pictures are shifted at random, each way.
         next_proprio: joints between two of them: where they were sent, as in the paper, or where the dream puts them.
@@ -84,6 +86,7 @@ def improve(
         "proposal_temperature": proposal_temperature,
         "exploration": None if exploration is None else ExplorationNoise().times(exploration),
         "ascent": ascent,
+        "steady": steady,
         "max_imagined_chunks": max_imagined_chunks,
         "image_shift_px": image_shift_px,
         "next_proprio": next_proprio,

@@ -126,7 +126,13 @@ def _train_world_part(
     from rise_gym.dynamics import VideoDynamics
     from rise_gym.dynamics_training import DynamicsTraining, train_dynamics
     from rise_gym.value import ProgressValue
-    from rise_gym.value_training import ValueTraining, calibrate_success, progress_labels, train_value
+    from rise_gym.value_training import (
+        ValueTraining,
+        calibrate_success,
+        calibration_split,
+        progress_labels,
+        train_value,
+    )
 
     codec = None if part == "codec" else _saved_part(FrameCodec, out / "codec")
     recordings = load_recordings(data, card) if codec is None else _encoded(data, card, codec)
@@ -140,8 +146,9 @@ def _train_world_part(
         if part == "codec":
             model = train_codec(recordings, config, run, on_progress=shown)
         elif part == "value":
-            model = train_value(recordings, config, run, on_progress=shown)
-            model.set_success_threshold(calibrate_success(model, recordings))
+            learnt, spared = calibration_split(recordings)
+            model = train_value(learnt, config, run, on_progress=shown)
+            model.set_success_threshold(calibrate_success(model, spared))
         else:
             before = None if initial is None else _saved_part(VideoDynamics, Path(initial) / "dynamics")
             judge = _saved_part(ProgressValue, out / "value") if (out / "value").is_dir() else None

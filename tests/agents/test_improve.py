@@ -511,3 +511,36 @@ def test_curves_show_what_the_dream_found_not_the_ranks(recordings: Recordings) 
     )
     torch.testing.assert_close(samples.evaluated, plain.advantage)
     assert not torch.allclose(samples.evaluated, samples.advantage)
+
+
+@given(seed=st.integers(0, 99))
+@hypothesis_settings(deadline=None, max_examples=20)
+def test_a_steady_climb_plays_no_chunk_faster(seed: int) -> None:
+    class Slope(DreamDouble):
+        def advantage_slope(self, state: WorldState, actions: Tensor, *, generator: Any) -> tuple[Tensor, Tensor]:
+            self.chunks.append(actions)
+            own = Generator().manual_seed(seed)
+            return torch.zeros(len(actions)), torch.randn(1, *actions.shape[1:], generator=own).expand_as(actions)
+
+    flat = Recordings.of([episode(12, "demonstration", 50)], BOX_CLOSE)
+    flat = replace(flat, latents=torch.arange(12.0).half().view(-1, 1, 1, 1, 1).expand(-1, 3, 1, 1, 1))
+
+    def climbed(steady: bool) -> tuple[np.ndarray, np.ndarray]:
+        dream, settings = Slope(), config(**CLIMB, steady=steady)
+        samples = imagine_samples(policy(), dream, flat, torch.tensor([3]), settings, Generator().manual_seed(0))
+        own = own_chunks(dream, 1)
+        return own[0].double().numpy(), (samples.actions - own)[0].double().numpy()
+
+    own, free = climbed(steady=False)
+    _, steady = climbed(steady=True)
+    begun = BOX_CLOSE.scale_action(flat.proprio[3].numpy())
+    velocity = np.gradient(np.concatenate([begun[None], own]), axis=0)[1:]
+    unit = ExplorationNoise().scaled(BOX_CLOSE)
+    hurry = velocity * np.arange(1, CHUNK + 1)[:, None] / unit
+    free_part, steady_part = (free / unit * hurry).sum(), (steady / unit * hurry).sum()
+    if free_part <= 0:
+        np.testing.assert_allclose(steady, free, atol=1e-6)
+        return
+    assert -1e-4 <= steady_part <= free_part * CHUNK / ((hurry**2).sum() + CHUNK) + 1e-4
+    left_out = (free - steady) / unit  # nothing but haste
+    np.testing.assert_allclose(left_out, hurry * (left_out * hurry).sum() / (hurry**2).sum(), atol=1e-4)
