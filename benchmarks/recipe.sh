@@ -5,20 +5,21 @@ set -euo pipefail
 run=${1:-runs/recipe}
 
 # What a lab would have: demonstrations by a hand that is disturbed, and its mishaps for the world model.
-rise-gym collect "$run/demos" --who expert --noise 1.8 --episodes 60 --first-seed 100
+rise-gym collect "$run/demos" --who expert --noise 1.8 --episodes 116 --first-seed 100
 rise-gym collect "$run/mishaps" --who noisy_expert --noise 1.0 --episodes 80 --first-seed 10100
 
 # The base policy clones the demonstrations that succeeded; then what it does, with smooth deviations.
 rise-gym train policy "$run/base" --data "$run/demos" --check-episodes 40
-rise-gym collect "$run/rollouts" --who policy --policy "$run/base/checkpoint" --noise 0.5 --episodes 360 --first-seed 3000
+rise-gym collect "$run/rollouts" --who policy --policy "$run/base/checkpoint" --noise 0.5 --episodes 300 --first-seed 3000
 rise-gym collect "$run/corrections" --who correction --policy "$run/base/checkpoint" --noise 1.8 --episodes 60 \
     --first-seed 4000
-rise-gym collect "$run/wide" --who policy --policy "$run/base/checkpoint" --noise 1.2 --episodes 120 --first-seed 3400
+rise-gym collect "$run/wide" --who policy --policy "$run/base/checkpoint" --noise 1.2 --episodes 100 --first-seed 3400
 
 # World model: codec, value and dynamics; dynamics first for the picture alone, then with what the value sees and the
-# progress that a chunk gains, at once and later. The bundled one had been trained before, for some 25 000 steps while the
-# method changed, on 1050 episodes of the same task whose boxes and cups stood in narrower places (as commit 2c01fee makes
-# them with its own recipe), and on 200 that another policy played in these; the last 3100 steps had everything.
+# progress that a chunk gains, at once and later. The bundled dynamics had been trained before, for some 28 000 steps while
+# the method changed, on 1650 episodes of easier variants of the task (as commits 2c01fee and ab42851 make them with their own
+# recipes), and its codec is that of 2c01fee; it then took 2600 steps on these demonstrations and mishaps and on 120 episodes
+# that commit ab42851's base policy played, and the last steps with everything.
 first=("$run/demos" "$run/mishaps")
 everything=("${first[@]}" "$run/wide" "$run/rollouts")
 rise-gym train codec "$run/world_model_start" --data "${first[@]}" --steps 2400

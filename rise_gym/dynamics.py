@@ -39,7 +39,8 @@ class VideoDynamicsConfig:
         map_channels: planes that actions and proprioception paint at half resolution, which shows the network *where*.
         gain: also expect how much progress each tick gains.
         later: and how much will have been gained so many ticks from now, when a policy like those recorded acts on
-            after the chunk: a grasp that is to hold gains nothing yet.
+            after the chunk: a grasp that is to hold gains nothing yet. An episode that is over by then counts as it
+            ended; the last of the ticks are more than an episode has, and ask for its outcome, which no haste improves.
         sight: draw the robot's hands and move pictures with their cameras, by the geometry of the task's robot.
         sigmas: noise levels of sampling, falling from 1; as many passes of the network.
         proprioception: what `predict` returns beside the frames: what the network predicts to be measured, or, as in
@@ -56,7 +57,7 @@ class VideoDynamicsConfig:
     embedding_width: int = 256
     map_channels: int = 32
     gain: bool = True
-    later: tuple[int, ...] = (20, 30, 50)
+    later: tuple[int, ...] = (20, 30, 50, 400)
     sight: bool = True
     sigmas: tuple[float, ...] = (1.0, 0.5)
     proprioception: Literal["predicted", "commanded"] = "predicted"

@@ -35,7 +35,8 @@ class DynamicsTraining:
             it reads from them: whether a grasp held is few pixels, and all that counts.
         judged_ticks: how many ticks of each row the value looks at.
         gain_weight, later_weight: of the squared errors of the expected gain, of the chunk's ticks and of later ones,
-            in rows that start from pure noise as sampling does.
+            in rows that start from pure noise as sampling does. The later a tick, the less it counts, in proportion:
+            the variance of what will have been gained grows with time.
     """
 
     training: TrainingConfig = field(
@@ -54,7 +55,7 @@ class DynamicsTraining:
     progress_weight: float = 20.0
     judged_ticks: int = 4
     gain_weight: float = 100.0
-    later_weight: float = 50.0
+    later_weight: float = 100.0
 
 
 class Window(NamedTuple):
@@ -218,7 +219,8 @@ def dynamics_loss(
         parts["gain"] = _gain_error(gain, window.gained[:, :chunk], pure & window.happened)
         total = total + config.gain_weight * parts["gain"]
     if later is not None:
-        parts["later_gain"] = _gain_error(later, window.gained[:, chunk:], pure)
+        weight = chunk / torch.tensor(model.config.later, device=later.device)
+        parts["later_gain"] = _gain_error(later, window.gained[:, chunk:], pure, weight)
         total = total + config.later_weight * parts["later_gain"]
     if judge is not None:
         ticks = torch.randperm(clean.shape[1], generator=generator)[: config.judged_ticks]
@@ -230,10 +232,10 @@ def dynamics_loss(
     return total, {name: float(part.detach()) for name, part in parts.items()}
 
 
-def _gain_error(gain: Tensor, gained: Tensor, counts: Tensor) -> Tensor:
+def _gain_error(gain: Tensor, gained: Tensor, counts: Tensor, weight: Tensor | float = 1.0) -> Tensor:
     """Squared error of what is expected (B, n) of what is known to have been gained, where it counts."""
     counts = (counts & ~gained.isnan()).to(gain.device)
-    error = (gain - gained.nan_to_num().to(gain)).square()
+    error = weight * (gain - gained.nan_to_num().to(gain)).square()
     return (error * counts).sum() / counts.sum().clamp(min=1)
 
 

@@ -42,6 +42,8 @@ class WorldModelConfig:
         later_share: how much of a chunk's advantage is what the dynamics, if it learnt to, expects to have been gained
             some time after it, per chunk of that time; the rest is the mean over the chunk itself, the paper's
             equation 2.
+        outcome_ticks: what is expected later than this, an episode's outcome among it, counts as if it took so many
+            ticks.
         success_ticks: how many of the last predicted frames have to look done, so that one lucky frame is no success.
         uncertainty_limit: above it an imagined episode is cut off; None never does.
     """
@@ -49,12 +51,13 @@ class WorldModelConfig:
     advantage_scale: float = 5.0
     expected_share: float = 0.5
     later_share: float = 0.75
+    outcome_ticks: int = 50
     success_ticks: int = 3
     uncertainty_limit: float | None = None
 
     def __post_init__(self) -> None:
-        if self.advantage_scale <= 0 or self.success_ticks < 1:
-            raise ValueError(f"advantage_scale and success_ticks must be positive, got {self}")
+        if self.advantage_scale <= 0 or min(self.success_ticks, self.outcome_ticks) < 1:
+            raise ValueError(f"advantage_scale, success_ticks and outcome_ticks must be positive, got {self}")
         if not 0 <= self.expected_share <= 1 or not 0 <= self.later_share <= 1:
             raise ValueError(f"expected_share and later_share are fractions from 0 to 1, got {self}")
 
@@ -212,7 +215,7 @@ class CompositionalWorldModel:
         mean = values.mean(1, keepdim=True)
         if later is None:
             return mean
-        ticks = torch.tensor(self.dynamics.config.later, device=later.device)
+        ticks = torch.tensor(self.dynamics.config.later, device=later.device).clamp(max=self.config.outcome_ticks)
         per_chunk = (later * self.longest_chunk / ticks).mean(1, keepdim=True)
         return mean.lerp(state.progress[:, None] + per_chunk, self.config.later_share)
 

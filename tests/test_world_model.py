@@ -138,6 +138,15 @@ def test_what_is_expected_later_counts_for_the_advantage_alone(
     assert after.progress.item() == pytest.approx(0.65)
 
 
+def test_an_outcome_counts_as_if_it_came_sooner(counting_world: MakeWorld) -> None:
+    world = counting_world(later_share=1.0, outcome_ticks=25)
+    world.dynamics.gain = torch.linspace(0.02, 0.20, 10)[None]
+    world.dynamics.later = torch.tensor([[0.06, 0.08]])  # after 20 and 40 ticks
+    state = world.begin(frames(50), torch.zeros(1, 14), ["close it"])
+    _, imagined = world.imagine(state, still(10), generator=generators())
+    assert imagined.advantage.item() == pytest.approx(5 * (0.06 / 2 + 0.08 / 2.5) / 2, abs=1e-5)
+
+
 @pytest.mark.parametrize("gain", [True, False])
 def test_the_slope_is_how_the_advantage_changes_with_the_actions(gain: bool) -> None:
     """By finite differences, with and without an expected gain, in more rows than one pass takes."""
