@@ -50,6 +50,7 @@ class RisePipeline(DiffusionPipeline):
         advantage_scale: float = 5.0,
         expected_share: float = 0.5,
         later_share: float = 0.75,
+        outcome_ticks: int = 50,
         success_ticks: int = 3,
         uncertainty_limit: float | None = None,
     ) -> None:
@@ -59,6 +60,7 @@ class RisePipeline(DiffusionPipeline):
             advantage_scale=advantage_scale,
             expected_share=expected_share,
             later_share=later_share,
+            outcome_ticks=outcome_ticks,
             success_ticks=success_ticks,
             uncertainty_limit=uncertainty_limit,
         )
