@@ -16,8 +16,8 @@ rise-gym collect "$run/wide" --who policy --policy "$run/base/checkpoint" --nois
 
 # World model: codec, value and dynamics; dynamics first for the picture alone, then with the progress that a chunk gains, at
 # once, later, and in the end. The bundled dynamics had been trained before, for some 28 000 steps while the method changed,
-# on 1050 episodes of easier variants of the task (as commits 2c01fee and ab42851 make them with their own recipes), and its
-# codec is that of 2c01fee; it then took 3000 steps on the demonstrations and mishaps, and 2400 on everything but mishaps,
+# on 1650 episodes of easier variants of the task (as commits 2c01fee and ab42851 make them with their own recipes), and its
+# codec is that of 2c01fee; it then took 4000 steps on the demonstrations and mishaps, and 2200 on everything but mishaps,
 # after which no policy acted on.
 first=("$run/demos" "$run/mishaps")
 everything=("${first[@]}" "$run/wide" "$run/rollouts")
@@ -28,6 +28,7 @@ rise-gym train dynamics "$run/world_model" --data "$run/demos" "$run/wide" "$run
     --initial "$run/start"
 rise-gym train value "$run/world_model" --data "${everything[@]}" --steps 5000
 
+# The bundled RISE policy is a first look: 144 steps (`--minutes 3.2`), from demos and rollouts alone. The rest is as it is to be.
 # Three ways on from the same base, with equally many gradient steps at the same rate, and pictures that stay in place.
 on=(--initial "$run/base/checkpoint" --steps 2400 --learning-rate 1e-3 --image-shift-px 0)
 recorded=("$run/demos" "$run/rollouts" "$run/wide")

@@ -233,7 +233,7 @@ def dynamics_loss(
 
 
 def _gain_error(gain: Tensor, gained: Tensor, counts: Tensor, weight: Tensor | float = 1.0) -> Tensor:
-    """Squared error of what is expected (B, n) of what is known to have been gained, where it counts."""
+    """Squared error of what is expected (B, n) of what is known to have been gained, where it counts; `weight` (n,)."""
     counts = (counts & ~gained.isnan()).to(gain.device)
     error = weight * (gain - gained.nan_to_num().to(gain)).square()
     return (error * counts).sum() / counts.sum().clamp(min=1)

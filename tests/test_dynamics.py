@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
-from rise_gym.dynamics_training import DynamicsTraining, shortened, train_dynamics, training_window
+from rise_gym.dynamics_training import DynamicsTraining, dynamics_loss, shortened, train_dynamics, training_window
 from rise_gym.errors import InvalidAction, InvalidDataset
 from rise_gym.protocols import Dynamics
 from rise_gym.recordings import Recordings
@@ -332,6 +332,21 @@ def test_what_is_gained_later_is_learnt_where_a_policy_acted_on(tmp_path: Path) 
     assert bool(cut.gained[:, SMALL.chunk :].isnan().all())  # held targets are not what led there
     shown = replace(recordings, sources=("demonstration",) * len(recordings.sources))
     assert bool(training_window(shown, some, SMALL, progress).gained[:, SMALL.chunk :].isnan().all())
+
+
+def test_the_later_a_tick_the_less_its_gain_counts() -> None:
+    """The same error of an untrained model, which expects nothing, in the first or in the last of the later ticks."""
+    model, recordings = VideoDynamics.of(SMALL, BOX_CLOSE).eval(), toy(30)
+    window = training_window(recordings, torch.tensor([10]), SMALL, recordings.proprio[:, 0])
+    errors = []
+    for which in range(len(SMALL.later)):
+        gained = torch.full_like(window.gained, torch.nan)
+        gained[:, SMALL.chunk + which] = 0.5
+        config = DynamicsTraining(dynamics=SMALL, pure_noise=1.0)
+        errors.append(
+            dynamics_loss(model, window._replace(gained=gained), config, Generator().manual_seed(0))[1]["later_gain"]
+        )
+    assert errors[0] / errors[1] == pytest.approx(SMALL.later[1] / SMALL.later[0], rel=0.01)
 
 
 def test_a_model_can_learn_to_expect_other_ticks(tmp_path: Path) -> None:
