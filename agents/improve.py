@@ -235,7 +235,7 @@ def improve(
         config: the constants.
         folder: the run's state and TensorBoard curves.
         start_moments: recorded moments to imagine from; by default every one from which an action was executed. See
-            `rise_gym.agents.rollouts.eventful_moments`.
+            `rise_gym.recordings.eventful_moments`.
         offline_moments: recorded moments to learn from; by default the same.
         on_check: called every `check_every_steps` with the averaged policy in eval mode. For evaluation: what it does
             never feeds training, and its time does not count.

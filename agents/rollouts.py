@@ -274,23 +274,6 @@ def recorded_state(world_model: Imaginer, recordings: Recordings, moments: Tenso
     )
 
 
-def eventful_moments(
-    recordings: Recordings, moments: Tensor, progress: Tensor, *, ticks: int = 40, least: float = 0.03
-) -> Tensor:
-    """Those of `moments` within whose next `ticks` the progress (N,) of every recorded moment varies by `least`.
-
-    Where a policy was stuck for good no chunk is better than another, and imagining would be wasted. If there is no
-    such moment, all are returned.
-    """
-    parts = []
-    for part in moments.split(20_000):
-        ahead, _ = recordings.future(part, ticks)
-        low, high = progress[ahead].aminmax(dim=1)
-        parts.append(part[high - low >= least])
-    found = torch.cat(parts)
-    return found if len(found) else moments
-
-
 def _explored(actions: Tensor, task: TaskCard, config: RolloutConfig, generator: Generator) -> Tensor:
     """Proposals (B, K, A) with their deviations, which every one has of its own from the first tick on."""
     if config.exploration is None:

@@ -3,9 +3,8 @@
     python benchmarks/improvement.py [--quick] [--control FOLDER]
 
 200 episodes from seed 100 000 on: the scripted expert, the base policy, the base policy trained on for as long as RISE
-trains (control), the same with the corrections that RISE learns from too (DAgger), the policy after advantage-labelled
-offline training only (the paper's RECAP), and RISE. What was played with the same weights in the same replica before is
-read from `--keep`, so that an interrupted run goes on.
+trains (control), the policy after advantage-labelled offline training only (the paper's RECAP), and RISE. What was
+played with the same weights in the same replica before is read from `--keep`, so that an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ NOTES = {
     "expert": "scripted, sees the physics state",
     "base": "cloned from demonstrations to its plateau",
     "control": "base trained on for as long as RISE trains",
-    "dagger": "the same, on corrections as well",
     "recap": "advantage-labelled offline training",
     "rise": "improved in imagination",
 }
@@ -46,7 +44,6 @@ def main(
     output: Path | None = None,
     base: str = common.BASE,
     control: str = f"bundled:{common.TASK}/control",
-    dagger: str = f"bundled:{common.TASK}/dagger",
     recap: str = f"bundled:{common.TASK}/recap",
     rise: str = common.IMPROVED,
     expert: bool = True,
@@ -59,7 +56,7 @@ def main(
     Args:
         quick: a miniature to see that it works; its figures mean little.
         output: where to write the JSON.
-        base, control, dagger, recap, rise: a folder or bundled name each; one that is not there is left out and named.
+        base, control, recap, rise: a folder or bundled name each; one that is not there is left out and named.
         expert: whether to measure the scripted expert.
         episodes: how many for each.
         processes: how many run side by side.
@@ -67,7 +64,7 @@ def main(
     """
     count = min(episodes, 4) if quick else episodes
     seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + count)
-    found, missing = existing({"base": base, "control": control, "dagger": dagger, "recap": recap, "rise": rise})
+    found, missing = existing({"base": base, "control": control, "recap": recap, "rise": rise})
     with common.recorded("improvement", output, quick) as figures:
         figures |= {"seeds": [seeds[0], seeds[-1]], "not_there": missing, "policies": {}, "paired": {}}
         played: dict[str, list[EpisodeResult]] = {}
@@ -83,7 +80,7 @@ def main(
             figures["policies"][name] = {**summary, "note": NOTES[name], "scores": scores}
         figures["paired"] = {
             f"rise - {name}": paired(played["rise"], played[name])
-            for name in ("base", "control", "dagger", "recap")
+            for name in ("base", "control", "recap")
             if {"rise", name} <= set(played)
         }
         show(figures)

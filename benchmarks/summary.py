@@ -90,10 +90,23 @@ def improvement(recorded: Json) -> list[str]:
     ]  # fmt: skip
     return [
         f"## Improvement (replica, seeds {first} to {last})",
-        "Asked: base 20 to 50 %, RISE at least 35 points more (aim 95 %), and more than control and RECAP. DAgger is "
-        "the control for what RISE and RECAP learn from the same corrections.",
+        "Asked: base 20 to 50 %, RISE at least 35 points more (aim 95 %), and more than control and RECAP.",
         table(("policy", "what it is", "episodes", "success", "95 %", "score", "95 %"), policies),
         table(("difference", "points of success", "95 %", "only the first succeeds", "only the second"), pairs),
+    ]
+
+
+def plateau(recorded: Json) -> list[str]:
+    first, last = recorded["seeds"]
+    rows = [
+        (row["steps"], row["episodes"], _percent(row["success_rate"]), _interval(row["success_ci95"], 100, 0),
+         row["score_mean"])
+        for row in recorded["checkpoints"]
+    ]  # fmt: skip
+    return [
+        f"## The base's plateau (replica, seeds {first} to {last})",
+        "Asked: the base is trained until more cloning does not lift it.",
+        table(("steps of cloning", "episodes", "success", "95 %", "score"), rows),
     ]
 
 
@@ -187,6 +200,7 @@ def throughput(recorded: Json) -> list[str]:
 
 SECTIONS = {
     "improvement": improvement,
+    "plateau": plateau,
     "dynamics": dynamics,
     "value": value,
     "trust": trust,

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
 from rise_gym.errors import InvalidDataset
-from rise_gym.recordings import Recordings
+from rise_gym.recordings import Recordings, eventful_moments
 from rise_gym.training import Trainer, TrainingConfig
 from rise_gym.value import ProgressValue
 
@@ -30,6 +30,8 @@ class DynamicsTraining:
         pure_noise: fraction of rows at noise level 1, where sampling in few steps begins.
         context_noise: noise on the history, up to this much a row, so that imagined history does no harm; the paper's.
         short_chunks: fraction of rows whose chunk ends early, the last target held, so that every length is known.
+        eventful_share: fraction of rows that start where progress is about to change, if it is known; the others start
+            anywhere. Half of what a failing policy records is a robot that is stuck.
         proprio_weight: of the proprioception's error, in units of the task's ranges.
         seen_weight, progress_weight: with a value, of the error in what it sees in imagined frames and in the progress
             it reads from them: whether a grasp held is few pixels, and all that counts.
@@ -50,6 +52,7 @@ class DynamicsTraining:
     pure_noise: float = 0.75
     context_noise: float = 0.2
     short_chunks: float = 0.2
+    eventful_share: float = 0.5
     proprio_weight: float = 10.0
     seen_weight: float = 0.05
     progress_weight: float = 20.0
@@ -108,8 +111,16 @@ def train_dynamics(
     model = _initial(recordings, config, initial, learns_gain=progress is not None)
     judge = None if value is None else copy.deepcopy(value).eval().requires_grad_(False)
 
+    eventful = moments if progress is None else eventful_moments(recordings, moments, progress)
+
     def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
-        drawn = recordings.draw(config.training.batch_size, generator, among=moments)
+        rows, chosen = config.training.batch_size, round(config.eventful_share * config.training.batch_size)
+        drawn = torch.cat(
+            [
+                recordings.draw(chosen, generator, among=eventful),
+                recordings.draw(rows - chosen, generator, among=moments),
+            ]
+        )
         window = training_window(recordings, drawn, model.config, progress)
         window = shortened(window, config.short_chunks, generator)
         return dynamics_loss(model, window, config, generator, judge, recordings.instruction_of(drawn))

@@ -167,3 +167,20 @@ class Recordings:
     def instruction_of(self, moments: Tensor) -> tuple[str, ...]:
         """The instruction of each moment."""
         return tuple(self.instructions[e] for e in self.episode[moments].tolist())
+
+
+def eventful_moments(
+    recordings: Recordings, moments: Tensor, progress: Tensor, *, ticks: int = 40, least: float = 0.03
+) -> Tensor:
+    """Those of `moments` within whose next `ticks` the progress (N,) of every recorded moment varies by `least`.
+
+    Where a policy was stuck for good no chunk is better than another, and little is to be learnt. If there is no such
+    moment, all are returned.
+    """
+    parts = []
+    for part in moments.split(20_000):
+        ahead, _ = recordings.future(part, ticks)
+        low, high = progress[ahead].aminmax(dim=1)
+        parts.append(part[high - low >= least])
+    found = torch.cat(parts)
+    return found if len(found) else moments

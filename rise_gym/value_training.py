@@ -71,6 +71,7 @@ class ValueTraining:
             success_margin=0.15,
             progress_only=0.5,
             td_weight=0.3,
+            terminal_ticks=100,
         )
 
     def __post_init__(self) -> None:

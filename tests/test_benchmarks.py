@@ -164,6 +164,24 @@ def test_episodes_are_played_once_for_the_same_weights(
     assert played == ["rise", "rise"]
 
 
+def test_checkpoints_are_measured_in_the_order_of_their_steps(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plateau = benchmark("plateau")
+
+    def kept(name: str, policy: str, seeds: range, processes: int, keep: Path) -> tuple[list[EpisodeResult], float]:
+        done = policy == "late"
+        rows = [EpisodeResult(seed=seed, is_success=done, score=7.5, episode_return=0.5, steps=3) for seed in seeds]
+        return rows, 1.0
+
+    monkeypatch.setattr(plateau, "kept_or_played", kept)
+    plateau.main(checkpoints={5000: "late", 2000: "early"}, quick=True, output=tmp_path / "plateau.json")
+    rows = json.loads((tmp_path / "plateau.json").read_text())["checkpoints"]
+    assert [(row["steps"], row["success_rate"], row["episodes"]) for row in rows] == [(2000, 0.0, 4), (5000, 1.0, 4)]
+    benchmark("summary").main(results=tmp_path)
+    assert "| 5000 | 4 | 100.0 % |" in (tmp_path / "README.md").read_text()
+
+
 def test_policies_that_are_not_there_are_named(benchmark: Callable[[str], Any], tmp_path: Path) -> None:
     found, missing = benchmark("improvement").existing({"base": str(tmp_path), "recap": "bundled:box_close/nothing"})
     assert found == {"base": str(tmp_path)}

@@ -334,6 +334,18 @@ def test_what_is_gained_later_is_learnt_where_a_policy_acted_on(tmp_path: Path) 
     assert bool(training_window(shown, some, SMALL, progress).gained[:, SMALL.chunk :].isnan().all())
 
 
+def test_rows_can_start_where_something_happens(tmp_path: Path) -> None:
+    """Only in the last episode does progress change; what all others hold is no number, and would spoil the weights."""
+    recordings = toy(4, ticks=60)
+    ours = recordings.episode == 3
+    assert recordings.latents is not None
+    recordings.latents[~ours] = torch.nan
+    progress = torch.where(ours, torch.arange(len(recordings)) / len(recordings), 0.5)
+    settings = DynamicsTraining(training=TrainingConfig(steps=3, batch_size=8), dynamics=SMALL, eventful_share=1.0)
+    model = train_dynamics(recordings, settings, tmp_path, progress=progress)
+    assert all(bool(weight.isfinite().all()) for weight in model.state_dict().values())
+
+
 def test_the_later_a_tick_the_less_its_gain_counts() -> None:
     """The same error of an untrained model, which expects nothing, in the first or in the last of the later ticks."""
     model, recordings = VideoDynamics.of(SMALL, BOX_CLOSE).eval(), toy(30)

@@ -115,7 +115,7 @@ def improve_policy(
     from rise_gym.agents.cloning import mixed_moments
     from rise_gym.agents.flow_policy import load_policy, save_policy
     from rise_gym.agents.improve import improve as run
-    from rise_gym.agents.rollouts import eventful_moments
+    from rise_gym.recordings import eventful_moments
     from rise_gym.world_model import CompositionalWorldModel
 
     task = recordings.task.name

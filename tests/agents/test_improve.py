@@ -16,9 +16,9 @@ from torch import Generator, Tensor, nn
 
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
 from rise_gym.agents.improve import ImproveConfig, improve
-from rise_gym.agents.rollouts import eventful_moments, imagine_samples
+from rise_gym.agents.rollouts import imagine_samples
 from rise_gym.collection import ExplorationNoise
-from rise_gym.recordings import Recordings
+from rise_gym.recordings import Recordings, eventful_moments
 from rise_gym.tasks import BOX_CLOSE
 from rise_gym.training import TrainingConfig
 from rise_gym.types import Episode, Imagination, WorldState
