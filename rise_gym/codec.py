@@ -83,7 +83,7 @@ class FrameCodec(ModelMixin, ConfigMixin):
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (..., V, c, h, w) -> uint8 (..., V, H, W, 3)."""
         parts = latents.flatten(0, -4).to(self.dtype).split(_LARGEST_BATCH)  # each (n, c, h, w)
-        images = [self.images_of(self.pixels_from(self._raw(part))) for part in parts]
+        images = [self.images_of(self.pixels_decoded(part)) for part in parts]
         return torch.cat(images).unflatten(0, latents.shape[:-3])
 
     def pixels_of(self, images: Tensor) -> Tensor:
@@ -104,6 +104,10 @@ class FrameCodec(ModelMixin, ConfigMixin):
         """Latents before normalisation (n, c, h, w) -> pixels (n, 3, H, W), about [-1, 1]."""
         folded = self.autoencoder.decoder(latents.contiguous(memory_format=torch.channels_last))
         return functional.pixel_shuffle(folded, self.config.patch)
+
+    def pixels_decoded(self, latents: Tensor) -> Tensor:
+        """Latents (n, c, h, w) -> pixels (n, 3, H, W), about [-1, 1]; differentiable."""
+        return self.pixels_from(self._raw(latents))
 
     def _normalised(self, latents: Tensor) -> Tensor:
         return (latents - self.latent_shift[:, None, None]) / self.latent_scale[:, None, None]

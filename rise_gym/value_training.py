@@ -70,7 +70,7 @@ class ValueTraining:
             progress_on="everything",
             success_margin=0.15,
             progress_only=0.5,
-            td_weight=0.3,
+            td_weight=0.14,
             terminal_ticks=100,
         )
 

@@ -53,6 +53,14 @@ def test_other_frames_or_another_codec_are_encoded_anew(tmp_path: Path, frames: 
     assert torch.equal(other, wanted)
 
 
+def test_latents_outlive_another_decoder(tmp_path: Path) -> None:
+    encoded_once(recordings(0), codec(0), tmp_path)
+    refined = codec(0)
+    refined.autoencoder.decoder.load_state_dict(codec(1).autoencoder.decoder.state_dict())
+    with patch.object(FrameCodec, "encode", side_effect=AssertionError("encoded again")):
+        encoded_once(recordings(0), refined, tmp_path)
+
+
 def test_an_episode_that_is_added_is_the_only_one_encoded(tmp_path: Path) -> None:
     wanted = recordings(0, 1, 2).encoded(codec(0)).latents
     encoded_once(recordings(0, 2), codec(0), tmp_path)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rise_gym.recordings import Recordings
 
 
-Part = Literal["codec", "dynamics", "value", "policy"]
+Part = Literal["codec", "dynamics", "decoder", "value", "policy"]
 
 
 def train(
@@ -44,10 +44,11 @@ def train(
     Codec, value and dynamics go, in this order, into one folder `out`; once all three are there, `out/checkpoint` is a
     world model. A value learns measured progress where all episodes have it (replicas), else elapsed time on successes.
     Dynamics trained where a value lies already also learn what matters to it, and to expect what a chunk gains.
+    The decoder, last, goes on with the codec's, so that it shows what the dynamics imagines as well as can be.
     A policy goes into `out/checkpoint` as well.
 
     Args:
-        part: codec, dynamics, value or policy.
+        part: codec, value, dynamics, decoder or policy.
         out: where to; the same command goes on where it was.
         data: dataset folders.
         task: name of the task.
@@ -123,6 +124,7 @@ def _train_world_part(
 ) -> None:
     from rise_gym.advantage import values_of
     from rise_gym.codec import CodecTraining, FrameCodec, train_codec
+    from rise_gym.decoder_training import DecoderTraining, train_decoder
     from rise_gym.dynamics import VideoDynamics
     from rise_gym.dynamics_training import DynamicsTraining, train_dynamics
     from rise_gym.value import ProgressValue
@@ -135,16 +137,25 @@ def _train_world_part(
     )
 
     codec = None if part == "codec" else _saved_part(FrameCodec, out / "codec")
-    recordings = load_recordings(data, card) if codec is None else _encoded(data, card, codec)
+    recordings = load_recordings(data, card) if codec is None else _encoded(data, card, codec, part == "decoder")
     measured = not bool(recordings.progress.isnan().any())
     taught = ValueTraining.measured() if measured else ValueTraining()
-    config: Any = {"codec": CodecTraining(), "dynamics": DynamicsTraining(), "value": taught}[part]
+    config: Any = {
+        "codec": CodecTraining(),
+        "dynamics": DynamicsTraining(),
+        "decoder": DecoderTraining(),
+        "value": taught,
+    }[part]
     config = replace(config, training=replace(config.training, **overrides))
     with progress_bar(f"training the {part}", config.training.steps) as step:
         shown, run = shown_by(step), out / f"{part}_run"
         model: Any
         if part == "codec":
             model = train_codec(recordings, config, run, on_progress=shown)
+        elif part == "decoder":
+            assert codec is not None
+            dynamics = _saved_part(VideoDynamics, out / "dynamics").eval()
+            model = train_decoder(codec.eval(), dynamics, recordings, config, run, on_progress=shown)
         elif part == "value":
             learnt, spared = calibration_split(recordings)
             model = train_value(learnt, config, run, on_progress=shown)
@@ -156,17 +167,17 @@ def _train_world_part(
             model = train_dynamics(
                 recordings, config, run, initial=before, value=judge, progress=known, on_progress=shown
             )
-    model.save_pretrained(out / part)
+    model.save_pretrained(out / ("codec" if part == "decoder" else part))
     _seal(out, data, card)
 
 
-def _encoded(data: list[Path], card: TaskCard, codec: FrameCodec) -> Recordings:
-    """Latents alone, one dataset after the other: the frames of all would take many times the memory."""
+def _encoded(data: list[Path], card: TaskCard, codec: FrameCodec, with_frames: bool = False) -> Recordings:
+    """Latents, one dataset after the other; mostly alone: the frames of all would take many times the memory."""
     from rise_gym._latent_cache import encoded_once
     from rise_gym.recordings import Recordings
 
     parts = (encoded_once(load_recordings([folder], card), codec, data[0] / LATENTS) for folder in data)
-    return Recordings.joined([part.without_frames() for part in parts])
+    return Recordings.joined([part if with_frames else part.without_frames() for part in parts])
 
 
 def _saved_part(kind: Any, folder: Path) -> Any:
