@@ -42,11 +42,11 @@ def dynamics() -> VideoDynamics:
 
 
 def flickering(codec: FrameCodec, episodes: int, seed: int) -> Recordings:
-    """Floors of a brightness of their own, each tick lighter or darker: what comes next nobody knows."""
+    """Floors that are dark or bright at random at every tick: the best guess at the next one is neither."""
     rng = np.random.default_rng(seed)
 
     def episode() -> Episode:
-        light = rng.integers(60, 180) + rng.integers(-30, 31, (12, 1, 1, 1))
+        light = rng.choice([60, 180], (12, 1, 1, 1))
         frames = np.broadcast_to(light, (12, 32, 32, 3)).astype(np.uint8)
         zeros = np.zeros((12, 14), np.float32)
         return Episode(
@@ -76,7 +76,7 @@ def test_imagined_frames_become_truer_and_latents_stay(
     refined = train_decoder(codec, dynamics, recordings, SETTINGS, tmp_path / "imagined")
     control = replace(SETTINGS, recorded_share=1.0)
     plain = train_decoder(codec, dynamics, recordings, control, tmp_path / "recorded")
-    assert error(refined, dynamics, held_out) < 0.9 * error(plain, dynamics, held_out)
+    assert error(refined, dynamics, held_out) < 0.7 * error(plain, dynamics, held_out)
     assert torch.equal(refined.encode(held_out.frames[:4]), codec.encode(held_out.frames[:4]))
     assert all(torch.equal(weight, before[name]) for name, weight in codec.state_dict().items())
 
