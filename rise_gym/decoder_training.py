@@ -33,7 +33,7 @@ class DecoderTraining:
 
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            steps=1200, batch_size=16, learning_rate=1e-3, warmup_steps=50, weight_decay=1e-4, ema_decay=0.99
+            steps=500, batch_size=16, learning_rate=1e-3, warmup_steps=50, weight_decay=1e-4, ema_decay=0.99
         )
     )
     ticks: int = 4
