@@ -81,7 +81,7 @@ class ImproveConfig(RolloutConfig):
             update_epochs=8,
             rollout_decay=0.998,
             image_shift_px=0,
-        ).changed(steps=2400, learning_rate=1e-3, ema_decay=0.99)
+        ).changed(steps=1600, learning_rate=1e-3, ema_decay=0.99)
 
     def changed(self, **changes: Any) -> Self:
         """The same with other values of some fields, of `training` by their own names."""
