@@ -175,7 +175,7 @@ def load_checkpoint(folder: str | Path, *, kind: Kind, task: str | None = None) 
 def _stored(component: Any, half_precision: bool) -> Any:
     if not half_precision or not isinstance(component, torch.nn.Module):
         return component
-    return copy.deepcopy(component).to(torch.float16)
+    return copy.deepcopy(component).half()  # diffusers warns of `to(float16)`, whatever the model
 
 
 def _model_index(kind: Kind, task: TaskCard, components: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
