@@ -31,7 +31,7 @@ from rise_gym.locations import resolve
 
 NOTES = {
     "expert": "scripted, sees the physics state",
-    "base": "cloned from demonstrations to its plateau",
+    "base": "cloned from demonstrations",
     "control": "base trained on for as long as RISE trains",
     "recap": "advantage-labelled offline training",
     "rise": "improved in imagination",
