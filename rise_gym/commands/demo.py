@@ -26,9 +26,10 @@ def demo(
     /,
     *,
     task: str = "box_close",
-    demonstrations: int = 30,
+    demonstrations: int = 40,
     rollouts: int = 60,
-    minutes: float = 5.0,
+    steps: int = 300,
+    minutes: float = 8.0,
     episodes: int = 40,
     seed: int = 100_000,
 ) -> None:
@@ -39,7 +40,8 @@ def demo(
         task: name of the task.
         demonstrations: expert episodes to record.
         rollouts: episodes of the base policy to record.
-        minutes: of improvement; no simulator step is taken in it.
+        steps: gradient steps of improvement; no simulator step is taken in it.
+        minutes: stop improving after so many, even if steps are left.
         episodes: replica episodes to measure each policy with.
         seed: the first of their seeds.
     """
@@ -47,10 +49,11 @@ def demo(
     from rise_gym.evaluation import play, summarise
 
     base, world_model = f"bundled:{task}/base", f"bundled:{task}/world_model"
-    collect(out / "demonstrations", episodes=demonstrations, task=task)
-    collect(out / "rollouts", who="policy", policy=base, episodes=rollouts, first_seed=20_000, task=task)
+    # the first of those that the base learnt from: others, of another hand, would first of all unlearn it
+    collect(out / "demonstrations", episodes=demonstrations, first_seed=100, noise=1.8, task=task)
+    collect(out / "rollouts", who="policy", policy=base, episodes=rollouts, first_seed=20_000, noise=0.5, task=task)
     recordings = load_recordings([out / "demonstrations", out / "rollouts"], task_card(task))
-    config = ImproveConfig.climbing().changed(minutes=minutes, steps=800)
+    config = ImproveConfig.climbing().changed(minutes=minutes, steps=steps, learning_rate=3e-4, offline_ratio=0.25)
     improve_policy(recordings, out / "improved", base, world_model, config, out / LATENTS)
     results: dict[str, dict[str, Any]] = {}
     played: dict[str, list[EpisodeResult]] = {}
