@@ -9,7 +9,7 @@ run=${1:-runs/recipe}
 rise-gym collect "$run/demos" --who expert --noise 1.8 --episodes 130 --first-seed 100
 rise-gym collect "$run/mishaps" --who noisy_expert --noise 1.0 --episodes 60 --first-seed 10100
 
-# The base policy clones the demonstrations that succeeded until more steps help no more (benchmarks/plateau.py); on the
+# The base policy clones the demonstrations that succeeded; more steps still lift it a little (benchmarks/plateau.py). On the
 # way and in the end it is recorded with smooth deviations.
 on=(--data "$run/demos" --learning-rate 1e-3 --image-shift-px 0)
 rise-gym train policy "$run/base_5000" --data "$run/demos" --steps 5000
@@ -31,7 +31,9 @@ rise-gym train value "$run/world_model" --data "${everything[@]}" --steps 5000
 rise-gym train dynamics "$run/world_model" --data "${everything[@]}" --steps 12000 --initial "$run/start"
 rise-gym train decoder "$run/world_model" --data "$run/demos" "$run/rollouts"
 
-# Three ways on from the same base, at the same rate, each for about 18 minutes on one core.
+# Three ways on from the same base, at the same rate, each for about 18 minutes on one core. The world models that the bundled
+# RISE policy and the measured RECAP used were earlier ones: before the decoder and with the former value, and for RECAP also
+# before the 4500 steps, its value with an outcome weight of 0.3.
 from=(--learning-rate 1e-3 --image-shift-px 0)
 recorded=("$run/demos" "$run/rollouts" "$run/wide")
 rise-gym train policy "$run/control" --data "$run/demos" --initial "$run/base/checkpoint" --steps 2400 "${from[@]}"

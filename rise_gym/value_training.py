@@ -70,6 +70,7 @@ class ValueTraining:
             progress_on="everything",
             success_margin=0.15,
             progress_only=0.5,
+            # what every frame is taught holds a bootstrapped outcome up, so the outcome itself has to reach far back
             td_weight=0.14,
             terminal_ticks=100,
         )
