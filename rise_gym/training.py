@@ -31,8 +31,9 @@ STATE_NAME = "training_state"
 class TrainingConfig:
     """How long and how fast to train.
 
-    `minutes` bounds the wall clock of the whole run, resumed parts added up; the learning rate follows `schedule`
-    over `steps` all the same, and never below `learning_rate_floor` times its peak. `ema_decay` 0 keeps no average.
+    `minutes` bounds the wall clock of the whole run, resumed parts added up. The learning rate follows `schedule` over
+    `steps`, or over `minutes` where these are nearer their end, so that it has fallen when a run stops; it is never
+    below `learning_rate_floor` times its peak. `ema_decay` 0 keeps no average.
     """
 
     steps: int
@@ -84,9 +85,9 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.95)
         )
-        self.scheduler = _schedule(self.optimizer, config)
-        self.average = EMAModel(parameters, decay=config.ema_decay, use_ema_warmup=False) if config.ema_decay else None
         self.progress = _Progress()
+        self.scheduler = _schedule(self.optimizer, config, lambda: self.progress.seconds)
+        self.average = EMAModel(parameters, decay=config.ema_decay, use_ema_warmup=False) if config.ema_decay else None
         if (self.folder / f"{STATE_NAME}.json").exists():
             self._restore()
 
@@ -198,16 +199,19 @@ class Trainer:
         self.progress = _Progress(step=meta["step"], seconds=meta["seconds"])
 
 
-def _schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig) -> LambdaLR:
+def _schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, seconds: Callable[[], float]) -> LambdaLR:
     shape = get_scheduler(
         config.schedule, optimizer, num_warmup_steps=config.warmup_steps, num_training_steps=config.steps
     )
     floor, factor = config.learning_rate_floor, shape.lr_lambdas[0]
-    if not floor:
-        return shape
+
+    def scaled(step: int) -> float:
+        spent = 0.0 if config.minutes is None else seconds() / (60 * config.minutes)
+        return floor + (1 - floor) * factor(max(step, min(1.0, spent) * config.steps))
+
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"]
-    return LambdaLR(optimizer, lambda step: floor + (1 - floor) * factor(step))
+    return LambdaLR(optimizer, scaled)
 
 
 def save_atomically(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:

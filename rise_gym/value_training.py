@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -91,11 +91,14 @@ def train_value(
     config: ValueTraining,
     folder: str | Path,
     *,
+    initial: ProgressValue | None = None,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> ProgressValue:
     """Train on encoded recordings, successes and failures; a run in `folder` goes on where it stopped.
 
-    Returns the model averaged over the last steps, in eval mode; calibrate its threshold with `calibrate_success`.
+    With `initial` training starts from the weights of that model, which is left as it is, and temporal differences set
+    in at once. Returns the model averaged over the last steps, in eval mode; calibrate its threshold with
+    `calibrate_success`.
 
     Raises:
         InvalidDataset: if the recordings were not encoded, or nothing in them has a progress to learn.
@@ -108,15 +111,21 @@ def train_value(
             f"progress of {config.progress_on} ({config.progress_target}) was wanted, no recorded frame has any; "
             "add successful demonstrations"
         )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
-        value = ProgressValue.of(config.value, recordings.task)
+    value = _untrained(recordings, config) if initial is None else copy.deepcopy(initial).train().requires_grad_()
+    if initial is not None:
+        config = replace(config, progress_only=0.0)
     losses = _Losses(recordings, config, value, label)
     trainer = Trainer(value, losses, config.training, folder, extra_state=losses.target, after_step=losses.follow)
     losses.step = trainer.progress.step
     trainer.run(on_progress=on_progress)
     trainer.use_average()
     return value.eval()
+
+
+def _untrained(recordings: Recordings, config: ValueTraining) -> ProgressValue:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        return ProgressValue.of(config.value, recordings.task)
 
 
 def progress_labels(recordings: Recordings, config: ValueTraining) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import signal
@@ -119,6 +120,17 @@ def test_minutes_bound_a_run_and_count_over_its_parts(tmp_path: Path) -> None:
     assert time.monotonic() - began < 10
     assert 0 < trainer.progress.step < 10_000
     assert build(tmp_path, steps=10_000, minutes=0.5 / 60).done
+
+
+def test_a_run_that_minutes_end_lets_its_rate_fall_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = itertools.count()
+    monkeypatch.setattr(training.time, "monotonic", lambda: float(next(seconds)))  # every step takes a second
+    rates: list[float] = []
+    trainer = build(tmp_path, steps=10_000, minutes=1, log_every_steps=1, learning_rate=1e-2)
+    trainer.run(on_progress=lambda step, figures: rates.append(figures["learning_rate"]))
+    assert trainer.progress.step == 60
+    assert max(rates[:30]) > 0.9e-2
+    assert rates[-1] < 0.01e-2
 
 
 def test_the_average_lags_behind_and_becomes_the_weights(tmp_path: Path) -> None:

@@ -98,6 +98,22 @@ def test_training_sees_progress_and_tells_failures(trained: ProgressValue) -> No
     assert values[~won][-1] < 0 < 0.7 < values[won][-1]
 
 
+def test_training_goes_on_from_a_model_which_stays_as_it_is(trained: ProgressValue, tmp_path: Path) -> None:
+    before = {name: weight.clone() for name, weight in trained.state_dict().items()}
+    few = settings(training=TrainingConfig(steps=5, batch_size=64, learning_rate=1e-4, warmup_steps=1, ema_decay=0.5))
+    seen: list[dict[str, float]] = []
+    further = train_value(
+        toy(8, seed=5), few, tmp_path, initial=trained, on_progress=lambda step, figures: seen.append(figures)
+    )
+    held_out = toy(12, seed=1)
+    assert pearson(values_of(held_out, further).numpy(), values_of(held_out, trained).numpy()) > 0.99
+    assert not torch.equal(further.enter.weight, trained.enter.weight)
+    assert all(torch.equal(weight, before[name]) for name, weight in trained.state_dict().items())
+    assert not further.training
+    assert not trained.training
+    assert "temporal_difference" in seen[0]
+
+
 def test_softened_frames_are_valued_alike(trained: ProgressValue) -> None:
     latents = toy(4, seed=2).latents
     assert latents is not None

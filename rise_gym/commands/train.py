@@ -55,7 +55,7 @@ def train(
         steps: gradient steps; by default what the bundled models took.
         learning_rate: its peak.
         minutes: stop after so many, even if steps are left.
-        initial: policy, or folder with the dynamics, to start from; by default from nothing.
+        initial: policy, or folder with the dynamics or the value, to start from; by default from nothing.
         world_model: for a policy: learn from rollouts too, with the advantage that this world model gives them (the
             paper's RECAP); without it only demonstrations are cloned.
         spread: how those advantages fill the bins: as they are (the paper), or by rank.
@@ -158,14 +158,15 @@ def _train_world_part(
             model = train_decoder(codec.eval(), dynamics, recordings, config, run, on_progress=shown)
         elif part == "value":
             learnt, spared = calibration_split(recordings)
-            model = train_value(learnt, config, run, on_progress=shown)
+            before = None if initial is None else _saved_part(ProgressValue, Path(initial) / "value")
+            model = train_value(learnt, config, run, initial=before, on_progress=shown)
             model.set_success_threshold(calibrate_success(model, spared))
         else:
-            before = None if initial is None else _saved_part(VideoDynamics, Path(initial) / "dynamics")
+            start = None if initial is None else _saved_part(VideoDynamics, Path(initial) / "dynamics")
             judge = _saved_part(ProgressValue, out / "value") if (out / "value").is_dir() else None
             known = progress_labels(recordings, taught) if measured else judge and values_of(recordings, judge)
             model = train_dynamics(
-                recordings, config, run, initial=before, value=judge, progress=known, on_progress=shown
+                recordings, config, run, initial=start, value=judge, progress=known, on_progress=shown
             )
     model.save_pretrained(out / ("codec" if part == "decoder" else part))
     _seal(out, data, card)
