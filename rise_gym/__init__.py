@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from rise_gym.world_model import CompositionalWorldModel as WorldModel
 
 __version__ = "0.1.0"
-__all__ = ["TASKS", "Episode", "RisePipeline", "TaskCard", "WorldModel", "env_ids", "task_card"]
+__all__ = ["TASKS", "Episode", "RisePipeline", "TaskCard", "WorldModel", "env_ids", "make_sb3_env", "task_card"]
 
 env_ids = register_all()
 
 _LAZY = {
     "Episode": ("rise_gym.types", "Episode"),
     "RisePipeline": ("rise_gym.pipeline", "RisePipeline"),
+    "make_sb3_env": ("rise_gym.agents.sb3", "make_sb3_env"),
     "WorldModel": ("rise_gym.world_model", "CompositionalWorldModel"),
 }
 

@@ -12,6 +12,7 @@ import torch
 from diffusers.training_utils import compute_density_for_timestep_sampling
 from torch import Generator, Tensor
 
+from rise_gym._dreamt_history import DreamtHistory
 from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
 from rise_gym.errors import InvalidDataset
 from rise_gym.recordings import Recordings, eventful_moments
@@ -29,6 +30,8 @@ class DynamicsTraining:
         sigma_mean, sigma_spread: noise levels are logit-normal, as in the paper.
         pure_noise: fraction of rows at noise level 1, where sampling in few steps begins.
         context_noise: noise on the history, up to this much a row, so that imagined history does no harm; the paper's.
+        dreamt_history: fraction of rows that go on from what the model itself imagined, towards what was recorded, so
+            that long dreams do not drift: those get 1 / (1 - dreamt_history) chunks long on average.
         short_chunks: fraction of rows whose chunk ends early, the last target held, so that every length is known.
         eventful_share: fraction of rows that start where progress is about to change, if it is known; the others start
             anywhere. Half of what a failing policy records is a robot that is stuck.
@@ -51,6 +54,7 @@ class DynamicsTraining:
     sigma_spread: float = 1.0
     pure_noise: float = 0.75
     context_noise: float = 0.2
+    dreamt_history: float = 0.5
     short_chunks: float = 0.2
     eventful_share: float = 0.5
     proprio_weight: float = 10.0
@@ -113,6 +117,8 @@ def train_dynamics(
 
     eventful = moments if progress is None else eventful_moments(recordings, moments, progress)
 
+    dreamt = DreamtHistory(config.training.batch_size, model.config, recordings)
+
     def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
         rows, chosen = config.training.batch_size, round(config.eventful_share * config.training.batch_size)
         drawn = torch.cat(
@@ -121,11 +127,17 @@ def train_dynamics(
                 recordings.draw(rows - chosen, generator, among=moments),
             ]
         )
+        going_on = dreamt.draw(round(config.dreamt_history * rows), generator)
+        replaced = torch.randperm(rows, generator=generator)[: len(going_on)]
+        drawn[replaced] = dreamt.moment[going_on]
         window = training_window(recordings, drawn, model.config, progress)
+        window = window._replace(history=dreamt.replaced(window.history, replaced, going_on))
         window = shortened(window, config.short_chunks, generator)
-        return dynamics_loss(model, window, config, generator, judge, recordings.instruction_of(drawn))
+        total, figures, imagined = _losses(model, window, config, generator, judge, recordings.instruction_of(drawn))
+        dreamt.keep(drawn, imagined.latents, imagined.from_noise & window.happened.all(1))
+        return total, figures
 
-    trainer = Trainer(model, loss, config.training, folder)
+    trainer = Trainer(model, loss, config.training, folder, extra_state=dreamt)
     trainer.run(on_progress=on_progress)
     trainer.use_average()
     return model.eval()
@@ -209,6 +221,24 @@ def dynamics_loss(
     A judge is a frozen value: it tells imagined frames from recorded ones by what matters to each row's instruction.
     `copy_ratio` among the figures is the error divided by that of copying the newest frame.
     """
+    return _losses(model, window, config, generator, judge, instruction)[:2]
+
+
+class _Imagined(NamedTuple):
+    """Latents (B, K, V, c, h, w) that a training step predicted, and which rows began from pure noise: bool (B,)."""
+
+    latents: Tensor
+    from_noise: Tensor
+
+
+def _losses(
+    model: VideoDynamics,
+    window: Window,
+    config: DynamicsTraining,
+    generator: Generator,
+    judge: ProgressValue | None,
+    instruction: Sequence[str],
+) -> tuple[Tensor, dict[str, float], _Imagined]:
     sigma = _noise_levels(len(window.history), config, generator)
     level = sigma.view(-1, 1, 1, 1, 1, 1)
     noisy = torch.lerp(window.future, torch.randn(window.future.shape, generator=generator), level)
@@ -240,7 +270,8 @@ def dynamics_loss(
         parts |= _judged(judge, clean[:, ticks][known], future[:, ticks][known], text)
         total = total + config.seen_weight * parts["seen"] + config.progress_weight * parts["progress"]
     parts["copy_ratio"] = (here * error).sum() / (here * change).sum().clamp(min=1e-6)
-    return total, {name: float(part.detach()) for name, part in parts.items()}
+    figures = {name: float(part.detach()) for name, part in parts.items()}
+    return total, figures, _Imagined(clean.detach(), sigma == 1)
 
 
 def _gain_error(gain: Tensor, gained: Tensor, counts: Tensor, weight: Tensor | float = 1.0) -> Tensor:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
+from rise_gym._dreamt_history import DreamtHistory
 from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
 from rise_gym.dynamics_training import DynamicsTraining, dynamics_loss, shortened, train_dynamics, training_window
 from rise_gym.errors import InvalidAction, InvalidDataset
@@ -277,6 +278,41 @@ def test_training_goes_on_from_an_earlier_model_without_touching_it(trained: Vid
     assert any(changed)
     far = max(float((value - before[name]).abs().max()) for name, value in further.state_dict().items())
     assert math.isclose(far, 0, abs_tol=1e-4)
+
+
+def test_dreamt_history_is_what_was_imagined_of_the_ticks_that_history_holds() -> None:
+    recordings = toy(2, ticks=12)
+    dreamt = DreamtHistory(4, replace(SMALL, history=3, stride=2, chunk=4), recordings)  # ticks 3 and 1 of a chunk
+    assert not len(dreamt.draw(4, Generator().manual_seed(0)))
+    moments = torch.tensor([2, 3, 9, 14])  # the third ends with its episode, the last is not to be used
+    imagined = torch.randn(4, 4, 3, 2, 8, 8)
+    dreamt.keep(moments, imagined, torch.tensor([True, True, True, False]))
+    chosen = dreamt.draw(4, Generator().manual_seed(0)).sort().values
+    assert dreamt.moment[chosen].tolist() == [6, 7]
+    history = torch.randn(5, 3, 3, 2, 8, 8)
+    replaced = dreamt.replaced(history, torch.tensor([4, 1]), chosen)
+    torch.testing.assert_close(replaced[4, 1:], imagined[0, [1, 3]], atol=2e-3, rtol=1e-3)  # half precision
+    torch.testing.assert_close(replaced[1, 1:], imagined[1, [1, 3]], atol=2e-3, rtol=1e-3)
+    assert torch.equal(replaced[:, 0], history[:, 0])  # longer ago than the chunk: as it was recorded
+    assert torch.equal(replaced[[0, 2, 3]], history[[0, 2, 3]])
+
+
+def test_a_run_remembers_what_it_dreamt_when_it_goes_on(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(step: int, figures: dict[str, float]) -> None:
+        raise Stop
+
+    schedule = TrainingConfig(steps=6, batch_size=8, learning_rate=1e-2, warmup_steps=1, log_every_steps=3)
+    settings, recordings = DynamicsTraining(training=schedule, dynamics=SMALL), toy(6)
+    whole = train_dynamics(recordings, settings, tmp_path / "whole")
+    with pytest.raises(Stop):
+        train_dynamics(recordings, settings, tmp_path / "parts", on_progress=stop)
+    parts = train_dynamics(recordings, settings, tmp_path / "parts")
+    assert all(torch.equal(weight, parts.state_dict()[name]) for name, weight in whole.state_dict().items())
+    forgetful = train_dynamics(recordings, replace(settings, dreamt_history=0.0), tmp_path / "forgetful")
+    assert any(not torch.equal(weight, forgetful.state_dict()[name]) for name, weight in whole.state_dict().items())
 
 
 def test_what_a_value_makes_of_imagined_frames_can_be_learnt(tmp_path: Path) -> None:

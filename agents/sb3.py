@@ -1,0 +1,154 @@
+"""Stable-Baselines3 in the dream: `rise_gym.make_sb3_env(id, num_envs)`, one model call a step for all rows.
+
+SB3 does not take Gymnasium's vector envs, so this translates one to its `VecEnv`. Any registered id works; those
+without a batched env of their own (the replica) run one after the other, as in SB3's `DummyVecEnv`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+from rise_gym.errors import RiseGymError
+
+__all__ = ["BatchedVecEnv", "UnsuitableEnv", "make_sb3_env"]
+
+
+class UnsuitableEnv(RiseGymError, ValueError):
+    """Stable-Baselines3 could not learn in this env; the message says what to change."""
+
+
+def make_sb3_env(env_id: str, num_envs: int = 8, *, seed: int | None = None, **arguments: Any) -> BatchedVecEnv:
+    """A Stable-Baselines3 `VecEnv` over `num_envs` rows of a registered environment.
+
+    Args:
+        env_id: e.g. `RiseImagined-BoxClose-v0`.
+        num_envs: how many rows; all are imagined in one model call.
+        seed: row i begins with `seed + i`; None draws one.
+        arguments: of the environment, as for `gymnasium.make_vec`.
+
+    Raises:
+        UnsuitableEnv: if its observations are not what SB3's `MultiInputPolicy` takes.
+    """
+    batched = gymnasium.spec(env_id).vector_entry_point is not None
+    same_step: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    envs = gymnasium.make_vec(
+        env_id,
+        num_envs=num_envs,
+        vectorization_mode="vector_entry_point" if batched else "sync",
+        **(same_step if batched else {"vector_kwargs": same_step}),
+        **arguments,
+    )
+    adapted = BatchedVecEnv(envs)
+    adapted.seed(seed)
+    return adapted
+
+
+class BatchedVecEnv(VecEnv):
+    """A Gymnasium `VectorEnv` that resets rows in the step in which they end, as Stable-Baselines3 wants it.
+
+    `infos` has one dict a row: what the env tells, `TimeLimit.truncated`, and where an episode ended
+    `terminal_observation`. Rewards are float32.
+
+    Raises:
+        UnsuitableEnv: if the env resets otherwise, or nests its observations.
+    """
+
+    def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
+        mode = envs.metadata.get("autoreset_mode")
+        if mode is not AutoresetMode.SAME_STEP:
+            raise UnsuitableEnv(
+                f"autoreset_mode SAME_STEP was wanted, got {mode}: Stable-Baselines3 expects a new observation in the "
+                "step that ends an episode; use rise_gym.make_sb3_env"
+            )
+        space = envs.single_observation_space
+        nested = isinstance(space, gymnasium.spaces.Dict) and [
+            name for name, part in space.items() if isinstance(part, gymnasium.spaces.Dict | gymnasium.spaces.Tuple)
+        ]
+        if nested:
+            raise UnsuitableEnv(
+                f"flat observations were wanted, {', '.join(nested)} is nested, which Stable-Baselines3 refuses: "
+                "leave out the wrapper that nests them"
+            )
+        self.envs: Any = envs  # vector envs take more in reset and render than gymnasium's base class declares
+        self.render_mode = envs.render_mode
+        self._actions: NDArray[np.float32] = np.zeros(0, np.float32)
+        super().__init__(envs.num_envs, space, envs.single_action_space)
+
+    def reset(self) -> VecEnvObs:
+        """Begin all rows, with the seeds and options that `seed` and `set_options` left; they count once."""
+        seeds = list(self._seeds)
+        options = self._options[0]
+        if any(one != options for one in self._options):
+            raise ValueError(f"all rows share their options (a list of starts is one of them), got {self._options}")
+        observation, info = self.envs.reset(
+            seed=None if all(seed is None for seed in seeds) else seeds, options=options
+        )
+        self.reset_infos = _rows_of(info, self.num_envs)
+        self._reset_seeds()
+        self._reset_options()
+        return observation
+
+    def step_async(self, actions: NDArray[np.float32]) -> None:
+        """Remember the actions (N, *action shape)."""
+        self._actions = np.asarray(actions, np.float32)
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Take them, all rows in one call."""
+        observation, reward, terminated, truncated, info = self.envs.step(self._actions)
+        done, infos = terminated | truncated, _rows_of(info, self.num_envs)
+        for row in range(self.num_envs):
+            if done[row]:
+                infos[row], self.reset_infos[row] = self._ended(infos[row])
+            infos[row]["TimeLimit.truncated"] = bool(truncated[row] and not terminated[row])
+        return observation, reward.astype(np.float32), done, infos
+
+    def _ended(self, info: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What is told about the end, and about the episode that has begun in the same step."""
+        last, final = info.pop("final_obs"), info.pop("final_info")
+        return {**final, "terminal_observation": last}, info
+
+    def close(self) -> None:
+        self.envs.close()
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        value = self.envs.unwrapped if attr_name == "unwrapped" else getattr(self.envs, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        if len(list(self._get_indices(indices))) != self.num_envs:
+            raise ValueError(f"all rows share {attr_name}: set it for all {self.num_envs} of them")
+        setattr(self.envs, attr_name, value)
+
+    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
+        found = getattr(self.envs, method_name)(*args, **kwargs)
+        return [found for _ in self._get_indices(indices)]
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
+    ) -> list[bool]:
+        return [False for _ in self._get_indices(indices)]
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        shown = self.envs.render()
+        return [None] * self.num_envs if shown is None else list(shown)
+
+
+def _rows_of(info: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """Gymnasium's info of all rows, each name beside a mask of who has it, as one dict a row."""
+    rows: list[dict[str, Any]] = [{} for _ in range(count)]
+    for name, values in info.items():
+        mask = info.get(f"_{name}")
+        if mask is None:
+            continue
+        own: Any = _rows_of(values, count) if isinstance(values, dict) else values
+        for row in np.flatnonzero(mask):
+            rows[row][name] = own[row].item() if isinstance(own[row], np.generic) else own[row]
+    return rows
