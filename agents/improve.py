@@ -69,7 +69,9 @@ class ImproveConfig(RolloutConfig):
     def climbing(cls) -> Self:
         """What the bundled models improve with, where the paper's constants gain nothing (`benchmarks/results`).
 
-        What is learnt is the policy's own chunk, moved to where the imagined advantage rises most steeply.
+        What is learnt is the policy's own chunk, moved to where the imagined advantage rises most steeply. The policy
+        that proposes stays what it was when the run began: where it follows, every climb starts from the last, and
+        what the dream does not know adds up.
         """
         return cls(
             proposals_per_state=4,
@@ -77,11 +79,11 @@ class ImproveConfig(RolloutConfig):
             proposal_temperature=0.0,
             exploration=ExplorationNoise().times(0.75),
             max_imagined_chunks=1,
-            offline_ratio=0.5,
+            offline_ratio=0.25,
             update_epochs=8,
-            rollout_decay=0.998,
+            rollout_decay=1.0,
             image_shift_px=0,
-        ).changed(steps=1600, learning_rate=1e-3, ema_decay=0.99)
+        ).changed(steps=1000, learning_rate=3e-4, ema_decay=0.99)
 
     def changed(self, **changes: Any) -> Self:
         """The same with other values of some fields, of `training` by their own names."""

@@ -8,7 +8,9 @@ of training nor those that `improvement.py` compares policies on, and nothing wa
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import _common as common
 import tyro
@@ -28,6 +30,7 @@ def main(
     episodes: int = 100,
     processes: int = 2,
     keep: Path = Path("runs/played"),
+    earlier: Path | None = None,
 ) -> None:
     """Measure and record.
 
@@ -38,6 +41,7 @@ def main(
         episodes: how many for each.
         processes: how many run side by side.
         keep: folder of the episodes played.
+        earlier: a former record on the same seeds, whose rows are kept for steps that no checkpoint is given for.
     """
     count = min(episodes, 4) if quick else episodes
     seeds = range(FIRST_SEED, FIRST_SEED + count)
@@ -49,6 +53,7 @@ def main(
                 results, env_id=common.REPLICA.removeprefix("rise_gym:"), policy=policy, seconds=seconds
             )
             figures["checkpoints"].append({"steps": steps, **summary})
+        figures["checkpoints"] = sorted(figures["checkpoints"] + _kept(earlier, figures), key=lambda row: row["steps"])
         common.show(
             f"Cloned for so many steps; replica, seeds {seeds[0]} to {seeds[-1]}",
             ("steps", "success", "95 %", "score"),
@@ -58,6 +63,20 @@ def main(
                 for row in figures["checkpoints"]
             ],
         )  # fmt: skip
+
+
+def _kept(earlier: Path | None, figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of a former record for other steps; each says which commit measured it."""
+    if earlier is None:
+        return []
+    record = json.loads(earlier.read_text())
+    if record["seeds"] != figures["seeds"]:
+        raise ValueError(
+            f"{earlier} has seeds {record['seeds']}, {figures['seeds']} were wanted: rows are not comparable"
+        )
+    measured = {row["steps"] for row in figures["checkpoints"]}
+    rows = [row for row in record["checkpoints"] if row["steps"] not in measured]
+    return [{"commit": record["commit"], **row} for row in rows]
 
 
 if __name__ == "__main__":

@@ -119,6 +119,7 @@ def save_checkpoint(
         partial.chmod(0o755)
         for name, component in components.items():
             _stored(component, half_precision).save_pretrained(partial / name)
+            _forget_origin(partial / name)
         for name, source in (files or {}).items():
             shutil.copyfile(source, partial / name)
         (partial / "model_index.json").write_text(_to_json(_model_index(kind, task, components, extra or {})))
@@ -176,6 +177,14 @@ def _stored(component: Any, half_precision: bool) -> Any:
     if not half_precision or not isinstance(component, torch.nn.Module):
         return component
     return copy.deepcopy(component).half()  # diffusers warns of `to(float16)`, whatever the model
+
+
+def _forget_origin(folder: Path) -> None:
+    """Diffusers notes where a part was loaded from: a path that means nothing to anybody else."""
+    for path in folder.glob("*config.json"):
+        config = read_json(path)
+        if config.pop("_name_or_path", None) is not None:
+            path.write_text(_to_json(config))
 
 
 def _model_index(kind: Kind, task: TaskCard, components: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:

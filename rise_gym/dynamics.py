@@ -59,7 +59,7 @@ class VideoDynamicsConfig:
     gain: bool = True
     later: tuple[int, ...] = (20, 30, 50, 400)
     sight: bool = True
-    sigmas: tuple[float, ...] = (1.0, 0.8)
+    sigmas: tuple[float, ...] = (1.0, 0.9)
     proprioception: Literal["predicted", "commanded"] = "predicted"
 
 
@@ -128,7 +128,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         gain: bool = False,
         later: Sequence[int] = (),
         sight: bool = False,
-        sigmas: Sequence[float] = (1.0, 0.8),
+        sigmas: Sequence[float] = (1.0, 0.9),
         proprioception: Literal["predicted", "commanded"] = "predicted",
     ) -> None:
         super().__init__()

@@ -178,6 +178,16 @@ def test_checkpoints_are_measured_in_the_order_of_their_steps(
     plateau.main(checkpoints={5000: "late", 2000: "early"}, quick=True, output=tmp_path / "plateau.json")
     rows = json.loads((tmp_path / "plateau.json").read_text())["checkpoints"]
     assert [(row["steps"], row["success_rate"], row["episodes"]) for row in rows] == [(2000, 0.0, 4), (5000, 1.0, 4)]
+    record = tmp_path / "plateau.json"
+    before = json.loads(record.read_text())
+    plateau.main(checkpoints={7000: "late", 5000: "early"}, quick=True, output=record, earlier=record)
+    rows = json.loads(record.read_text())["checkpoints"]
+    assert [(row["steps"], row["success_rate"]) for row in rows] == [(2000, 0.0), (5000, 0.0), (7000, 1.0)]
+    assert rows[0]["commit"] == before["commit"]
+    record.write_text(json.dumps(before | {"seeds": [1, 2]}))
+    with pytest.raises(ValueError, match="not comparable"):
+        plateau.main(checkpoints={7000: "late"}, quick=True, output=tmp_path / "other.json", earlier=record)
+    record.write_text(json.dumps(before))
     benchmark("summary").main(results=tmp_path)
     assert "| 5000 | 4 | 100.0 % |" in (tmp_path / "README.md").read_text()
 

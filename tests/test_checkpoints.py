@@ -72,6 +72,13 @@ def test_each_part_loads_alone_as_diffusers_does(folder: Path) -> None:
     assert isinstance(AutoencoderTiny.from_pretrained(folder / "autoencoder"), AutoencoderTiny)
 
 
+def test_where_a_part_was_loaded_from_is_nobodys_business(folder: Path, tmp_path: Path) -> None:
+    loaded = load_checkpoint(folder, kind="world_model").component("autoencoder")
+    again = save(tmp_path / "again", components={"autoencoder": loaded})
+    assert "checkpoint" not in (again / "autoencoder" / "config.json").read_text()
+    load_checkpoint(again, kind="world_model").component("autoencoder")
+
+
 def test_further_files_are_part_of_it(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("seen")
     folder = save(tmp_path / "checkpoint", files={"notes.txt": tmp_path / "notes.txt"})

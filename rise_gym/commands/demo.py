@@ -53,7 +53,7 @@ def demo(
     collect(out / "demonstrations", episodes=demonstrations, first_seed=100, noise=1.8, task=task)
     collect(out / "rollouts", who="policy", policy=base, episodes=rollouts, first_seed=20_000, noise=0.5, task=task)
     recordings = load_recordings([out / "demonstrations", out / "rollouts"], task_card(task))
-    config = ImproveConfig.climbing().changed(minutes=minutes, steps=steps, learning_rate=3e-4, offline_ratio=0.25)
+    config = ImproveConfig.climbing().changed(minutes=minutes, steps=steps)
     improve_policy(recordings, out / "improved", base, world_model, config, out / LATENTS)
     results: dict[str, dict[str, Any]] = {}
     played: dict[str, list[EpisodeResult]] = {}
