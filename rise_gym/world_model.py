@@ -44,6 +44,8 @@ class WorldModelConfig:
             equation 2.
         outcome_ticks: what is expected later than this, an episode's outcome among it, counts as if it took so many
             ticks.
+        success_threshold: the progress from which on an imagined frame looks done, see `rise_gym.calibration`; None
+            takes the value's, which is that of recorded frames.
         success_ticks: how many of the last predicted frames have to look done, so that one lucky frame is no success.
         uncertainty_limit: above it an imagined episode is cut off; None never does.
     """
@@ -52,6 +54,7 @@ class WorldModelConfig:
     expected_share: float = 0.5
     later_share: float = 0.75
     outcome_ticks: int = 50
+    success_threshold: float | None = None
     success_ticks: int = 3
     uncertainty_limit: float | None = None
 
@@ -106,8 +109,9 @@ class CompositionalWorldModel:
 
     @property
     def success_threshold(self) -> float:
-        """The value from which on a frame looks done."""
-        return float(self.value.config.success_threshold)
+        """The progress from which on an imagined frame looks done."""
+        own = self.config.success_threshold
+        return float(self.value.config.success_threshold if own is None else own)
 
     def to(self, device: str | torch.device) -> CompositionalWorldModel:
         """The same model with its weights on `device`."""

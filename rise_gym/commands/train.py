@@ -42,8 +42,10 @@ def train(
     """Train one part from recorded datasets.
 
     Codec, value and dynamics go, in this order, into one folder `out`; once all three are there, `out/checkpoint` is a
-    world model. A value learns measured progress where all episodes have it (replicas), else elapsed time on successes.
-    Dynamics trained where a value lies already also learn what matters to it, and to expect what a chunk gains.
+    world model. It starts where episodes of the last dataset do, and what counts as done in a dream is calibrated on
+    them: let that be one which the dynamics did not learn from. A value learns measured progress where all episodes
+    have it (replicas), else elapsed time on successes. Dynamics trained where a value lies already also learn what
+    matters to it, and to expect what a chunk gains.
     The decoder, last, goes on with the codec's, so that it shows what the dynamics imagines as well as can be.
     A policy goes into `out/checkpoint` as well.
 
@@ -188,12 +190,17 @@ def _saved_part(kind: Any, folder: Path) -> Any:
 
 
 def _seal(out: Path, data: list[Path], task: TaskCard) -> None:
-    """Once all three parts are there, write the world model's checkpoint, with starts from the last dataset."""
+    """Once all three parts are there, write the world model's checkpoint, with starts from the last dataset.
+
+    What counts as done in a dream is calibrated on its episodes as well, if some of them succeeded and some failed.
+    """
     import numpy as np
 
+    from rise_gym.calibration import calibrate_dreams
     from rise_gym.codec import FrameCodec
     from rise_gym.dynamics import VideoDynamics
     from rise_gym.episodes import read_episodes
+    from rise_gym.recordings import Recordings
     from rise_gym.starts import Starts
     from rise_gym.value import ProgressValue
     from rise_gym.world_model import CompositionalWorldModel
@@ -204,8 +211,10 @@ def _seal(out: Path, data: list[Path], task: TaskCard) -> None:
         return
     parts = {part: _saved_part(kind, out / part) for part, kind in kinds.items()}
     model = CompositionalWorldModel(task=task, **parts)
-    episodes = read_episodes(data[-1], limit=24)
+    episodes = read_episodes(data[-1], limit=60)
+    if 0 < sum(episode.success for episode in episodes) < len(episodes):
+        model.config = replace(model.config, success_threshold=calibrate_dreams(model, Recordings.of(episodes, task)))
     window, random = model.history_ticks, np.random.default_rng(0)
-    starts = Starts.from_episodes(episodes, task, window=window, mid_episode=1, generator=random)
+    starts = Starts.from_episodes(episodes[:24], task, window=window, mid_episode=1, generator=random)
     model.save_pretrained(out / "checkpoint", starts=starts, half_precision=True)
     print(f"world model: {out / 'checkpoint'}")
