@@ -280,6 +280,14 @@ def test_training_goes_on_from_an_earlier_model_without_touching_it(trained: Vid
     assert math.isclose(far, 0, abs_tol=1e-4)
 
 
+def test_weights_can_end_between_those_they_began_with_and_those_learnt(trained: VideoDynamics, tmp_path: Path) -> None:
+    settings = DynamicsTraining(training=TrainingConfig(steps=2, batch_size=4, learning_rate=1e-2, ema_decay=0.0))
+    learnt = train_dynamics(toy(2), settings, tmp_path, initial=trained).state_dict()
+    between = train_dynamics(toy(2), replace(settings, initial_share=0.25), tmp_path, initial=trained).state_dict()
+    for name, before in trained.state_dict().items():
+        torch.testing.assert_close(between[name], before.lerp(learnt[name], 0.75), atol=1e-6, rtol=1e-5)
+
+
 def test_dreamt_history_is_what_was_imagined_of_the_ticks_that_history_holds() -> None:
     recordings = toy(2, ticks=12)
     dreamt = DreamtHistory(4, replace(SMALL, history=3, stride=2, chunk=4), recordings)  # ticks 3 and 1 of a chunk

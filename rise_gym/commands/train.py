@@ -32,6 +32,7 @@ def train(
     learning_rate: float | None = None,
     minutes: float | None = None,
     initial: str | None = None,
+    initial_share: float = 0.0,
     world_model: str | None = None,
     spread: Spread = "quantile",
     demonstration_share: float | None = None,
@@ -58,6 +59,7 @@ def train(
         learning_rate: its peak.
         minutes: stop after so many, even if steps are left.
         initial: policy, or folder with the dynamics or the value, to start from; by default from nothing.
+        initial_share: for the dynamics: how much of the initial weights the final ones keep.
         world_model: for a policy: learn from rollouts too, with the advantage that this world model gives them (the
             paper's RECAP); without it only demonstrations are cloned.
         spread: how those advantages fill the bins: as they are (the paper), or by rank.
@@ -84,7 +86,7 @@ def train(
             check_episodes,
         )
     else:
-        _train_world_part(part, card, data, out, overrides, initial)
+        _train_world_part(part, card, data, out, overrides, initial, initial_share)
 
 
 def _train_policy(
@@ -122,7 +124,13 @@ def _train_policy(
 
 
 def _train_world_part(
-    part: Part, card: TaskCard, data: list[Path], out: Path, overrides: dict[str, Any], initial: str | None
+    part: Part,
+    card: TaskCard,
+    data: list[Path],
+    out: Path,
+    overrides: dict[str, Any],
+    initial: str | None,
+    initial_share: float,
 ) -> None:
     from rise_gym.advantage import values_of
     from rise_gym.codec import CodecTraining, FrameCodec, train_codec
@@ -144,7 +152,7 @@ def _train_world_part(
     taught = ValueTraining.measured() if measured else ValueTraining()
     config: Any = {
         "codec": CodecTraining(),
-        "dynamics": DynamicsTraining(),
+        "dynamics": DynamicsTraining(initial_share=initial_share),
         "decoder": DecoderTraining(),
         "value": taught,
     }[part]
