@@ -32,6 +32,7 @@ class DynamicsTraining:
         context_noise: noise on the history, up to this much a row, so that imagined history does no harm; the paper's.
         dreamt_history: fraction of rows that go on from what the model itself imagined, towards what was recorded, so
             that long dreams do not drift: those get 1 / (1 - dreamt_history) chunks long on average.
+        recorded_only: fraction of the steps before that sets in; where training goes on from another model, none.
         short_chunks: fraction of rows whose chunk ends early, the last target held, so that every length is known.
         eventful_share: fraction of rows that start where progress is about to change, if it is known; the others start
             anywhere. Half of what a failing policy records is a robot that is stuck.
@@ -58,6 +59,7 @@ class DynamicsTraining:
     pure_noise: float = 0.75
     context_noise: float = 0.2
     dreamt_history: float = 0.5
+    recorded_only: float = 0.5
     short_chunks: float = 0.2
     eventful_share: float = 0.5
     initial_share: float = 0.0
@@ -122,6 +124,7 @@ def train_dynamics(
     eventful = moments if progress is None else eventful_moments(recordings, moments, progress)
 
     dreamt = DreamtHistory(config.training.batch_size, model.config, recordings)
+    dreams_from = 0.0 if initial is not None else config.recorded_only * config.training.steps
 
     def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
         rows, chosen = config.training.batch_size, round(config.eventful_share * config.training.batch_size)
@@ -131,7 +134,8 @@ def train_dynamics(
                 recordings.draw(rows - chosen, generator, among=moments),
             ]
         )
-        going_on = dreamt.draw(round(config.dreamt_history * rows), generator)
+        share = config.dreamt_history if trainer.progress.step >= dreams_from else 0.0
+        going_on = dreamt.draw(round(share * rows), generator)
         replaced = torch.randperm(rows, generator=generator)[: len(going_on)]
         drawn[replaced] = dreamt.moment[going_on]
         window = training_window(recordings, drawn, model.config, progress)
@@ -154,7 +158,7 @@ def _keep(initial: VideoDynamics, model: VideoDynamics, share: float) -> None:
     """Move the weights of a model towards those that it began with, where these have the same shape."""
     before = initial.state_dict()
     for name, weight in model.state_dict().items():
-        if weight.shape == before[name].shape and weight.is_floating_point():
+        if name in before and weight.shape == before[name].shape and weight.is_floating_point():
             weight.lerp_(before[name].to(weight), share)
 
 

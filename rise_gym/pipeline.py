@@ -51,6 +51,7 @@ class RisePipeline(DiffusionPipeline):
         expected_share: float = 0.5,
         later_share: float = 0.75,
         outcome_ticks: int = 50,
+        success_threshold: float | None = None,
         success_ticks: int = 3,
         uncertainty_limit: float | None = None,
     ) -> None:
@@ -61,6 +62,7 @@ class RisePipeline(DiffusionPipeline):
             expected_share=expected_share,
             later_share=later_share,
             outcome_ticks=outcome_ticks,
+            success_threshold=success_threshold,
             success_ticks=success_ticks,
             uncertainty_limit=uncertainty_limit,
         )

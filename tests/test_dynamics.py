@@ -91,7 +91,7 @@ def generators(count: int) -> list[Generator]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> VideoDynamics:
     schedule = TrainingConfig(steps=300, batch_size=16, learning_rate=3e-3, warmup_steps=20, ema_decay=0.98)
-    settings = DynamicsTraining(training=schedule, dynamics=SMALL, context_noise=0.05)
+    settings = DynamicsTraining(training=schedule, dynamics=SMALL, context_noise=0.05, dreamt_history=0.0)
     return train_dynamics(toy(60), settings, tmp_path_factory.mktemp("dynamics"))
 
 
@@ -313,13 +313,15 @@ def test_a_run_remembers_what_it_dreamt_when_it_goes_on(tmp_path: Path) -> None:
         raise Stop
 
     schedule = TrainingConfig(steps=6, batch_size=8, learning_rate=1e-2, warmup_steps=1, log_every_steps=3)
-    settings, recordings = DynamicsTraining(training=schedule, dynamics=SMALL), toy(6)
+    settings, recordings = DynamicsTraining(training=schedule, dynamics=SMALL, recorded_only=0.0), toy(6)
     whole = train_dynamics(recordings, settings, tmp_path / "whole")
     with pytest.raises(Stop):
         train_dynamics(recordings, settings, tmp_path / "parts", on_progress=stop)
     parts = train_dynamics(recordings, settings, tmp_path / "parts")
     assert all(torch.equal(weight, parts.state_dict()[name]) for name, weight in whole.state_dict().items())
+    late = train_dynamics(recordings, replace(settings, recorded_only=1.0), tmp_path / "late")
     forgetful = train_dynamics(recordings, replace(settings, dreamt_history=0.0), tmp_path / "forgetful")
+    assert all(torch.equal(weight, late.state_dict()[name]) for name, weight in forgetful.state_dict().items())
     assert any(not torch.equal(weight, forgetful.state_dict()[name]) for name, weight in whole.state_dict().items())
 
 
@@ -350,7 +352,7 @@ def test_what_a_chunk_gains_is_learnt_where_it_is_known(tmp_path: Path) -> None:
         return torch.where(recordings.episode == 0, torch.nan, where).float()
 
     schedule = TrainingConfig(steps=250, batch_size=16, learning_rate=3e-3, warmup_steps=20, ema_decay=0.98)
-    settings = DynamicsTraining(training=schedule, dynamics=SMALL, context_noise=0.05)
+    settings = DynamicsTraining(training=schedule, dynamics=SMALL, context_noise=0.05, dreamt_history=0.0)
     recordings, held_out = toy(40), toy(10, seed=1)
     start = train_dynamics(recordings, replace(settings, training=replace(schedule, steps=2)), tmp_path / "without")
     assert start.sample(*inputs(1), generator=Generator()).gain is None
