@@ -140,8 +140,9 @@ def _training(assets: Mapping[str, bytes]) -> str:
         return ""
     return f"""<section>
 <h2>How it learnt</h2>
-<p class="faint">Chunks proposed by the policy, imagined and judged by the world model. When it learns, its proposals
-gain more progress (left), and more of them fall into the upper of the advantage bins (middle).</p>
+<p class="faint">What is learnt from, imagined and judged by the world model: how much progress it gains (left), into
+which of the advantage bins it falls (middle), and how well it is imitated (right). Where the policy that proposes
+follows the one in training, the first two rise; where it stays the base, as in the demo, they are level.</p>
 {_picture("training.png", assets, "Imagined advantage, use of the advantage bins, and loss over training")}
 </section>"""
 
