@@ -36,12 +36,14 @@ def qualities(base: str, recap: str, rise: str) -> list[Quality]:
         Quality(name="base, noise 6", policy=base, noise=6.0),
         Quality(name="base, noise 3", policy=base, noise=3.0),
         Quality(name="base, noise 1.5", policy=base, noise=1.5),
+        Quality(name="base, noise 0.5", policy=base, noise=0.5),
         Quality(name="base", policy=base),
         Quality(name="recap", policy=recap),
         Quality(name="rise, asked for the worst", policy=rise, advantage=-1.0),
         Quality(name="rise, noise 6", policy=rise, noise=6.0),
         Quality(name="rise, noise 3", policy=rise, noise=3.0),
         Quality(name="rise, noise 1.5", policy=rise, noise=1.5),
+        Quality(name="rise, noise 0.5", policy=rise, noise=0.5),
         Quality(name="rise", policy=rise),
     ]
 
