@@ -40,7 +40,7 @@ class ImproveConfig(RolloutConfig):
         training: batch 64 and learning rate 1e-4, cosine to a tenth, are the paper's; it takes 10 000 steps.
         offline_ratio: probability that a row of a batch is recorded rather than imagined; 1 imagines nothing at all.
         update_epochs: how often an imagined sample is used, on average.
-        rollout_decay: how slowly the proposing copy follows the policy in training.
+        rollout_decay: how slowly the proposing copy follows the policy in training; 1 keeps it as the run began.
         clean_targets: for recorded demonstrations, imitate the expert's intention rather than the executed noise.
         image_shift_px: see `PolicyTraining`.
         check_every_steps: updates between two calls of `on_check`.

@@ -20,7 +20,7 @@ rise-gym train policy "$run/base" --initial "$run/base_11800/checkpoint" --steps
 rise-gym collect "$run/early" --who policy --policy "$run/base_5000/checkpoint" --noise 0.5 --episodes 300 --first-seed 3000
 rise-gym collect "$run/wide" --who policy --policy "$run/base_5000/checkpoint" --noise 1.2 --episodes 80 --first-seed 3400
 rise-gym collect "$run/rollouts" --who policy --policy "$run/base_9400/checkpoint" --noise 0.5 --episodes 220 --first-seed 4000
-rise-gym collect "$run/fresh" --who policy --policy "$run/base/checkpoint" --noise 0.5 --episodes 120 --first-seed 5000
+rise-gym collect "$run/fresh" --who policy --policy "$run/base/checkpoint" --noise 0.5 --episodes 60 --first-seed 5000
 
 # World model: codec, value and dynamics; dynamics first for the picture alone, then with the progress that a chunk gains, at
 # once, later, and in the end; last what long dreams need, and the decoder. The bundled dynamics had been trained before, for
@@ -36,6 +36,8 @@ rise-gym train dynamics "$run/before" --data "${everything[@]}" --steps 12000 --
 cp -r "$run/before/codec" "$run/before/value" "$run/world_model/"
 rise-gym train dynamics "$run/world_model" --data "$run/demos" "$run/rollouts" --steps 2000 --learning-rate 5e-4 \
     --initial "$run/before" --initial-share 0.5
+rise-gym train decoder "$run/world_model" --data "$run/demos" "$run/rollouts" --steps 1000
+# once more, which trains no further: what counts as done in a dream is calibrated on rollouts that nothing learnt from
 rise-gym train decoder "$run/world_model" --data "$run/demos" "$run/rollouts" "$run/fresh" --steps 1000
 
 # Three ways on from the same base: cloning and RECAP for 15 and 10 minutes on one core, RISE for 13. The world model that

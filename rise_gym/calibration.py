@@ -1,7 +1,7 @@
 """From what progress on a dream counts as done: so that as many dreams succeed as the episodes that they replay.
 
 A value that tells success from near success on recorded frames tells it less well on dreamt ones, which are softer. A
-threshold found on recorded frames is then hardly ever reached in a dream.
+threshold found on recorded frames may then hardly ever be reached in a dream.
 """
 
 from __future__ import annotations
