@@ -52,6 +52,10 @@ class Actuation(nn.Module):
         chunk = self.ticks(tokens.transpose(1, 2)).flatten(1)
         return self.joined(torch.cat([chunk, proprio], dim=-1)), following
 
+    def following_parameters(self) -> list[nn.Parameter]:
+        """What says where joints will be; the others embed it."""
+        return [self.response, *self.correction.parameters()]
+
     def _following(self, proprio: Tensor, actions: Tensor, steps: Tensor) -> Tensor:
         ticks = self.response.shape[-1]
         before = nn.functional.pad(steps.transpose(1, 2), (ticks - 1, 0))  # no tick sees a later one's target

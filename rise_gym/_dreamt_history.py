@@ -19,7 +19,7 @@ class DreamtHistory(nn.Module):
 
     Args:
         rows: B, the most that are kept: those of one batch.
-        shape: history T, stride and chunk K of the dynamics.
+        shape: history T, stride and chunk K of the dynamics; `ticks` of a chunk, oldest first, end the next history.
         recordings: encoded.
     """
 
@@ -32,10 +32,10 @@ class DreamtHistory(nn.Module):
         assert recordings.latents is not None  # checked where training begins
         self._last, self._chunk = recordings.last, shape.chunk
         back = torch.arange(shape.history - 1, -1, -1) * shape.stride
-        self._tick = (shape.chunk - 1 - back)[back < shape.chunk]  # of a chunk, which make the newest part of a history
+        self.ticks = (shape.chunk - 1 - back)[back < shape.chunk]  # of a chunk, which make the newest part of a history
         size = recordings.latents.shape[1:]
         self.register_buffer("moment", torch.zeros(rows, dtype=torch.int64))
-        self.register_buffer("frames", torch.zeros(rows, len(self._tick), *size, dtype=torch.float16))
+        self.register_buffer("frames", torch.zeros(rows, len(self.ticks), *size, dtype=torch.float16))
         self.register_buffer("known", torch.zeros(rows, dtype=torch.bool))
 
     def draw(self, count: int, generator: Generator) -> Tensor:
@@ -46,7 +46,7 @@ class DreamtHistory(nn.Module):
     def replaced(self, history: Tensor, rows: Tensor, chosen: Tensor) -> Tensor:
         """History (B, T, V, c, h, w) whose `rows` (n,) end with what was dreamt for those `chosen` (n,)."""
         history = history.clone()
-        history[rows, history.shape[1] - len(self._tick) :] = self.frames[chosen].to(history)
+        history[rows, history.shape[1] - len(self.ticks) :] = self.frames[chosen].to(history)
         return history
 
     def keep(self, moments: Tensor, imagined: Tensor, usable: Tensor) -> None:
@@ -57,4 +57,4 @@ class DreamtHistory(nn.Module):
         self.known.fill_(False)
         self.known[:count] = True
         self.moment[:count] = after[going_on]
-        self.frames[:count] = imagined[going_on.to(imagined.device)][:, self._tick].half().cpu()
+        self.frames[:count] = imagined[going_on.to(imagined.device)][:, self.ticks].half().cpu()

@@ -71,19 +71,24 @@ class RobotSight(nn.Module):
         from S `sources`, and valid (B, K, M, S, 1, h, w) is 1 where they show anything, else 0.
         """
         hands, elbows, tips = self._arms(joints)
-        cameras = self._cameras(hands)  # (B, 1 + K, V, 4, 4)
-        return self._drawn(hands, elbows, tips, cameras)[:, 1:], *self._moved(cameras, newest)
+        cameras = self.cameras(hands)
+        moved, valid, _ = self.moved(cameras, newest, self.robot.surface_m)
+        return self._drawn(hands, elbows, tips, cameras)[:, 1:], moved, valid
+
+    def link_poses(self, joints: Tensor) -> Tensor:
+        """Where all links are: joints (B, n, P) in rad and m -> (B, n, arms, links, 4, 4) in the world."""
+        angles = joints.unflatten(-1, (len(self.robot.arms), -1))
+        pose, poses = self.bases.expand(*angles.shape[:-1], 4, 4), []
+        for index, link in enumerate(self.links):
+            pose = pose @ link @ _about_z(angles[..., index])
+            poses.append(pose)
+        return torch.stack(poses, dim=-3)
 
     def _arms(self, joints: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, n, P) -> poses of the hands (B, n, arms, 4, 4), elbows (B, n, arms, 3), both tips (B, n, arms, 2, 3)."""
-        arms = len(self.robot.arms)
-        angles = joints.unflatten(-1, (arms, -1))
-        pose = self.bases.expand(*angles.shape[:-1], 4, 4)
-        elbow = pose[..., :3, 3]
-        for index, link in enumerate(self.links):
-            pose = pose @ link @ _about_z(angles[..., index])
-            elbow = pose[..., :3, 3] if index == 2 else elbow
-        half = angles[..., -1] / 2
+        links = self.link_poses(joints)
+        pose, elbow = links[..., -1, :, :], links[..., 2, :3, 3]
+        half = joints.unflatten(-1, (len(self.robot.arms), -1))[..., -1] / 2
         reach = torch.full_like(half, self.robot.finger_reach_m)
         zero, one = torch.zeros_like(half), torch.ones_like(half)
         tips = torch.stack(
@@ -91,7 +96,7 @@ class RobotSight(nn.Module):
         )  # (B, n, arms, 2, 4)
         return pose, elbow, (pose[..., None, :, :] @ tips[..., None])[..., :3, 0]
 
-    def _cameras(self, hands: Tensor) -> Tensor:
+    def cameras(self, hands: Tensor) -> Tensor:
         """World poses of the cameras: (B, n, arms, 4, 4) -> (B, n, V, 4, 4)."""
         poses = []
         for view, mount in enumerate(self.mounts):
@@ -126,29 +131,36 @@ class RobotSight(nn.Module):
         rest = torch.einsum("...akh,...akw->...hw", down[..., 3:, :], across[..., 3:, :])
         return torch.cat([fingers, heights[:, :, :, None], rest[:, :, :, None]], dim=3).flatten(2, 3)
 
-    def _moved(self, cameras: Tensor, newest: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, K, M, S, c, h, w), (B, K, M, S, 1, h, w)."""
-        points, facing = self._plane_points(cameras[:, 1:, self.moving])
+    def moved(self, cameras: Tensor, newest: Tensor, height_m: float) -> tuple[Tensor, Tensor, Tensor]:
+        """What moving cameras will see as far as it lies on a plane and is seen now.
+
+        cameras (B, 1 + K, V, 4, 4), now and at K ticks; newest latents (B, V, c, h, w). Pictures (B, K, M, S, c, h, w);
+        where they show anything (B, K, M, S, 1, h, w), 1 or 0; and from where in the newest picture each pixel comes,
+        (B, K, M, S, 2, h, w) in pixels, (0, 0) being the middle of the first.
+        """
+        points, facing = self._plane_points(cameras[:, 1:, self.moving], height_m)
         found = [self._seen_before(points, cameras, newest, self.moving)]
         for view in self.still:
             found.append(self._seen_before(points, cameras, newest, [view] * len(self.moving)))
-        pictures, inside = (torch.stack(part, dim=3) for part in zip(*found, strict=True))
+        pictures, inside, places = (torch.stack(part, dim=3) for part in zip(*found, strict=True))
         valid = (inside & facing[:, :, :, None, None]).to(pictures)
-        return pictures * valid, valid
+        return pictures * valid, valid, places
 
-    def _plane_points(self, cameras: Tensor) -> tuple[Tensor, Tensor]:
-        """Where each pixel's ray meets the plane: cameras (B, K, M, 4, 4) -> (B, K, M, h * w, 3), bool (.., h, w)."""
+    def _plane_points(self, cameras: Tensor, height_m: float) -> tuple[Tensor, Tensor]:
+        """Where each pixel's ray meets a plane: cameras (B, K, M, 4, 4) -> (B, K, M, h * w, 3), bool (.., h, w)."""
         focal = self.focal[self.moving][:, None, None]
         flat = torch.stack([(self.pixels[..., 0] - 0.5) / focal, (0.5 - self.pixels[..., 1]) / focal], dim=-1)
         rays = torch.cat([flat, -torch.ones_like(flat[..., :1])], dim=-1)  # (M, h, w, 3) in the camera's frame
         way = (cameras[..., :3, :3] @ rays.flatten(1, 2).mT).mT  # (B, K, M, h * w, 3) in the world
         origin = cameras[..., None, :3, 3]
-        reach = (self.robot.surface_m - origin[..., 2]) / way[..., 2].clamp(max=-1e-3)
+        reach = (height_m - origin[..., 2]) / way[..., 2].clamp(max=-1e-3)
         facing = (way[..., 2] < -1e-3).unflatten(-1, (self.size, self.size))
         return origin + reach.clamp(max=1.5)[..., None] * way, facing
 
-    def _seen_before(self, points: Tensor, cameras: Tensor, newest: Tensor, views: list[int]) -> tuple[Tensor, Tensor]:
-        """What the newest pictures of M `views` show at points (B, K, M, h * w, 3): (B, K, M, c, h, w), and where."""
+    def _seen_before(
+        self, points: Tensor, cameras: Tensor, newest: Tensor, views: list[int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the newest pictures of M `views` show at points (B, K, M, h * w, 3): pictures, whether, from where."""
         now = cameras[:, :1, views]
         local = (points - now[..., None, :3, 3]) @ now[..., :3, :3]
         depth = -local[..., 2]
@@ -159,7 +171,9 @@ class RobotSight(nn.Module):
         source = newest[:, views][:, None].expand(-1, shape[1], -1, -1, -1, -1).flatten(0, 2)
         grid = place.flatten(0, 2).view(-1, self.size, self.size, 2)
         picture = nn.functional.grid_sample(source, grid, padding_mode="border", align_corners=False)
-        return picture.unflatten(0, shape), inside.unflatten(-1, (self.size, self.size))[:, :, :, None]
+        square = (self.size, self.size)
+        pixel = (self.size * (place + 1) - 1) / 2
+        return picture.unflatten(0, shape), inside.unflatten(-1, square)[:, :, :, None], pixel.mT.unflatten(-1, square)
 
 
 def _rotation(quaternion: tuple[float, ...]) -> Tensor:

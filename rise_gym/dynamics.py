@@ -3,7 +3,8 @@
 A convolutional U-Net from diffusers' blocks, with views, history and future stacked as channels: on a CPU it learns
 far faster than a transformer of the same cost. It predicts the clean frames of a whole chunk at once, as what they
 differ by from the newest one; flow matching makes samples of it. What the robot knows of itself is drawn for it: where
-its hands will be in each picture, and how a moving camera shifts what it saw; see `rise_gym._robot_sight`.
+its hands will be in each picture, and how a moving camera shifts what it saw; see `rise_gym._robot_sight`. A second
+network then draws each frame anew, see `rise_gym._renderer`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Generator, Tensor
 
 from rise_gym._denoiser import Actuation, Denoiser, ExpectedGain
+from rise_gym._frame_sight import seen, seen_channels
+from rise_gym._renderer import FrameRenderer
 from rise_gym._robot_sight import RobotSight
 from rise_gym.errors import InvalidAction
 from rise_gym.protocols import Generators
@@ -42,6 +45,8 @@ class VideoDynamicsConfig:
             after the chunk: a grasp that is to hold gains nothing yet. An episode that is over by then counts as it
             ended; the last of the ticks are more than an episode has, and ask for its outcome, which no haste improves.
         sight: draw the robot's hands and move pictures with their cameras, by the geometry of the task's robot.
+        renderer_widths: channels at full and half resolution of the network that draws each sampled frame anew, which
+            `rise_gym.renderer_training` teaches; None for none. It needs `sight`.
         sigmas: noise levels of sampling, falling from 1; as many passes of the network.
         proprioception: what `predict` returns beside the frames: what the network predicts to be measured, or, as in
             the paper, the commanded target.
@@ -59,6 +64,7 @@ class VideoDynamicsConfig:
     gain: bool = True
     later: tuple[int, ...] = (20, 30, 50, 400)
     sight: bool = True
+    renderer_widths: tuple[int, int] | None = None
     sigmas: tuple[float, ...] = (1.0, 0.9)
     proprioception: Literal["predicted", "commanded"] = "predicted"
 
@@ -91,6 +97,31 @@ class Forecast(NamedTuple):
     proprio: Tensor
     gain: Tensor | None
     later: Tensor | None
+
+
+class CoarseChunk(NamedTuple):
+    """What `VideoDynamics.coarse` makes of noise, before any frame is drawn anew.
+
+    Latents (B, K, V, c, h, w), scaled proprioception (B, K, P), how far the last noise level moved the first one's
+    prediction (B, K), expected gain (B, K + L), and the denoiser's features (B, C, h, w).
+    """
+
+    latents: Tensor
+    following: Tensor
+    moved: Tensor
+    gain: Tensor | None
+    features: Tensor
+
+
+class _Pass(NamedTuple):
+    """One pass of the denoiser.
+
+    Clean latents (B, K, V, c, h, w), expected gain (B, K + L), and the features (B, C, h, w) that led to them.
+    """
+
+    clean: Tensor
+    gain: Tensor | None
+    features: Tensor
 
 
 class _Shown(NamedTuple):
@@ -128,6 +159,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         gain: bool = False,
         later: Sequence[int] = (),
         sight: bool = False,
+        renderer_widths: Sequence[int] | None = None,
         sigmas: Sequence[float] = (1.0, 0.9),
         proprioception: Literal["predicted", "commanded"] = "predicted",
     ) -> None:
@@ -166,7 +198,27 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         )
         ticks = chunk + len(later)
         self.expected_gain = ExpectedGain(widths[-1], widths[0], latent_size, ticks) if gain else None
+        self.renderer = None
+        if renderer_widths is not None:
+            self.renderer = self._new_renderer(*renderer_widths)
         self.to(memory_format=torch.channels_last)
+
+    def _new_renderer(self, full: int, half: int) -> FrameRenderer:
+        if self.robot_sight is None:
+            raise ValueError("a renderer draws what the robot's geometry says: it needs sight=True")
+        if full % 8 or half % 8:
+            raise ValueError(f"renderer_widths must be multiples of 8, got {[full, half]}")
+        channels = int(self.config.latent_channels)
+        return FrameRenderer(
+            channels=seen_channels(self.robot_sight, channels) + channels,
+            features=int(self.config.widths[0]),
+            frame_channels=channels,
+            widths=(full, half),
+            ticks=int(self.config.chunk),
+            views=self.views,
+            size=int(self.config.latent_size),
+            embedding_width=int(self.config.embedding_width),
+        )
 
     @classmethod
     def of(cls, config: VideoDynamicsConfig, task: TaskCard) -> VideoDynamics:
@@ -187,8 +239,8 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         """
         embedding, following = self.actuation(self.scaled(proprio), actions)
         shown = self._shown(history, proprio, following.detach())  # drawing is no way for pictures to teach the joints
-        clean, gain = self._clean(history, noisy, sigma, embedding, shown)
-        return Forecast(clean, following, *self._expected(gain, int(self.config.chunk)))
+        found = self._clean(history, noisy, sigma, embedding, shown)
+        return Forecast(found.clean, following, *self._expected(found.gain, int(self.config.chunk)))
 
     def foresee(self, history: Tensor, proprio: Tensor, actions: Tensor, *, noise: Tensor) -> Forecast:
         """One pass from pure noise, differentiable in the actions (B, k, A); the others as for `sample`.
@@ -198,8 +250,8 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         ticks, sigma = actions.shape[1], noise.new_ones(len(noise))
         embedding, following = self.actuation(self.scaled(proprio), self._held(actions))
         shown = self._shown(history, proprio, following)
-        latents, gain = self._clean(history, noise, sigma, embedding, shown)
-        return Forecast(latents[:, :ticks], following[:, :ticks], *self._expected(gain, ticks))
+        found = self._clean(history, noise, sigma, embedding, shown)
+        return Forecast(found.clean[:, :ticks], following[:, :ticks], *self._expected(found.gain, ticks))
 
     def noise(self, rows: int, generator: Generators) -> Tensor:
         """What a dream begins with, (B, K, V, c, h, w).
@@ -224,10 +276,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             )
         return torch.cat([actions, actions[:, -1:].expand(-1, chunk - ticks, -1)], dim=1)
 
-    def _clean(
-        self, history: Tensor, noisy: Tensor, sigma: Tensor, embedding: Tensor, shown: _Shown | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Clean latents (B, K, V, c, h, w), expected gain (B, K + L)."""
+    def _clean(self, history: Tensor, noisy: Tensor, sigma: Tensor, embedding: Tensor, shown: _Shown | None) -> _Pass:
         newest = history[:, -1:]
         offset = noisy - (1 - sigma).view(-1, 1, 1, 1, 1, 1) * newest  # what is left to find out is a difference
         stacked = torch.cat([history, offset], dim=1).flatten(1, 3)  # (B, (T + K)·V·c, h, w)
@@ -235,9 +284,9 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         found, features = self.denoiser(torch.cat(maps, dim=1), sigma, embedding)
         gain = None if self.expected_gain is None else self.expected_gain(features)
         if shown is None:
-            return newest + found.view_as(noisy), gain
+            return _Pass(newest + found.view_as(noisy), gain, features.fine)
         change, gates = found[:, : noisy[0, :, :, :, 0, 0].numel()].view_as(noisy), found[:, -self.denoiser.gates :]
-        return newest + change + self._carried(newest, gates, shown), gain
+        return _Pass(newest + change + self._carried(newest, gates, shown), gain, features.fine)
 
     def _expected(self, gain: Tensor | None, ticks: int) -> tuple[Tensor | None, Tensor | None]:
         """Of expected gains (B, K + L) those of a chunk of so many ticks (B, k), and those after it (B, L)."""
@@ -305,19 +354,41 @@ class VideoDynamics(ModelMixin, ConfigMixin):
 
     def _sampled(self, history: Tensor, noise: Tensor, proprio: Tensor, held: Tensor) -> tuple[Tensor, ...]:
         """Latents (B, K, V, c, h, w), proprioception (B, K, P), how far the last level moved them (B, K), and gains."""
-        embedding, following = self.actuation(self.scaled(proprio), held)
+        coarse = self.coarse(history, noise, proprio, held)
+        latents, following = coarse.latents, self.unscaled(coarse.following)
+        if self.renderer is not None:
+            every = torch.arange(latents.shape[1], device=latents.device).expand(len(latents), -1)
+            latents = self.rendered(coarse, history[:, -1], proprio, every)
+        measured = following if self.config.proprioception == "predicted" else self.unscaled(held)
+        found = (latents, measured, coarse.moved)
+        return found if coarse.gain is None else (*found, coarse.gain)
+
+    def coarse(self, history: Tensor, noise: Tensor, proprio: Tensor, actions: Tensor) -> CoarseChunk:
+        """What the denoiser makes of noise (B, K, V, c, h, w), step by step; the others as for `sample`."""
+        embedding, following = self.actuation(self.scaled(proprio), actions)
         shown = self._shown(history, proprio, following)
-        first = clean = sample = noise
-        gain = None
-        sigmas = [*self.config.sigmas, 0.0]
-        for index, (sigma, smaller) in enumerate(pairwise(sigmas)):
-            clean, expected = self._clean(history, sample, sample.new_full((len(sample),), sigma), embedding, shown)
-            sample = sample + (smaller - sigma) * (sample - clean) / sigma  # Euler: the velocity is (x - clean) / sigma
-            if index == 0:  # what is expected before any of the noise has decided what happens
-                first, gain = clean, expected
-        measured = following if self.config.proprioception == "predicted" else held
-        found = (sample, self.unscaled(measured), (clean - first).abs().flatten(2).mean(2))
-        return found if gain is None else (*found, gain)
+        sample, passes = noise, []
+        for sigma, smaller in pairwise([*self.config.sigmas, 0.0]):
+            level = sample.new_full((len(sample),), sigma)
+            passes.append(self._clean(history, sample, level, embedding, shown))
+            sample = sample + (smaller - sigma) * (sample - passes[-1].clean) / sigma  # Euler: (x - clean) / sigma
+        first, last = passes[0], passes[-1]
+        return CoarseChunk(
+            latents=sample,
+            following=following,
+            moved=(last.clean - first.clean).abs().flatten(2).mean(2),
+            gain=first.gain,  # what is expected before any of the noise has decided what happens
+            features=last.features,
+        )
+
+    def rendered(self, coarse: CoarseChunk, newest: Tensor, proprio: Tensor, ticks: Tensor) -> Tensor:
+        """Frames of a chunk drawn anew: newest latents (B, V, c, h, w), `ticks` (B, n) from 0 -> (B, n, V, c, h, w)."""
+        assert self.renderer is not None
+        assert self.robot_sight is not None
+        row = torch.arange(len(ticks), device=ticks.device)[:, None]
+        joints = torch.cat([proprio[:, None], self.unscaled(coarse.following[row, ticks])], dim=1)
+        maps = torch.cat([seen(self.robot_sight, joints, newest), coarse.latents[row, ticks]], dim=3)
+        return newest[:, None] + self.renderer(maps, coarse.features, ticks)
 
 
 def _noise(shape: tuple[int, ...], generator: Generators) -> Tensor:

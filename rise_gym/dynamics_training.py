@@ -13,6 +13,7 @@ from diffusers.training_utils import compute_density_for_timestep_sampling
 from torch import Generator, Tensor
 
 from rise_gym._dreamt_history import DreamtHistory
+from rise_gym._following_training import train_following
 from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
 from rise_gym.errors import InvalidDataset
 from rise_gym.recordings import Recordings, eventful_moments
@@ -39,7 +40,8 @@ class DynamicsTraining:
         initial_share: where training goes on from another model, how much of its weights the final ones keep: the mean
             of both knows what either knows (a further 2000 steps on dreamt history cost 0.2 dB at one chunk and stop
             long dreams from drifting; half of each has both).
-        proprio_weight: of the proprioception's error, in units of the task's ranges.
+        following_steps: of learning, before anything else and from joints alone, where joints will be; at most four for
+            each step of the rest.
         seen_weight, progress_weight: with a value, of the error in what it sees in imagined frames and in the progress
             it reads from them: whether a grasp held is few pixels, and all that counts.
         judged_ticks: how many ticks of each row the value looks at.
@@ -63,7 +65,7 @@ class DynamicsTraining:
     short_chunks: float = 0.2
     eventful_share: float = 0.5
     initial_share: float = 0.0
-    proprio_weight: float = 10.0
+    following_steps: int = 6000
     seen_weight: float = 0.05
     progress_weight: float = 20.0
     judged_ticks: int = 4
@@ -120,6 +122,14 @@ def train_dynamics(
         )
     model = _initial(recordings, config, initial, learns_gain=progress is not None)
     judge = None if value is None else copy.deepcopy(value).eval().requires_grad_(False)
+    rest = config.training
+    joints = replace(
+        rest,
+        steps=min(config.following_steps, 4 * rest.steps),
+        learning_rate=2 * rest.learning_rate,
+        save_every_steps=2000,
+    )
+    train_following(model, recordings, moments, joints, Path(folder) / "following")
 
     eventful = moments if progress is None else eventful_moments(recordings, moments, progress)
 
@@ -150,15 +160,16 @@ def train_dynamics(
     trainer.use_average()
     if initial is not None:
         _keep(initial, model, config.initial_share)
+    model.requires_grad_(True)
     return model.eval()
 
 
 @torch.no_grad()
 def _keep(initial: VideoDynamics, model: VideoDynamics, share: float) -> None:
-    """Move the weights of a model towards those that it began with, where these have the same shape."""
-    before = initial.state_dict()
-    for name, weight in model.state_dict().items():
-        if name in before and weight.shape == before[name].shape and weight.is_floating_point():
+    """Move the weights learnt beside pictures towards those that they began with, where these have the same shape."""
+    before = dict(initial.named_parameters())
+    for name, weight in model.named_parameters():
+        if weight.requires_grad and name in before and weight.shape == before[name].shape:
             weight.lerp_(before[name].to(weight), share)
 
 
@@ -270,10 +281,10 @@ def _losses(
     here = happened[:, :, None, None, None, None]
     error, change = (clean - future).square(), (future - window.history[:, -1:].to(clean)).square()
     picture = (here * error).sum() / (happened.sum() * error[0, 0].numel()).clamp(min=1)
-    off = (following - model.scaled(window.measured.to(clean))).square().mean(-1)
+    off = (following.detach() - model.scaled(window.measured.to(clean))).square().mean(-1)
     joints = (off * happened).sum() / happened.sum().clamp(min=1)
     parts = {"picture": picture, "proprio": joints}
-    total = picture + config.proprio_weight * joints
+    total = picture
     pure, chunk = (sigma == 1)[:, None], window.happened.shape[1]  # a future with less noise would give its gain away
     if gain is not None:
         parts["gain"] = _gain_error(gain, window.gained[:, :chunk], pure & window.happened)
@@ -286,7 +297,7 @@ def _losses(
         ticks = torch.randperm(clean.shape[1], generator=generator)[: config.judged_ticks]
         known = window.happened[:, ticks].to(model.device)
         text = [instruction[row] for row in known.nonzero()[:, 0].tolist()]
-        parts |= _judged(judge, clean[:, ticks][known], future[:, ticks][known], text)
+        parts |= judged(judge, clean[:, ticks][known], future[:, ticks][known], text)
         total = total + config.seen_weight * parts["seen"] + config.progress_weight * parts["progress"]
     parts["copy_ratio"] = (here * error).sum() / (here * change).sum().clamp(min=1e-6)
     figures = {name: float(part.detach()) for name, part in parts.items()}
@@ -300,7 +311,7 @@ def _gain_error(gain: Tensor, gained: Tensor, counts: Tensor, weight: Tensor | f
     return (error * counts).sum() / counts.sum().clamp(min=1)
 
 
-def _judged(judge: ProgressValue, imagined: Tensor, recorded: Tensor, instruction: Sequence[str]) -> dict[str, Tensor]:
+def judged(judge: ProgressValue, imagined: Tensor, recorded: Tensor, instruction: Sequence[str]) -> dict[str, Tensor]:
     """Squared error of what a value sees, and of the progress it reads: frames (n, V, c, h, w) each."""
     seen, progress = judge.read(imagined, instruction)
     with torch.no_grad():

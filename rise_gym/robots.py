@@ -16,12 +16,25 @@ Quaternion = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Capsule:
+    """What a part of the robot looks like: all that lies within a radius of a segment, in the frame of its link."""
+
+    start: Vector
+    end: Vector
+    radius_m: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Link:
-    """A link's frame in its parent's: position (m) and quaternion (w, x, y, z). Its hinge turns about its z."""
+    """A link's frame in its parent's: position (m) and quaternion (w, x, y, z). Its hinge turns about its z.
+
+    `shape` is what is seen of it; None where its neighbours hide it.
+    """
 
     name: str
     position: Vector
     quaternion: Quaternion
+    shape: Capsule | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,28 +62,54 @@ class RobotCard:
     Attributes:
         arms: their names, in the order of the joints. bases: where each stands, looking along x.
         links: of one arm, from the base on; a gripper's opening follows as the arm's last joint.
+        hand: what is seen of it, in the frame of the last link.
+        finger: the one that parts along +y, when the gripper is shut; the other is its mirror image.
         finger_reach_m: from the last link's origin to the fingertips, along its z. The fingers part along its y.
         surface_m: height at which most of what the cameras look at lies.
+        planes_m: heights between which all of it lies, for what tells near from far by moving pictures over several.
     """
 
     name: str
     arms: tuple[str, ...]
     bases: tuple[Vector, ...]
     links: tuple[Link, ...]
+    hand: tuple[Capsule, ...]
+    finger: Capsule
     finger_reach_m: float
     cameras: tuple[Camera, ...]
     surface_m: float
+    planes_m: tuple[float, ...]
 
 
-# AgileX Piper, from the public model's numbers.
+# AgileX Piper, from the public model's numbers; shapes are the replica's, which a test compares with its pictures.
 _PIPER_LINKS = (
     Link(name="link1", position=(0, 0, 0.123), quaternion=(0.7071, 0, 0, -0.7071)),
-    Link(name="link2", position=(0, 0, 0), quaternion=(0.5, 0.5, -0.5, -0.5)),
-    Link(name="link3", position=(0.28358, 0.028726, 0), quaternion=(0.998726, 0, 0, 0.0504536)),
+    Link(
+        name="link2",
+        position=(0, 0, 0),
+        quaternion=(0.5, 0.5, -0.5, -0.5),
+        shape=Capsule(start=(0, 0, 0), end=(0.28358, 0.028726, 0), radius_m=0.026),
+    ),
+    Link(
+        name="link3",
+        position=(0.28358, 0.028726, 0),
+        quaternion=(0.998726, 0, 0, 0.0504536),
+        shape=Capsule(start=(0, 0, 0), end=(-0.24221, 0.068514, 0), radius_m=0.022),
+    ),
     Link(name="link4", position=(-0.24221, 0.068514, 0), quaternion=(0.544767, -0.544769, -0.450809, 0.450808)),
-    Link(name="link5", position=(0, 0, 0), quaternion=(0.7071, 0.7071, 0, 0)),
+    Link(
+        name="link5",
+        position=(0, 0, 0),
+        quaternion=(0.7071, 0.7071, 0, 0),
+        shape=Capsule(start=(0, 0, 0), end=(0, 0.07, 0), radius_m=0.020),
+    ),
     Link(name="link6", position=(0, 0.091, 0.0014165), quaternion=(0, 0, -0.7071, -0.7071)),
 )
+_PIPER_HAND = (
+    Capsule(start=(0, 0, 0), end=(0, 0, 0.035), radius_m=0.024),  # flange
+    Capsule(start=(0, -0.03, 0.055), end=(0, 0.03, 0.055), radius_m=0.020),  # palm
+)
+_PIPER_FINGER = Capsule(start=(0, 0.0055, 0.08), end=(0, 0.0055, 0.133), radius_m=0.0085)
 
 
 def _wrist_camera(arm: str) -> Camera:
@@ -89,6 +128,8 @@ TWO_PIPERS = RobotCard(
     arms=("left", "right"),
     bases=((0.0, 0.20, 0.04), (0.0, -0.20, 0.04)),
     links=_PIPER_LINKS,
+    hand=_PIPER_HAND,
+    finger=_PIPER_FINGER,
     finger_reach_m=0.14,
     cameras=(
         Camera(
@@ -103,6 +144,7 @@ TWO_PIPERS = RobotCard(
         _wrist_camera("right"),
     ),
     surface_m=0.09,
+    planes_m=(0.01, 0.09, 0.15),
 )
 
 ROBOTS: dict[str, RobotCard] = {card.name: card for card in (TWO_PIPERS,)}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rise_gym.types import Source
 
 
-Who = Literal["expert", "noisy_expert", "policy", "correction"]
+Who = Literal["expert", "noisy_expert", "policy", "correction", "random"]
 
 
 def collect(
@@ -35,8 +35,8 @@ def collect(
 
     Args:
         folder: the dataset; episodes whose seeds it has already are skipped.
-        who: the scripted expert, the expert with executed noise (near-misses, failures and recoveries), a policy, or
-            correction: the expert, from just before where a policy got stuck.
+        who: the scripted expert, the expert with executed noise (near-misses, failures and recoveries), a policy,
+            correction: the expert, from just before where a policy got stuck; or random targets.
         policy: which policy: a folder or `bundled:<task>/<name>`.
         episodes: how many, one a seed.
         first_seed: the first seed; all have to be below 100000.
@@ -57,7 +57,9 @@ def collect(
         target="rise_gym.agents.flow_policy:load_policy",
         arguments={"name": policy, "task": task, "temperature": temperature},
     )
-    env = _replica(task, chunk=task_card(task).chunk if who == "policy" else 1, record_ticks=True)
+    if who == "random":
+        agent = Factory(target="rise_gym.agents.baselines:RandomAgent", arguments={"task": task_card(task)})
+    env = _replica(task, chunk=task_card(task).chunk if who in ("policy", "random") else 1, record_ticks=True)
     if who == "correction":
         env = Factory(target="rise_gym.corrections:TakenOver", arguments={"env": env, "agent": agent})
     with progress_bar(f"collecting {who} episodes", episodes) as step:
@@ -78,6 +80,8 @@ def _replica(task: str, **arguments: Any) -> Factory:
 def _actor(who: Who, agent: Factory, noise: float) -> Factory:
     from rise_gym.collection import ExplorationNoise, Factory
 
+    if who == "random":
+        return Factory(target="rise_gym.collection:AgentActor", arguments={"agent": agent})
     if who != "policy":
         factor = noise if who == "noisy_expert" else 0.15 * noise
         return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"noise": factor})

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rise_gym.recordings import Recordings
 
 
-Part = Literal["codec", "dynamics", "decoder", "value", "policy"]
+Part = Literal["codec", "dynamics", "renderer", "decoder", "value", "policy"]
 
 
 def train(
@@ -47,11 +47,12 @@ def train(
     them: let that be one which the dynamics did not learn from. A value learns measured progress where all episodes
     have it (replicas), else elapsed time on successes. Dynamics trained where a value lies already also learn what
     matters to it, and to expect what a chunk gains.
+    The renderer, then, becomes part of the dynamics: it draws each frame anew, by the robot's geometry.
     The decoder, last, goes on with the codec's, so that it shows what the dynamics imagines as well as can be.
     A policy goes into `out/checkpoint` as well.
 
     Args:
-        part: codec, value, dynamics, decoder or policy.
+        part: codec, value, dynamics, renderer, decoder or policy.
         out: where to; the same command goes on where it was.
         data: dataset folders.
         task: name of the task.
@@ -137,6 +138,7 @@ def _train_world_part(
     from rise_gym.decoder_training import DecoderTraining, train_decoder
     from rise_gym.dynamics import VideoDynamics
     from rise_gym.dynamics_training import DynamicsTraining, train_dynamics
+    from rise_gym.renderer_training import RendererTraining, train_renderer
     from rise_gym.value import ProgressValue
     from rise_gym.value_training import (
         ValueTraining,
@@ -153,10 +155,14 @@ def _train_world_part(
     config: Any = {
         "codec": CodecTraining(),
         "dynamics": DynamicsTraining(initial_share=initial_share),
+        "renderer": RendererTraining(),
         "decoder": DecoderTraining(),
         "value": taught,
     }[part]
     config = replace(config, training=replace(config.training, **overrides))
+    judge = None
+    if part in ("dynamics", "renderer") and (out / "value").is_dir():
+        judge = _saved_part(ProgressValue, out / "value")
     with progress_bar(f"training the {part}", config.training.steps) as step:
         shown, run = shown_by(step), out / f"{part}_run"
         model: Any
@@ -166,6 +172,9 @@ def _train_world_part(
             assert codec is not None
             dynamics = _saved_part(VideoDynamics, out / "dynamics").eval()
             model = train_decoder(codec.eval(), dynamics, recordings, config, run, on_progress=shown)
+        elif part == "renderer":
+            dynamics = _saved_part(VideoDynamics, out / "dynamics").eval()
+            model = train_renderer(dynamics, recordings, config, run, value=judge, on_progress=shown)
         elif part == "value":
             learnt, spared = calibration_split(recordings)
             before = None if initial is None else _saved_part(ProgressValue, Path(initial) / "value")
@@ -173,12 +182,11 @@ def _train_world_part(
             model.set_success_threshold(calibrate_success(model, spared))
         else:
             start = None if initial is None else _saved_part(VideoDynamics, Path(initial) / "dynamics")
-            judge = _saved_part(ProgressValue, out / "value") if (out / "value").is_dir() else None
             known = progress_labels(recordings, taught) if measured else judge and values_of(recordings, judge)
             model = train_dynamics(
                 recordings, config, run, initial=start, value=judge, progress=known, on_progress=shown
             )
-    model.save_pretrained(out / ("codec" if part == "decoder" else part))
+    model.save_pretrained(out / {"decoder": "codec", "renderer": "dynamics"}.get(part, part))
     _seal(out, data, card)
 
 
