@@ -61,3 +61,4 @@ def train_following(
         parameter.requires_grad_(True)
     for parameter in learnt:
         parameter.requires_grad_(False)
+        parameter.grad = None  # else it would count when gradients are clipped

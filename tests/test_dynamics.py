@@ -335,7 +335,7 @@ def test_what_a_value_makes_of_imagined_frames_can_be_learnt(tmp_path: Path) -> 
     text = held_out.instruction_of(torch.zeros(32 * SMALL.chunk, dtype=torch.int64))
 
     def error(judge: ProgressValue | None) -> float:
-        schedule = TrainingConfig(steps=60, batch_size=16, learning_rate=3e-3, warmup_steps=5, ema_decay=0.0)
+        schedule = TrainingConfig(steps=90, batch_size=16, learning_rate=3e-3, warmup_steps=5, ema_decay=0.0)
         settings = DynamicsTraining(training=schedule, dynamics=SMALL, seen_weight=5.0, progress_weight=200.0)
         model = train_dynamics(recordings, settings, tmp_path / str(judge is None), value=judge)
         noise = Generator().manual_seed(0)
