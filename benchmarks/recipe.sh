@@ -19,29 +19,38 @@ rise-gym train policy "$run/base_11800" --initial "$run/base_9400/checkpoint" --
 rise-gym train policy "$run/base" --initial "$run/base_11800/checkpoint" --steps 2400 "${on[@]}"
 rise-gym collect "$run/early" --who policy --policy "$run/base_5000/checkpoint" --noise 0.5 --episodes 300 --first-seed 3000
 rise-gym collect "$run/wide" --who policy --policy "$run/base_5000/checkpoint" --noise 1.2 --episodes 80 --first-seed 3400
-rise-gym collect "$run/rollouts" --who policy --policy "$run/base_9400/checkpoint" --noise 0.5 --episodes 220 --first-seed 4000
+rise-gym collect "$run/rollouts" --who policy --policy "$run/base/checkpoint" --noise 0.5 --episodes 220 --first-seed 4000
 rise-gym collect "$run/fresh" --who policy --policy "$run/base/checkpoint" --noise 0.5 --episodes 60 --first-seed 5000
 
 # World model: codec, value and dynamics; dynamics first for the picture alone, then with the progress that a chunk gains, at
-# once, later, and in the end; last what long dreams need, and the decoder. The bundled dynamics had been trained before, for
+# once, later, and in the end; then what long dreams need, and the decoder. The bundled dynamics had been trained before, for
 # some 34 000 steps while the method changed, first on 1650 episodes of easier variants of the task (as commits 2c01fee and
-# ab42851 make them with their own recipes), and its encoder is that of 2c01fee; to it the last 2000 steps were added, on
-# demonstrations and the first 100 rollouts.
+# ab42851 make them with their own recipes), and its encoder is that of 2c01fee.
 everything=("$run/demos" "$run/mishaps" "$run/wide" "$run/early" "$run/rollouts")
 rise-gym train codec "$run/start" --data "$run/demos" "$run/mishaps" --steps 2400
 rise-gym train dynamics "$run/start" --data "$run/demos" "$run/mishaps" --steps 5000
-mkdir -p "$run/before" "$run/world_model" && cp -r "$run/start/codec" "$run/before/"
+mkdir -p "$run/before" "$run/taught" "$run/world_model" && cp -r "$run/start/codec" "$run/before/"
 rise-gym train value "$run/before" --data "${everything[@]}" --steps 5000
 rise-gym train dynamics "$run/before" --data "${everything[@]}" --steps 12000 --initial "$run/start"
-cp -r "$run/before/codec" "$run/before/value" "$run/world_model/"
-rise-gym train dynamics "$run/world_model" --data "$run/demos" "$run/rollouts" --steps 2000 --learning-rate 5e-4 \
+cp -r "$run/before/codec" "$run/before/value" "$run/taught/"
+rise-gym train dynamics "$run/taught" --data "$run/demos" "$run/rollouts" --steps 2000 --learning-rate 5e-4 \
     --initial "$run/before" --initial-share 0.5
-rise-gym train decoder "$run/world_model" --data "$run/demos" "$run/rollouts" --steps 1000
-# once more, which trains no further: what counts as done in a dream is calibrated on rollouts that nothing learnt from
-rise-gym train decoder "$run/world_model" --data "$run/demos" "$run/rollouts" "$run/fresh" --steps 1000
+rise-gym train decoder "$run/taught" --data "$run/demos" "$run/rollouts" --steps 1000
+# What no policy does on purpose: the base pushed about, and random targets. Then the renderer; its first 1800 of 2100 steps
+# were a trial's, 48 windows of one tick each, on what the dynamics before these recordings imagined.
+rise-gym collect "$run/pushed" --who policy --policy "$run/base/checkpoint" --noise 1.2 --episodes 60 --first-seed 3400
+rise-gym collect "$run/pushed_more" --who policy --policy "$run/base/checkpoint" --noise 2.5 --episodes 60 --first-seed 3500
+rise-gym collect "$run/random" --who random --episodes 40 --first-seed 11000
+all=("$run/demos" "$run/mishaps" "$run/pushed" "$run/pushed_more" "$run/random" "$run/rollouts")
+cp -r "$run/taught/codec" "$run/taught/value" "$run/world_model/"
+rise-gym train dynamics "$run/world_model" --data "${all[@]}" --steps 1500 --learning-rate 5e-4 \
+    --initial "$run/taught" --initial-share 0.5
+rise-gym train renderer "$run/world_model" --data "${all[@]}" --steps STEPS
+# what counts as done in a dream is calibrated on rollouts that neither dynamics nor value learnt from: the last ones
+rise-gym train decoder "$run/world_model" --data "$run/demos" "$run/rollouts" "$run/fresh" --steps DECODER
 
 # Three ways on from the same base: cloning and RECAP for 15 and 10 minutes on one core, RISE for 13. The world model that
-# taught RISE and RECAP was the one before the last 2000 steps of the dynamics, and 100 of the 220 rollouts were used.
+# taught RISE and RECAP was the one before those last 2000, 1500 and renderer's steps, and 100 of the 220 rollouts were used.
 from=(--learning-rate 1e-3 --image-shift-px 0)
 recorded=("$run/demos" "$run/rollouts")
 rise-gym train policy "$run/control" --data "$run/demos" --initial "$run/base/checkpoint" --steps 2400 "${from[@]}"

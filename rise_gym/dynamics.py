@@ -112,6 +112,10 @@ class CoarseChunk(NamedTuple):
     gain: Tensor | None
     features: Tensor
 
+    def rows(self, index: Tensor) -> CoarseChunk:
+        """Some of its rows (n,)."""
+        return CoarseChunk(*(None if column is None else column[index] for column in self))  # type: ignore[arg-type]
+
 
 class _Pass(NamedTuple):
     """One pass of the denoiser.
@@ -142,6 +146,8 @@ class VideoDynamics(ModelMixin, ConfigMixin):
 
     rows_at_once = 32
     """Of a batch: more rows leave the cache, and each takes up to four times as long."""
+    rows_drawn_at_once = 8
+    """By the renderer, whose frames are ten times as many."""
 
     @register_to_config
     def __init__(
@@ -347,18 +353,20 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         columns = (
             part.split(self.rows_at_once) for part in (history, self.noise(len(history), generator), proprio, held)
         )
-        parts = [self._sampled(*rows) for rows in zip(*columns, strict=True)]
+        parts = [self._sampled(*rows, ticks=ticks) for rows in zip(*columns, strict=True)]
         latents, measured, moved, *gain = (torch.cat(column) for column in zip(*parts, strict=True))
         expected = self._expected(gain[0] if gain else None, ticks)
         return Prediction(latents[:, :ticks], measured[:, :ticks], moved[:, :ticks].mean(1), *expected)
 
-    def _sampled(self, history: Tensor, noise: Tensor, proprio: Tensor, held: Tensor) -> tuple[Tensor, ...]:
-        """Latents (B, K, V, c, h, w), proprioception (B, K, P), how far the last level moved them (B, K), and gains."""
+    def _sampled(self, history: Tensor, noise: Tensor, proprio: Tensor, held: Tensor, ticks: int) -> tuple[Tensor, ...]:
+        """Latents (B, k, V, c, h, w), proprioception (B, K, P), how far the last level moved them (B, K), and gains."""
         coarse = self.coarse(history, noise, proprio, held)
         latents, following = coarse.latents, self.unscaled(coarse.following)
         if self.renderer is not None:
-            every = torch.arange(latents.shape[1], device=latents.device).expand(len(latents), -1)
-            latents = self.rendered(coarse, history[:, -1], proprio, every)
+            every = torch.arange(ticks, device=latents.device).expand(len(latents), -1)
+            parts = torch.arange(len(latents), device=latents.device).split(self.rows_drawn_at_once)
+            drawn = [self.rendered(coarse.rows(i), history[i, -1], proprio[i], every[i]) for i in parts]
+            latents = torch.cat(drawn)
         measured = following if self.config.proprioception == "predicted" else self.unscaled(held)
         found = (latents, measured, coarse.moved)
         return found if coarse.gain is None else (*found, coarse.gain)

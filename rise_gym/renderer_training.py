@@ -127,8 +127,8 @@ def _go_on(
     config: RendererTraining,
 ) -> None:
     """Draw and keep what as many rows as will go on begin with."""
-    rows = slice(len(moments) - round(config.dreamt_history * len(moments)), None)
-    part = CoarseChunk(*(None if column is None else column[rows] for column in coarse))  # type: ignore[arg-type]
+    rows = torch.arange(len(moments) - round(config.dreamt_history * len(moments)), len(moments))
+    part = coarse.rows(rows.to(model.device))
     newest, proprio = (column[rows].to(model.device) for column in (window.history[:, -1], window.proprio))
     imagined, ticks = part.latents.clone(), dreamt.ticks.to(model.device)
     imagined[:, ticks] = model.rendered(part, newest, proprio, ticks.expand(len(proprio), -1))

@@ -15,6 +15,7 @@ import pytest
 from fake_env import FakeAgent, FakeEnv
 
 from rise_gym.collection import AgentActor, CollectionConfig, ExplorationNoise, Factory, ReservedSeed, collect
+from rise_gym.commands.collect import collect as collect_command
 from rise_gym.corrections import OversightConfig
 from rise_gym.episodes import EpisodeWriter, dataset_summary, read_episodes
 from rise_gym.tasks import BOX_CLOSE
@@ -223,3 +224,10 @@ def test_an_agent_that_is_never_stuck_is_taken_over_from_somewhere_on_its_way() 
 def test_impossible_oversight_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="patience_ticks is at least 1"):
         OversightConfig(**wrong)
+
+
+def test_random_targets_are_recorded_as_rollouts(tmp_path: Path) -> None:
+    collect_command(tmp_path / "data", who="random", episodes=1, first_seed=7, processes=1)
+    (episode,) = read_episodes(tmp_path / "data")
+    assert (episode.source, episode.policy, episode.seed, episode.success) == ("rollout", "random", 7, False)
+    assert 0.5 < episode.actions.std() < 0.65  # uniform in [-1, 1]: 0.58
