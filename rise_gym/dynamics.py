@@ -353,13 +353,14 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         columns = (
             part.split(self.rows_at_once) for part in (history, self.noise(len(history), generator), proprio, held)
         )
-        parts = [self._sampled(*rows, ticks=ticks) for rows in zip(*columns, strict=True)]
+        parts = [self._sampled(rows, ticks) for rows in zip(*columns, strict=True)]
         latents, measured, moved, *gain = (torch.cat(column) for column in zip(*parts, strict=True))
         expected = self._expected(gain[0] if gain else None, ticks)
         return Prediction(latents[:, :ticks], measured[:, :ticks], moved[:, :ticks].mean(1), *expected)
 
-    def _sampled(self, history: Tensor, noise: Tensor, proprio: Tensor, held: Tensor, ticks: int) -> tuple[Tensor, ...]:
+    def _sampled(self, rows: tuple[Tensor, ...], ticks: int) -> tuple[Tensor, ...]:
         """Latents (B, k, V, c, h, w), proprioception (B, K, P), how far the last level moved them (B, K), and gains."""
+        history, noise, proprio, held = rows
         coarse = self.coarse(history, noise, proprio, held)
         latents, following = coarse.latents, self.unscaled(coarse.following)
         if self.renderer is not None:
