@@ -36,8 +36,9 @@ cp -r "$run/before/codec" "$run/before/value" "$run/taught/"
 rise-gym train dynamics "$run/taught" --data "$run/demos" "$run/rollouts" --steps 2000 --learning-rate 5e-4 \
     --initial "$run/before" --initial-share 0.5
 rise-gym train decoder "$run/taught" --data "$run/demos" "$run/rollouts" --steps 1000
-# What no policy does on purpose: the base pushed about, and random targets. Then the renderer; its first 1800 of 2100 steps
-# were a trial's, 48 windows of one tick each, on what the dynamics before these recordings imagined.
+# What no policy does on purpose: the base pushed about, and random targets; then the renderer, first alone, then judged by the
+# value too. (Its first steps were a trial's: 1800 of 48 windows, one tick each, from what the dynamics before these
+# recordings imagined, with neither judge nor dreamt history.)
 rise-gym collect "$run/pushed" --who policy --policy "$run/base/checkpoint" --noise 1.2 --episodes 60 --first-seed 3400
 rise-gym collect "$run/pushed_more" --who policy --policy "$run/base/checkpoint" --noise 2.5 --episodes 60 --first-seed 3500
 rise-gym collect "$run/random" --who random --episodes 40 --first-seed 11000
@@ -45,9 +46,12 @@ all=("$run/demos" "$run/mishaps" "$run/pushed" "$run/pushed_more" "$run/random" 
 cp -r "$run/taught/codec" "$run/taught/value" "$run/world_model/"
 rise-gym train dynamics "$run/world_model" --data "${all[@]}" --steps 1500 --learning-rate 5e-4 \
     --initial "$run/taught" --initial-share 0.5
-rise-gym train renderer "$run/world_model" --data "${all[@]}" --steps STEPS
+cp -r "$run/world_model" "$run/drawn" && rm -r "$run/drawn/value"
+rise-gym train renderer "$run/drawn" --data "${all[@]}" --steps 3600
+cp -r "$run/drawn/dynamics" "$run/world_model/"
+rise-gym train renderer "$run/world_model" --data "${all[@]}" --steps 1500 --learning-rate 4e-4 --initial-share 0.3
 # what counts as done in a dream is calibrated on rollouts that neither dynamics nor value learnt from: the last ones
-rise-gym train decoder "$run/world_model" --data "$run/demos" "$run/rollouts" "$run/fresh" --steps DECODER
+rise-gym train decoder "$run/world_model" --data "$run/demos" "$run/rollouts" "$run/fresh" --steps 200 --learning-rate 5e-4
 
 # Three ways on from the same base: cloning and RECAP for 15 and 10 minutes on one core, RISE for 13. The world model that
 # taught RISE and RECAP was the one before those last 2000, 1500 and renderer's steps, and 100 of the 220 rollouts were used.

@@ -32,6 +32,7 @@ class RendererTraining:
         ticks: how many frames of each chunk are drawn and compared.
         context_noise: noise on the history, up to this much a row.
         dreamt_history: fraction of rows that go on from what was drawn, towards what was recorded.
+        initial_share: where training goes on with a renderer, how much of its weights the final ones keep.
         short_chunks, seen_weight, progress_weight: as for the dynamics, see `DynamicsTraining`.
     """
 
@@ -44,6 +45,7 @@ class RendererTraining:
     ticks: int = 2
     context_noise: float = 0.1
     dreamt_history: float = 0.25
+    initial_share: float = 0.0
     short_chunks: float = DynamicsTraining.short_chunks
     seen_weight: float = DynamicsTraining.seen_weight
     progress_weight: float = DynamicsTraining.progress_weight
@@ -96,6 +98,11 @@ def train_renderer(
     trainer = Trainer(model.renderer, loss, config.training, folder, extra_state=dreamt)
     trainer.run(on_progress=on_progress)
     trainer.use_average()
+    if dynamics.renderer is not None:
+        before = dict(dynamics.renderer.named_parameters())
+        with torch.no_grad():
+            for name, weight in model.renderer.named_parameters():
+                weight.lerp_(before[name].to(weight), config.initial_share)
     return model.eval().requires_grad_(True)
 
 

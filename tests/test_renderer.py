@@ -181,6 +181,14 @@ def test_a_renderer_that_is_there_is_trained_on_and_a_value_may_judge(tmp_path: 
     assert all(name.startswith("renderer.") for name in moved)
 
 
+def test_weights_can_end_between_those_they_began_with_and_those_learnt(tmp_path: Path) -> None:
+    dynamics, quick = drawing(), replace(SETTINGS, training=replace(SETTINGS.training, steps=2, warmup_steps=0))
+    learnt = train_renderer(dynamics, toy(3), quick, tmp_path).state_dict()
+    between = train_renderer(dynamics, toy(3), replace(quick, initial_share=0.25), tmp_path).state_dict()
+    for name, before in dynamics.state_dict().items():
+        torch.testing.assert_close(between[name], learnt[name].lerp(before, 0.25), atol=1e-6, rtol=1e-5)
+
+
 def test_recordings_have_to_be_encoded(tmp_path: Path) -> None:
     bare = Recordings(**{**toy(1).__dict__, "latents": None})
     with pytest.raises(InvalidDataset, match="encoded"):

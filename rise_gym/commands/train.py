@@ -60,7 +60,7 @@ def train(
         learning_rate: its peak.
         minutes: stop after so many, even if steps are left.
         initial: policy, or folder with the dynamics or the value, to start from; by default from nothing.
-        initial_share: for the dynamics: how much of the initial weights the final ones keep.
+        initial_share: for the dynamics and the renderer: how much of the initial weights the final ones keep.
         world_model: for a policy: learn from rollouts too, with the advantage that this world model gives them (the
             paper's RECAP); without it only demonstrations are cloned.
         spread: how those advantages fill the bins: as they are (the paper), or by rank.
@@ -155,7 +155,7 @@ def _train_world_part(
     config: Any = {
         "codec": CodecTraining(),
         "dynamics": DynamicsTraining(initial_share=initial_share),
-        "renderer": RendererTraining(),
+        "renderer": RendererTraining(initial_share=initial_share),
         "decoder": DecoderTraining(),
         "value": taught,
     }[part]
