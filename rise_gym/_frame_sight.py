@@ -32,9 +32,9 @@ def seen(sight: RobotSight, joints: Tensor, newest: Tensor) -> Tensor:
     Returns (B, n, V, channels, h, w): the newest picture, what is moved over planes (zeros for a still camera), marks,
     and outlines then and now.
     """
-    hands, elbows, tips = sight._arms(joints)
+    hands, elbows, tips = sight.arms(joints)
     cameras = sight.cameras(hands)
-    marks = sight._drawn(hands, elbows, tips, cameras)[:, 1:].unflatten(2, (sight.views, -1))
+    marks = sight.drawn(hands, elbows, tips, cameras)[:, 1:].unflatten(2, (sight.views, -1))
     outlines = _outlines(sight, joints, cameras)
     later = outlines[:, 1:]
 

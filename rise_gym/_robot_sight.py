@@ -70,10 +70,10 @@ class RobotSight(nn.Module):
         Marks are (B, K, marks, h, w); pictures moved are (B, K, M, S, c, h, w), for the M views whose camera moves and
         from S `sources`, and valid (B, K, M, S, 1, h, w) is 1 where they show anything, else 0.
         """
-        hands, elbows, tips = self._arms(joints)
+        hands, elbows, tips = self.arms(joints)
         cameras = self.cameras(hands)
         moved, valid, _ = self.moved(cameras, newest, self.robot.surface_m)
-        return self._drawn(hands, elbows, tips, cameras)[:, 1:], moved, valid
+        return self.drawn(hands, elbows, tips, cameras)[:, 1:], moved, valid
 
     def link_poses(self, joints: Tensor) -> Tensor:
         """Where all links are: joints (B, n, P) in rad and m -> (B, n, arms, links, 4, 4) in the world."""
@@ -84,7 +84,7 @@ class RobotSight(nn.Module):
             poses.append(pose)
         return torch.stack(poses, dim=-3)
 
-    def _arms(self, joints: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def arms(self, joints: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, n, P) -> poses of the hands (B, n, arms, 4, 4), elbows (B, n, arms, 3), both tips (B, n, arms, 2, 3)."""
         links = self.link_poses(joints)
         pose, elbow = links[..., -1, :, :], links[..., 2, :3, 3]
@@ -113,7 +113,7 @@ class RobotSight(nn.Module):
         scale = self.focal[:, None] / depth.clamp(min=_NEAREST_M)
         return torch.stack([0.5 + scale * local[..., 0], 0.5 - scale * local[..., 1]], dim=-1), depth
 
-    def _drawn(self, hands: Tensor, elbows: Tensor, tips: Tensor, cameras: Tensor) -> Tensor:
+    def drawn(self, hands: Tensor, elbows: Tensor, tips: Tensor, cameras: Tensor) -> Tensor:
         """(B, n, marks, h, w)."""
         palms = hands[..., :3, 3]
         along = torch.linspace(0, 0.8, 5, device=palms.device)[:, None]
