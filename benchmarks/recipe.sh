@@ -48,8 +48,8 @@ rise-gym train dynamics "$run/world_model" --data "${all[@]}" --steps 1500 --lea
     --initial "$run/taught" --initial-share 0.5
 cp -r "$run/world_model" "$run/drawn" && rm -r "$run/drawn/value"
 rise-gym train renderer "$run/drawn" --data "${all[@]}" --steps 3600
-cp -r "$run/drawn/dynamics" "$run/world_model/"
-rise-gym train renderer "$run/world_model" --data "${all[@]}" --steps 1500 --learning-rate 4e-4 --initial-share 0.3
+rise-gym train renderer "$run/world_model" --data "${all[@]}" --steps 1500 --learning-rate 4e-4 \
+    --initial "$run/drawn" --initial-share 0.3
 # one step at rate zero, which trains nothing: what counts as done in a dream is calibrated on rollouts that nothing learnt from
 rise-gym train decoder "$run/world_model" --data "$run/fresh" --steps 1
 

@@ -19,6 +19,17 @@ _DROPPED = 0.2  # of what the expected gain is read from: outcomes are few besid
 _MAGNIFIED = 5.0  # times of small differences between joints, so that those of one chunk fill the range
 
 
+def residual_block(before: int, after: int, embedding_width: int) -> ResnetBlock2D:
+    """From so many channels to so many, scaled and shifted by an embedding."""
+    return ResnetBlock2D(
+        in_channels=before,
+        out_channels=after,
+        temb_channels=embedding_width,
+        groups=_GROUPS,
+        time_embedding_norm="scale_shift",
+    )
+
+
 class Actuation(nn.Module):
     """What the chunk commands: the proprioception that follows, and an embedding of it for the denoiser.
 
@@ -132,13 +143,7 @@ class Denoiser(nn.Module):
         self.map_shape = (map_channels, size // 2, size // 2)
 
         def residual(before: int, after: int) -> ResnetBlock2D:
-            return ResnetBlock2D(
-                in_channels=before,
-                out_channels=after,
-                temb_channels=embedding_width,
-                groups=_GROUPS,
-                time_embedding_norm="scale_shift",
-            )
+            return residual_block(before, after, embedding_width)
 
         def stack(before: int, after: int) -> nn.ModuleList:
             return nn.ModuleList(residual(before if i == 0 else after, after) for i in range(blocks))

@@ -7,8 +7,9 @@ the denoiser, which stacks all frames of a chunk, has to learn it for each of th
 from __future__ import annotations
 
 import torch
-from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
+
+from rise_gym._denoiser import residual_block
 
 _GROUPS = 8
 
@@ -45,20 +46,11 @@ class FrameRenderer(nn.Module):
         self.features = nn.Sequential(norm, nn.SiLU(), nn.Conv2d(features, width, 1))
         self.embedding = nn.Parameter(0.02 * torch.randn(views * ticks, embedding_width))
 
-        def residual(before: int, after: int) -> ResnetBlock2D:
-            return ResnetBlock2D(
-                in_channels=before,
-                out_channels=after,
-                temb_channels=embedding_width,
-                groups=_GROUPS,
-                time_embedding_norm="scale_shift",
-            )
-
-        self.down = residual(width, width)
+        self.down = residual_block(width, width, embedding_width)
         self.shrink = nn.Conv2d(width, deep, 3, stride=2, padding=1)
-        self.middle = residual(deep, deep)
+        self.middle = residual_block(deep, deep, embedding_width)
         self.grow = nn.Sequential(nn.Upsample(scale_factor=2.0), nn.Conv2d(deep, width, 3, padding=1))
-        self.up = residual(2 * width, width)
+        self.up = residual_block(2 * width, width, embedding_width)
         self.leave = nn.Sequential(
             nn.GroupNorm(_GROUPS, width), nn.SiLU(), nn.Conv2d(width, frame_channels, 3, padding=1)
         )

@@ -281,7 +281,7 @@ def _losses(
     here = happened[:, :, None, None, None, None]
     error, change = (clean - future).square(), (future - window.history[:, -1:].to(clean)).square()
     picture = (here * error).sum() / (happened.sum() * error[0, 0].numel()).clamp(min=1)
-    off = (following.detach() - model.scaled(window.measured.to(clean))).square().mean(-1)
+    off = (following - model.scaled(window.measured.to(clean))).square().mean(-1)
     joints = (off * happened).sum() / happened.sum().clamp(min=1)
     parts = {"picture": picture, "proprio": joints}
     total = picture

@@ -68,7 +68,7 @@ def inputs(rows: int, ticks: int = 4) -> tuple[Tensor, Tensor, Tensor]:
     return history, proprio.float(), torch.rand(rows, ticks, 14, generator=generator) * 2 - 1
 
 
-def drawing(rows: int = 1) -> VideoDynamics:
+def drawing() -> VideoDynamics:
     """A renderer that draws something."""
     found = model(replace(SMALL, renderer_widths=(8, 16)))
     assert found.renderer is not None

@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from rise_gym.robots import TWO_PIPERS, Camera
+from rise_gym.robots import TWO_PIPERS, Camera, Link
 from rise_gym.tasks import ARMS
 
 HOME_JOINTS = (0.0, 1.02, -1.02, 0.0, 1.1, 0.0)  # rad: above the near edge of the table, gripper down
@@ -27,14 +27,12 @@ _DRIVES = {
     "link5": ("-1.22 1.22", 0.145, 60),
     "link6": ("-3.14 3.14", 0.35, 40),
 }
+# beside the shapes on the robot's card
 _SHAPES = {
     "link1": '<geom class="shell" type="cylinder" size="0.035 0.03"/>',
-    "link2": '<geom class="shell" type="capsule" fromto="0 0 0 0.28358 0.028726 0" size="0.026"/>',
-    "link3": '<geom class="shell" type="capsule" fromto="0 0 0 -0.24221 0.068514 0" size="0.022"/>',
     "link4": '<geom class="dark" type="sphere" size="0.026"/>',
-    "link5": '<geom class="dark" type="capsule" fromto="0 0 0 0 0.07 0" size="0.020"/>',
-    "link6": "",
 }
+_PAINTS = {"link2": "shell", "link3": "shell", "link5": "dark"}
 
 DEFAULTS = """
 <default class="arm">
@@ -84,6 +82,14 @@ def _numbers(*values: float) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
+def _shape(link: Link) -> str:
+    """MJCF of what is seen of a link."""
+    if link.shape is None:
+        return _SHAPES.get(link.name, "")
+    ends, radius = _numbers(*link.shape.start, *link.shape.end), _numbers(link.shape.radius_m)
+    return f'<geom class="{_PAINTS[link.name]}" type="capsule" fromto="{ends}" size="{radius}"/>'
+
+
 def arm_body(arm: str) -> str:
     """MJCF of one arm, `"left"` or `"right"`, standing at its base position and looking along x."""
     body = _gripper(arm)
@@ -93,7 +99,7 @@ def arm_body(arm: str) -> str:
 <body name="{arm}_{name}" pos="{_numbers(*link.position)}" quat="{_numbers(*link.quaternion)}" gravcomp="1">
   <inertial pos="0 0 0" mass="{mass}" diaginertia="0.001 0.001 0.001"/>
   <joint name="{arm}_{name}" axis="0 0 1" range="{limits}" limited="true"/>
-  {_SHAPES[name]}{body}
+  {_shape(link)}{body}
 </body>"""
     x, y, z = TWO_PIPERS.bases[TWO_PIPERS.arms.index(arm)]
     return f"""

@@ -59,7 +59,8 @@ def train(
         steps: gradient steps; by default what the bundled models took.
         learning_rate: its peak.
         minutes: stop after so many, even if steps are left.
-        initial: policy, or folder with the dynamics or the value, to start from; by default from nothing.
+        initial: policy, or folder with the dynamics or the value, to start from; by default from nothing. A renderer
+            is drawn into the dynamics there, by default into that in `out`.
         initial_share: for the dynamics and the renderer: how much of the initial weights the final ones keep.
         world_model: for a policy: learn from rollouts too, with the advantage that this world model gives them (the
             paper's RECAP); without it only demonstrations are cloned.
@@ -155,7 +156,7 @@ def _train_world_part(
     config: Any = {
         "codec": CodecTraining(),
         "dynamics": DynamicsTraining(initial_share=initial_share),
-        "renderer": RendererTraining(initial_share=initial_share),
+        "renderer": RendererTraining(initial_share=0.0 if initial is None else initial_share),
         "decoder": DecoderTraining(),
         "value": taught,
     }[part]
@@ -173,7 +174,7 @@ def _train_world_part(
             dynamics = _saved_part(VideoDynamics, out / "dynamics").eval()
             model = train_decoder(codec.eval(), dynamics, recordings, config, run, on_progress=shown)
         elif part == "renderer":
-            dynamics = _saved_part(VideoDynamics, out / "dynamics").eval()
+            dynamics = _saved_part(VideoDynamics, Path(initial or out) / "dynamics").eval()
             model = train_renderer(dynamics, recordings, config, run, value=judge, on_progress=shown)
         elif part == "value":
             learnt, spared = calibration_split(recordings)
