@@ -1,12 +1,14 @@
-"""The scripted expert for box closing: it sees the physics state, uses both arms, and retries what failed.
+"""What scripted experts are made of: they see the physics state, use both arms, and retry what failed.
 
-Each tick it moves the tool of each arm a step along a short list of waypoints, given in the frame of the box or of the
-cup and looked up anew at every tick. When the lists are done it asks the scene which stage comes next; so it can take
-over at any moment of any episode.
+Each tick an expert moves the tool of each arm a step along a short list of waypoints, whose places are looked up anew
+at every tick. When the lists are done it asks the scene what comes next; so it can take over at any moment of any
+episode. What comes next is a task's own: `agents/experts/<task>.py` with a class `<Title>Expert`, found by its name.
 """
 
 from __future__ import annotations
 
+import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +17,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from rise_gym.tasks import ARMS, TaskCard
+from rise_gym.tasks import ARMS, TaskCard, task_card
 
 Vector = NDArray[np.float64]
 TICK_S = 0.1
-FINGER_HALF_M = 0.013  # from the middle of the closed fingers to their outside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ class Waypoint:
 
     Attributes:
         position: world position (3,), asked at every tick.
+        across: the direction (3,) along which the fingers open, asked at every tick; default: the expert's.
         opening_m: of the gripper.
         tolerance_m: how near the measured tool has to come; after `patience_ticks` it goes on all the same.
         wait_ticks: how long to stay. speed_m_s: on the way there.
@@ -50,6 +52,7 @@ class Waypoint:
     """
 
     position: Callable[[], Vector]
+    across: Callable[[], Vector] | None = None
     opening_m: float = 0.0
     tolerance_m: float = 0.02
     wait_ticks: int = 0
@@ -141,6 +144,7 @@ class ArmScript:
         distance = float(np.linalg.norm(way))
         target = place if distance <= reach else now + way * reach / distance
         approach = np.array([goal.lean, 0.0, -1.0]) / np.hypot(goal.lean, 1.0)
+        across = across if goal.across is None else goal.across()
         self.joints = self.joints + np.clip(
             self.ik.solve(self.joints, target, approach, across) - self.joints, -0.25, 0.25
         )
@@ -160,7 +164,7 @@ class ArmScript:
         self._misplaced = self._noise.waypoint_m * self._random.standard_normal(3)
 
 
-class ScriptedExpert:
+class ScriptedExpert(ABC):
     """An `Actor` for the replica, one tick at a time (`chunk` 1).
 
     Args:
@@ -172,10 +176,19 @@ class ScriptedExpert:
     def __init__(self, noise: ExpertNoise | None = None) -> None:
         self.noise = noise or ExpertNoise()
 
+    @abstractmethod
+    def choose(self) -> None:
+        """Ask the scene what comes next and let arms that have nothing to do begin; called at every tick."""
+
+    def across(self) -> Vector:
+        """The direction (3,) along which fingers open where a waypoint does not say."""
+        return np.array([0.0, 1.0, 0.0])
+
     def reset(self, env: Any, seed: int) -> None:
         """Take over the episode of `env` where it stands."""
         replica = env.unwrapped
-        self.scene, self.task = replica.scene, _card(replica)
+        self.scene = replica.scene
+        self.task: TaskCard = replica.task
         self._random = np.random.default_rng(seed)
         measured = replica.joints().astype(np.float64)
         model = self.scene.model
@@ -191,15 +204,19 @@ class ScriptedExpert:
         if self._replica.scene is not self.scene:  # the env was branched to another moment
             self.scene = self._replica.scene
         left, right = self.arms["left"], self.arms["right"]
-        if not left.plan and not right.plan:
-            self._choose()
-        across = self.scene.box_pose()[1][:, 1]
+        self.choose()
+        across = self.across()
         tools = {arm: self.scene.data.site(f"{arm}_tool").xpos for arm in ARMS}
         targets = np.concatenate(
             [left.advance(tools["left"], across, right), right.advance(tools["right"], across, left)]
         )
         clean = np.clip(self.task.scale_action(targets), -1, 1)
         return clean[None], np.clip(self.task.scale_action(targets + self._next_offset()), -1, 1)[None]
+
+    def home(self, arm: str) -> Waypoint:
+        """Where an arm's tool was when the expert took over."""
+        rest = self.arms[arm].rest
+        return Waypoint(position=lambda: rest, tolerance_m=0.03, speed_m_s=0.5)
 
     def _next_offset(self) -> Vector:
         kept = np.exp(-TICK_S / self.noise.correlation_s)
@@ -208,152 +225,9 @@ class ScriptedExpert:
         self._offset = kept * self._offset + np.sqrt(1 - kept**2) * fresh
         return self._offset
 
-    # -- what to do next -----------------------------------------------------------------------------------------------
 
-    def _choose(self) -> None:
-        stages = self.scene.stages()
-        if not stages["cup_loaded"]:
-            plans = {"right": self._load_cup()}
-        elif not stages["side_flaps_folded"]:
-            open_sides = [side for side in ARMS if self.scene.flap_angle(side) >= self.scene.config.folded_rad]
-            plans = {side: self._fold_side(side) for side in open_sides}
-        elif not stages["rear_flap_folded"]:
-            plans = {"right": self._fold_rear()}
-        else:
-            plans = {"left": self._close_lid(), "right": self._tuck_tab()}
-        for arm, script in self.arms.items():
-            script.begin(plans.get(arm, []))
-
-    def _at(self, x: float, y: float, z: float, **how: Any) -> Waypoint:
-        """A waypoint in the frame of the box."""
-        return Waypoint(position=lambda: self.scene.box_point(x, y, z), **how)
-
-    def _home(self, arm: str) -> Waypoint:
-        rest = self.arms[arm].rest
-        return Waypoint(position=lambda: rest, tolerance_m=0.03, speed_m_s=0.5)
-
-    def _load_cup(self) -> list[Waypoint]:
-        scene = self.scene
-        squeezed = max(0.0, 2 * scene.start.cup_radius_m - 0.03)
-        inside = scene.start.cup_height_m / 2 + 0.03
-        above_table = scene.cup_position()[2] - scene.start.cup_height_m / 2
-        lifted = scene.cup_position() + np.array([0, 0, max(0.0, 0.17 - above_table)])
-
-        def cup(height: float) -> Callable[[], Vector]:
-            return lambda: scene.cup_position() + np.array([0, 0, height])
-
-        grasp = [
-            Waypoint(position=cup(0.10), opening_m=0.09),
-            Waypoint(position=cup(0.004), opening_m=0.09, tolerance_m=0.008, speed_m_s=0.25),
-            Waypoint(position=cup(0.004), opening_m=squeezed, wait_ticks=3, speed_m_s=0.1),
-        ]
-        away = np.linalg.norm(scene.data.site("right_tool").xpos - scene.cup_position())
-        if above_table > 0.01 and away < 0.03:  # who takes over from another is not to let it fall
-            grasp = []
-        return [
-            *grasp,
-            Waypoint(position=lambda: lifted, opening_m=squeezed, tolerance_m=0.03),
-            self._at(0, 0, 0.20, opening_m=squeezed, wait_ticks=1),
-            self._at(0, 0, inside, opening_m=squeezed, tolerance_m=0.012, wait_ticks=1, speed_m_s=0.2),
-            self._at(0, 0, inside, opening_m=0.09, wait_ticks=2),
-            self._at(0, 0, 0.2, opening_m=0.09, tolerance_m=0.03),
-            self._home("right"),
-        ]
-
-    def _fold_side(self, side: str) -> list[Waypoint]:
-        """From outside, along the arc of the flap's outer face, over its crease."""
-        _, width, height = self.scene.box_size_m
-        sign = 1 if side == "left" else -1
-        x, along, off = -self.scene.config.slot_m / 2, 0.036, FINGER_HALF_M + 0.001
-        arc = [
-            self._at(
-                x,
-                sign * (width / 2 - along * np.cos(a) + off * np.sin(a)),
-                height + along * np.sin(a) + off * np.cos(a),
-            )
-            for a in (2.0, 1.5, 1.0, 0.6, 0.3, 0.05, -0.05)
-        ]  # fmt: skip
-        return [
-            self._at(x, sign * (width / 2 + 0.09), height + 0.12),
-            self._at(x, sign * (width / 2 + 0.075), height + 0.02),
-            *arc,
-            self._at(x, sign * (width / 2 - along), height + 0.006, wait_ticks=1),
-            self._at(x, sign * (width / 2 - 0.02), height + 0.13, tolerance_m=0.03),
-            self._home(side),
-        ]
-
-    def _fold_rear(self) -> list[Waypoint]:
-        depth, _, height = self.scene.box_size_m
-        along, off = 0.044, FINGER_HALF_M - 0.001
-        arc = [
-            self._at(
-                depth / 2 - along * np.cos(a) + off * np.sin(a),
-                0,
-                height + 0.003 + along * np.sin(a) + off * np.cos(a),
-            )
-            for a in (2.0, 1.5, 1.0, 0.6, 0.3, 0.05)
-        ]  # fmt: skip
-        return [
-            self._at(depth / 2 + 0.06, 0, height + 0.15),
-            self._at(depth / 2 + 0.075, 0, height + 0.03),
-            *arc,
-            self._at(depth / 2 - along, 0, height + 0.008, wait_ticks=1),
-            self._at(depth / 2 - along, 0, height + 0.13, tolerance_m=0.03),
-            self._home("right"),
-        ]
-
-    def _close_lid(self) -> list[Waypoint]:
-        """Left arm: bring the lid half down, hold it while the other arm bends the tab, then press it shut."""
-        depth, _, height = self.scene.box_size_m
-        along, off, side = 0.085, FINGER_HALF_M - 0.001, 0.03
-        angle = self.scene.lid_angle()
-
-        def lid(a: float, **how: Any) -> Waypoint:
-            x = -depth / 2 + along * np.cos(a) - off * np.sin(a)
-            return self._at(x, side, height + 0.006 + along * np.sin(a) + off * np.cos(a), **how)
-
-        above = [self._at(-depth / 2 + 0.05, side, height + 0.12, tolerance_m=0.03)]
-        before = [
-            self._at(-depth / 2 - 0.07, side, height + 0.20, tolerance_m=0.03),
-            self._at(-depth / 2 - 0.055, side, height + 0.065),
-        ]
-        return [
-            *(before if angle > 0.7 else above),
-            *(lid(a, tolerance_m=0.03) for a in (1.6, 1.2, 0.9, 0.65) if a < angle + 0.3),
-            lid(0.5, meet=1),
-            lid(0.5, meet=2),
-            lid(0.35, speed_m_s=0.12),
-            lid(0.2, speed_m_s=0.12),
-            lid(0.13, speed_m_s=0.12, meet=3),
-            lid(0.0, speed_m_s=0.12, meet=4),
-            lid(-0.08, wait_ticks=3, speed_m_s=0.12, meet=5),
-            self._at(-depth / 2 + along, side, height + 0.14, tolerance_m=0.03),
-            self._home("left"),
-        ]
-
-    def _tuck_tab(self) -> list[Waypoint]:
-        """Right arm: bend the tab down from above, keep it bent while the lid comes down, then press on the edge."""
-        depth, _, height = self.scene.box_size_m
-        x, y, lean = depth / 2 - 0.008, -0.018, 0.12
-        return [
-            self._at(depth / 2 + 0.02, y, height + 0.16, tolerance_m=0.03, meet=1),
-            self._at(x, y, height + 0.10, lean=lean),
-            self._at(x, y, height + 0.032, tolerance_m=0.008, wait_ticks=1, speed_m_s=0.15, lean=lean, meet=2),
-            self._at(x - 0.003, y, height + 0.02, speed_m_s=0.12, lean=lean),
-            self._at(x - 0.003, y, height + 0.02, speed_m_s=0.12, lean=lean, meet=3),
-            self._at(x + 0.012, y, height + 0.09, tolerance_m=0.03, speed_m_s=0.3, lean=lean, meet=4),
-            self._at(depth / 2 - 0.03, y, height + 0.03, speed_m_s=0.3, lean=lean),
-            self._at(depth / 2 - 0.03, y, height + 0.004, wait_ticks=3, speed_m_s=0.12, lean=lean, meet=5),
-            self._at(depth / 2, y, height + 0.14, tolerance_m=0.03),
-            self._home("right"),
-        ]
-
-
-def _card(replica: Any) -> TaskCard:
-    card: TaskCard = replica.task
-    return card
-
-
-def expert_actor(noise: float = 0.0) -> ScriptedExpert:
-    """The expert with `noise` times the usual noise: 0 is clean, 1 gives near-misses, failures and recoveries."""
-    return ScriptedExpert(ExpertNoise(joint_rad=0.03 * noise, waypoint_m=0.006 * noise))
+def expert_actor(task: str, noise: float = 0.0) -> ScriptedExpert:
+    """A task's expert with `noise` times the usual noise: 0 is clean, 1 gives near-misses, failures, recoveries."""
+    module = importlib.import_module(f"rise_gym.agents.experts.{task}")
+    expert: type[ScriptedExpert] = getattr(module, f"{task_card(task).title}Expert")
+    return expert(ExpertNoise(joint_rad=0.03 * noise, waypoint_m=0.006 * noise))

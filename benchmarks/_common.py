@@ -97,7 +97,7 @@ def policy_actor(policy: str, *, noise: ExplorationNoise | None = None, advantag
 
 def expert_actor(noise: float) -> Factory:
     """The scripted expert."""
-    return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"noise": noise})
+    return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"task": TASK, "noise": noise})
 
 
 def held_out_episodes(folder: Path, count: int, *, policy: str = BASE) -> list[Episode]:

@@ -114,7 +114,8 @@ def kept_or_played(
 def fingerprint(policy: str | None) -> str:
     """Changes with the policy's files and with the code of the replica and the expert."""
     code = Path(rise_gym.__file__).parents[1]
-    files = [*sorted((code / "envs" / "mujoco").glob("*.py")), code / "agents" / "scripted.py"]
+    rooms = (code / "envs" / "mujoco", code / "agents" / "experts")
+    files = [*(file for room in rooms for file in sorted(room.glob("*.py"))), code / "agents" / "scripted.py"]
     if policy is not None:
         files.append(resolve(policy) / MANIFEST_NAME)  # it holds the digests of all others
     return hashlib.blake2b(b"".join(file.read_bytes() for file in files), digest_size=8).hexdigest()

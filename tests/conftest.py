@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Generator, Tensor, nn
 
 from rise_gym.dynamics import Prediction
 from rise_gym.starts import Starts
-from rise_gym.tasks import BOX_CLOSE
+from rise_gym.tasks import BOX_CLOSE, TASKS, TaskCard
 from rise_gym.world_model import CompositionalWorldModel, WorldModelConfig
 
 HISTORY, STRIDE, CHUNK = 4, 2, 10
@@ -99,24 +100,40 @@ def counting_starts() -> Starts:
     )
 
 
-@pytest.fixture(scope="session")
-def random_starts() -> Starts:
-    """Four windows of coloured noise around plausible joint angles."""
+def coloured_noise(task: TaskCard) -> Starts:
+    """Four windows of it, around plausible joint angles."""
     rng = np.random.default_rng(0)
-    low, high = np.array(BOX_CLOSE.action_low), np.array(BOX_CLOSE.action_high)
+    low, high = np.array(task.action_low), np.array(task.action_high)
     return Starts(
-        task=BOX_CLOSE.name,
-        frames=rng.integers(0, 256, (4, 7, 3, *BOX_CLOSE.image_size, 3), dtype=np.uint8),
+        task=task.name,
+        frames=rng.integers(0, 256, (4, 7, 3, *task.image_size, 3), dtype=np.uint8),
         proprio=rng.uniform(low, high, (4, 14)).astype(np.float32),
-        instruction=(BOX_CLOSE.instruction,) * 4,
+        instruction=(task.instruction,) * 4,
         seeds=np.arange(4),
         tick=np.array([0, 0, 0, 12]),
     )
 
 
 @pytest.fixture(scope="session")
-def tiny_world(random_starts: Starts, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint folder of the real classes, tiny, with random weights, and start windows in it."""
+def random_starts() -> Starts:
+    """Windows of noise for box closing."""
+    return coloured_noise(BOX_CLOSE)
+
+
+@pytest.fixture(scope="session")
+def tiny_world_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The checkpoint folder of a task: the real classes, tiny, with random weights, and start windows in it."""
+    folder = tmp_path_factory.mktemp("worlds")
+    return cache(lambda task: _tiny_world(TASKS[task], folder / task))
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tiny_world_of: Callable[[str], Path]) -> Path:
+    """That of box closing."""
+    return tiny_world_of(BOX_CLOSE.name)
+
+
+def _tiny_world(task: TaskCard, folder: Path) -> Path:
     from rise_gym.codec import FrameCodec
     from rise_gym.dynamics import VideoDynamics
     from rise_gym.value import ProgressValue
@@ -130,8 +147,8 @@ def tiny_world(random_starts: Starts, tmp_path_factory: pytest.TempPathFactory) 
         value = ProgressValue(latent_channels=2, latent_size=8)
         for parameter in dynamics.parameters():  # untrained it would predict that nothing moves
             torch.nn.init.normal_(parameter, std=0.1)
-    world = CompositionalWorldModel(codec=codec, dynamics=dynamics, value=value, task=BOX_CLOSE)
-    return world.save_pretrained(tmp_path_factory.mktemp("worlds") / "tiny", starts=random_starts)
+    world = CompositionalWorldModel(codec=codec, dynamics=dynamics, value=value, task=task)
+    return world.save_pretrained(folder, starts=coloured_noise(task))
 
 
 @pytest.fixture(scope="session")
@@ -141,9 +158,34 @@ def tiny_kwargs(tiny_world: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def imagined_kwargs(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """`gym.make` arguments of an imagined env: the bundled world model where there is one, else the tiny one."""
+def imagined_kwargs_of(tiny_world_of: Callable[[str], Path]) -> Callable[[str], dict[str, Any]]:
+    """`gym.make` arguments of a task's imagined env: the bundled world model where there is one, else the tiny one."""
     from rise_gym.locations import bundled_folder
 
-    bundled = (bundled_folder(BOX_CLOSE.name) / "world_model" / "rise_gym.json").is_file()
-    return {} if bundled else request.getfixturevalue("tiny_kwargs")
+    def arguments(task: str) -> dict[str, Any]:
+        bundled = (bundled_folder(task) / "world_model" / "rise_gym.json").is_file()
+        return {} if bundled else {"world_model": str(tiny_world_of(task))}
+
+    return arguments
+
+
+@pytest.fixture(scope="session")
+def imagined_kwargs(imagined_kwargs_of: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """Those of box closing."""
+    return imagined_kwargs_of(BOX_CLOSE.name)
+
+
+class Blind:
+    """Stands in for the painter: an expert looks at the physics, so its tests need neither OpenGL nor its time."""
+
+    def paint(self, model: Any, data: Any, cameras: tuple[str, ...]) -> dict[str, np.ndarray]:
+        return {camera: np.zeros((64, 64, 3), np.uint8) for camera in cameras}
+
+
+@pytest.fixture
+def blind_replica(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Makes the replica of a task, tick by tick, that draws no pictures."""
+    import gymnasium
+
+    monkeypatch.setattr("rise_gym.envs.mujoco.env.painter", lambda size: Blind())
+    return lambda task: gymnasium.make(f"RiseMujoco-{TASKS[task].title}-v0", chunk=1).unwrapped

@@ -27,7 +27,7 @@ def scene() -> Any:
     """The replica after the first ticks of an expert's episode."""
     env = gymnasium.make("RiseMujoco-BoxClose-v0", chunk=1, disable_env_checker=True)
     observation, _ = env.reset(seed=5)
-    expert = expert_actor()
+    expert = expert_actor("box_close")
     expert.reset(env, 5)
     for _ in range(45):
         observation, *_ = env.step(expert.act(env, observation)[1])

@@ -25,7 +25,7 @@ def watched() -> tuple[Any, list[Any], Any]:
     """The first ticks of an expert's episode: the env at their end, observations, fingertip positions at the end."""
     env = gymnasium.make("RiseMujoco-BoxClose-v0", chunk=1, disable_env_checker=True)
     observation, _ = env.reset(seed=5)
-    expert = expert_actor()
+    expert = expert_actor("box_close")
     expert.reset(env, 5)
     seen = [observation]
     for _ in range(60):

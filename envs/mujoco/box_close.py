@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rise_gym.envs.mujoco import robot
+from rise_gym.envs.mujoco.scene import StagedScene
 
 FLAPS = ("left", "right", "rear")
 WALL_M = 0.004
@@ -313,9 +314,10 @@ def mjcf(start: Draw, config: BoxCloseConfig) -> str:
 </mujoco>"""
 
 
-class BoxCloseScene:
+class BoxCloseScene(StagedScene):
     """One episode's model, asked in the task's own words. Angles in rad, lengths in m, positions in the world frame."""
 
+    task = "box_close"
     config_class = BoxCloseConfig
 
     def __init__(self, start: Draw, config: BoxCloseConfig) -> None:

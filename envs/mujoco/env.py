@@ -19,7 +19,6 @@ from rise_gym.spaces import action_space, checked_actions, observation_space, pr
 from rise_gym.tasks import task_card
 from rise_gym.types import Observation
 
-PHYSICS_STEPS_PER_TICK = 25  # of 4 ms each, at 10 Hz
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
@@ -180,11 +179,12 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     def measured_progress(self) -> float:
         """How far along the task is, in [0, 1]."""
-        score = self._score()
-        for stage in self.task.stages:
-            if stage.score > score:
-                return float((score + (stage.score - score) * self.scene.fraction(stage.name)) / 10)
-        return 1.0
+        return self.scene.progress()
+
+    @property
+    def _physics_steps(self) -> int:
+        """Of one control tick."""
+        return round(1 / (self.task.control_hz * self.scene.model.opt.timestep))
 
     def _check_order(self) -> None:
         if self._over is None:
@@ -194,22 +194,13 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     def _advance(self, target: NDArray[np.float64]) -> None:
         """One control tick."""
-        self.scene.data.ctrl[:] = robot.joint_targets_to_ctrl(target)
-        mujoco.mj_step(self.scene.model, self.scene.data, PHYSICS_STEPS_PER_TICK)
+        servos = robot.joint_targets_to_ctrl(target)
+        self.scene.data.ctrl[: len(servos)] = servos
+        mujoco.mj_step(self.scene.model, self.scene.data, self._physics_steps)
         mujoco.mj_kinematics(self.scene.model, self.scene.data)  # what the stages ask for follows the joints
         self._tick += 1
-        stages = self.scene.stages()
-        self._held_ticks = self._held_ticks + 1 if all(stages.values()) else 0
+        self._held_ticks = self._held_ticks + 1 if all(self.scene.stages().values()) else 0
         self._progress = self.measured_progress()
-
-    def _score(self) -> float:
-        """Of the last stage that is reached in order, 0 to 10."""
-        stages, score = self.scene.stages(), 0.0
-        for stage in self.task.stages:
-            if not stages[stage.name]:
-                break
-            score = stage.score
-        return score
 
     def _row(self) -> dict[str, Any]:
         return {
@@ -229,7 +220,7 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     def _info(self) -> dict[str, Any]:
         return {
-            "score": self._score(),
+            "score": self.scene.score(),
             "is_success": False,
             "stages": self.scene.stages(),
             "physics_state": self.physics_state(),

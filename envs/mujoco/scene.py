@@ -1,48 +1,80 @@
-"""What a task has to offer to be simulated; adding one is a file with such a class, and a row here."""
+"""What a task has to offer to be simulated: `envs/mujoco/<task>.py` with a class `<Title>Scene`, found by its name."""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any, ClassVar, Protocol
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
 
-SCENES = {"box_close": "rise_gym.envs.mujoco.box_close:BoxCloseScene"}
+from rise_gym.tasks import task_card
 
 
-class Scene(Protocol):
-    """One episode's model and data, asked in the task's own words.
+class Scene(ABC):
+    """One episode's model and data, asked in the task's own words. Everything it says follows from the physics state.
 
     Attributes:
-        config_class: frozen dataclass that says how hard the task is; it has `hold_ticks`.
-        model, data: MuJoCo's. start: what the seed decided. config: an instance of `config_class`.
+        task: the task's name. config_class: frozen dataclass that says how hard it is; it has `hold_ticks`.
+        model, data: MuJoCo's; the robot's actuators come first. start: what the seed decided, all that differs between
+            two episodes. config: an instance of `config_class`.
     """
 
+    task: ClassVar[str]
     config_class: ClassVar[type[Any]]
     model: mujoco.MjModel
     data: mujoco.MjData
     start: Any
     config: Any
 
-    def __init__(self, start: Any, config: Any) -> None: ...
+    @abstractmethod
+    def __init__(self, start: Any, config: Any) -> None:
+        """Build the model and place everything as `start` says."""
 
     @classmethod
+    @abstractmethod
     def sample(cls, generator: np.random.Generator, config: Any) -> Scene:
         """A new start, drawn from `generator`."""
-        ...
 
+    @abstractmethod
     def stages(self) -> dict[str, bool]:
         """Which stages of the task card hold now, each by itself."""
-        ...
 
+    @abstractmethod
+    def score(self) -> float:
+        """Whole achievements only, 0 to 10."""
+
+    @abstractmethod
+    def progress(self) -> float:
+        """The score / 10 with what is under way interpolated, in [0, 1]."""
+
+
+class StagedScene(Scene):
+    """A task whose stages follow one another: the score is that of the last one reached in order."""
+
+    @abstractmethod
     def fraction(self, stage: str) -> float:
         """How far a stage that does not hold yet has come, 0 to 1."""
-        ...
+
+    def score(self) -> float:
+        stages, score = self.stages(), 0.0
+        for stage in task_card(self.task).stages:
+            if not stages[stage.name]:
+                break
+            score = stage.score
+        return score
+
+    def progress(self) -> float:
+        score = self.score()
+        for stage in task_card(self.task).stages:
+            if stage.score > score:
+                return float((score + (stage.score - score) * self.fraction(stage.name)) / 10)
+        return 1.0
 
 
 def scene_class(task: str) -> type[Scene]:
     """The scene of a task, imported when it is first needed."""
-    module, _, name = SCENES[task].partition(":")
-    found: type[Scene] = getattr(importlib.import_module(module), name)
+    module = importlib.import_module(f"rise_gym.envs.mujoco.{task}")
+    found: type[Scene] = getattr(module, f"{task_card(task).title}Scene")
     return found

@@ -63,7 +63,7 @@ def collect(
     if who == "correction":
         env = Factory(target="rise_gym.corrections:TakenOver", arguments={"env": env, "agent": agent})
     with progress_bar(f"collecting {who} episodes", episodes) as step:
-        summary = run(config, folder, env, _actor(who, agent, noise), on_episode=lambda _: step())
+        summary = run(config, folder, env, _actor(who, task, agent, noise), on_episode=lambda _: step())
     print(
         f"{folder}: {summary.episodes} episodes, {summary.frames} frames, {summary.successes} successful, "
         f"{summary.size_bytes / 1e6:.0f} MB"
@@ -77,14 +77,14 @@ def _replica(task: str, **arguments: Any) -> Factory:
     return Factory(target="gymnasium:make", arguments={"id": env_id, "disable_env_checker": True, **arguments})
 
 
-def _actor(who: Who, agent: Factory, noise: float) -> Factory:
+def _actor(who: Who, task: str, agent: Factory, noise: float) -> Factory:
     from rise_gym.collection import ExplorationNoise, Factory
 
     if who == "random":
         return Factory(target="rise_gym.collection:AgentActor", arguments={"agent": agent})
     if who != "policy":
         factor = noise if who == "noisy_expert" else 0.15 * noise
-        return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"noise": factor})
+        return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"task": task, "noise": factor})
     return Factory(
         target="rise_gym.collection:AgentActor", arguments={"agent": agent, "noise": ExplorationNoise().times(noise)}
     )

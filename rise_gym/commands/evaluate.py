@@ -71,7 +71,7 @@ def agent_factory(policy: str, task: TaskCard) -> Factory:
     from rise_gym.collection import Factory
 
     if policy == "scripted":
-        return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"noise": 0.0})
+        return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"task": task.name})
     if policy == "random":
         return Factory(target="rise_gym.agents.baselines:RandomAgent", arguments={"task": task})
     load_policy(policy, task=task.name)  # a wrong name is told here, not by a worker process

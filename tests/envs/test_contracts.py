@@ -23,9 +23,10 @@ IDS = [
 
 
 @pytest.fixture(params=IDS)
-def make(request: pytest.FixtureRequest, imagined_kwargs: dict[str, Any]) -> Iterator[Make]:
+def make(request: pytest.FixtureRequest, imagined_kwargs_of: Callable[[str], dict[str, Any]]) -> Iterator[Make]:
     """`gym.make` of one registered id; what it made is closed afterwards."""
-    kwargs = imagined_kwargs if "Imagined" in request.param else {}
+    task = gymnasium.spec(request.param).kwargs["task"]
+    kwargs = imagined_kwargs_of(task) if "Imagined" in request.param else {}
     made: list[gymnasium.Env[Any, Any]] = []
 
     def make_one(**more: Any) -> gymnasium.Env[Any, Any]:

@@ -144,7 +144,7 @@ def test_a_lid_shut_on_its_tab_is_worth_less_than_one_half_open_with_the_tab_ben
 
 def test_progress_rises_while_the_expert_only_approaches() -> None:
     env = replica(chunk=1)
-    expert = expert_actor()
+    expert = expert_actor("box_close")
     expert.reset(env, 0)
     progress = [float(env.step(expert.act(env)[1][0][None])[4]["progress"][-1]) for _ in range(10)]
     assert env.scene.cup_position()[2] < 0.05  # nothing is moved yet

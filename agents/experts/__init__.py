@@ -1,0 +1,1 @@
+"""The scripted experts, a file a task."""
