@@ -101,7 +101,7 @@ _BIMANUAL: dict[str, Any] = {
     "proprio_names": tuple(f"{arm}_{name}" for arm in ARMS for name, _, _ in _PIPER_RANGES),
 }
 
-# A task is a card here, `envs/mujoco/<name>.py`, `agents/experts/<name>.py` and a row of `tests/agents/test_scripted.py`.
+# A task: a card here, `envs/mujoco/<name>.py`, `agents/experts/<name>.py`, a row in `tests/agents/test_scripted.py`.
 BOX_CLOSE = TaskCard(
     name="box_close",
     title="BoxClose",
