@@ -36,8 +36,10 @@ class Imaginer(Protocol):
     def history_ticks(self) -> int:
         """W: ticks of history in a state."""
 
-    def imagine(self, state: WorldState, actions: Tensor, *, generator: Generators) -> tuple[WorldState, Imagination]:
-        """As in `rise_gym.protocols.WorldModel`."""
+    def imagine(
+        self, state: WorldState, actions: Tensor, *, generator: Generators, drawn: bool = True
+    ) -> tuple[WorldState, Imagination]:
+        """As in `rise_gym.protocols.WorldModel`; without `drawn` only the advantage matters."""
 
     def advantage_slope(self, state: WorldState, actions: Tensor, *, generator: Generators) -> tuple[Tensor, Tensor]:
         """Advantage (B,) of chunks (B, K, A), and the slope at which it changes with their actions, (B, K, A)."""
@@ -139,11 +141,12 @@ def imagine_samples(
     asked = torch.full((len(rows),), config.prompt_advantage)
     trusted = torch.ones(len(rows), dtype=torch.bool)
     parts: list[Samples] = []
-    for _ in range(config.max_imagined_chunks):
+    for ahead in reversed(range(config.max_imagined_chunks)):
         meant = policy.propose(
             pixels, proprio, instruction, asked, generator=generator, temperature=config.proposal_temperature
         ).cpu()
-        found = (_climbed if config.ascent else _dreamt)(world_model, state, meant, recordings.task, config, generator)
+        dream = _climbed if config.ascent else _dreamt
+        found = dream(world_model, state, meant, recordings.task, config, generator, drawn=ahead > 0)
         trusted = trusted & found.trusted  # once a dream has gone astray, so has everything that follows
         parts.append(
             Samples(
@@ -151,9 +154,10 @@ def imagine_samples(
                 advantage=found.advantage, trusted=trusted,
             )
         )  # fmt: skip
-        state = found.state
-        pixels = world_model.decode_newest(state).cpu()
-        proprio = _next_proprio(state, found.actions, recordings, config)
+        if ahead > 0:
+            state = found.state
+            pixels = world_model.decode_newest(state).cpu()
+            proprio = _next_proprio(state, found.actions, recordings, config)
     columns = {field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Samples)}
     samples = Samples(**columns)
     if config.spread == "quantile" and not config.ascent:
@@ -181,10 +185,12 @@ def _dreamt(
     task: TaskCard,
     config: RolloutConfig,
     generator: Generator,
+    *,
+    drawn: bool,
 ) -> _Found:
     """What was meant (R, K, A), with its deviations if there are to be any, and what becomes of it."""
     actions = _explored(meant, task, config, generator)
-    following, imagined = world_model.imagine(state, actions, generator=generator)
+    following, imagined = world_model.imagine(state, actions, generator=generator, drawn=drawn)
     evaluated = imagined.advantage.cpu()
     return _Found(actions, evaluated, evaluated, following, _trusted(imagined, config))
 
@@ -196,6 +202,8 @@ def _climbed(
     task: TaskCard,
     config: RolloutConfig,
     generator: Generator,
+    *,
+    drawn: bool,
 ) -> _Found:
     """What was meant (R, K, A) moved to where it is better, and judged beside it."""
     states, tries = len(meant), config.proposals_per_state
@@ -213,7 +221,7 @@ def _climbed(
     if config.steady:
         step = _unhurried(step, meant, state.proprio.cpu(), task, config)
     refined = (meant + step).clamp(-1, 1)
-    following, imagined = world_model.imagine(state, refined, generator=noise(1))
+    following, imagined = world_model.imagine(state, refined, generator=noise(1), drawn=drawn)
     worth = imagined.advantage.cpu()
     return _Found(refined, worth, (worth - evaluated[:, 0]).sign(), following, _trusted(imagined, config))
 

@@ -65,18 +65,21 @@ def _outlines(sight: RobotSight, joints: Tensor, cameras: Tensor) -> Tensor:
     start, end, behind = _cut(_in_front(starts, cameras), _in_front(ends, cameras))
     focal = sight.focal[:, None] * sight.size
 
-    def placed(point: Tensor) -> tuple[Tensor, Tensor]:
+    def placed(point: Tensor) -> tuple[Tensor, ...]:
         inverse = 1 / (-point[..., 2]).clamp(min=_NEAREST_M)
         middle = sight.size / 2
         across, down = middle + focal * point[..., 0] * inverse, middle - focal * point[..., 1] * inverse
-        return torch.stack([across, down], dim=-1)[..., None, None, :], inverse[..., None, None]
+        return tuple(place[..., None, None] for place in (across, down, inverse))  # (B, n, V, shapes, 1, 1)
 
-    (first, near_first), (last, near_last) = placed(start), placed(end)
-    along, offset = last - first, sight.pixels * sight.size - first  # (B, n, V, shapes, h, w, 2)
-    share = ((offset * along).sum(-1) / along.square().sum(-1).clamp(min=1e-6)).clamp(0, 1)
+    (first_x, first_y, near_first), (last_x, last_y, near_last) = placed(start), placed(end)
+    middles = sight.size * sight.pixels.diagonal()[0]  # of the pixels, across and down alike
+    along_x, along_y = last_x - first_x, last_y - first_y
+    offset_x, offset_y = middles - first_x, middles[:, None] - first_y  # one of the two axes each, for speed
+    length = (along_x.square() + along_y.square()).clamp(min=1e-6)
+    share = (offset_x * (along_x / length) + offset_y * (along_y / length)).clamp(0, 1)
     nearness = torch.lerp(near_first, near_last, share)  # linear in the picture, as depth is not
     radius = (focal * radii)[..., None, None] * nearness
-    distance = (offset - share[..., None] * along).norm(dim=-1) - radius
+    distance = torch.hypot(offset_x - share * along_x, offset_y - share * along_y) - radius
     distance = distance.masked_fill(behind[..., None, None], _FAR_PX)
     covered = torch.sigmoid(-_SHARPNESS * distance)
     near = _NEARNESS_M * (covered * nearness).amax(3, keepdim=True)

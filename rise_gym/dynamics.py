@@ -231,6 +231,11 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         """An untrained model for a task."""
         return cls(task=task.name, **asdict(config))
 
+    @property
+    def expects_gain(self) -> bool:
+        """Whether it foretells progress by itself, not only the frames that show it."""
+        return self.expected_gain is not None
+
     def scheduler(self) -> FlowMatchEulerDiscreteScheduler:
         """The scheduler whose steps `sample` takes, set to this model's noise levels."""
         scheduler = FlowMatchEulerDiscreteScheduler()
@@ -337,7 +342,9 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         return latents, following
 
     @torch.no_grad()
-    def sample(self, history: Tensor, proprio: Tensor, actions: Tensor, *, generator: Generators) -> Prediction:
+    def sample(
+        self, history: Tensor, proprio: Tensor, actions: Tensor, *, generator: Generators, drawn: bool = True
+    ) -> Prediction:
         """Sample frames, proprioception and how far to trust them.
 
         Args:
@@ -345,6 +352,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             proprio: (B, P) in rad and m.
             actions: (B, k, A) in [-1, 1], 1 to K ticks; of fewer than K the last is held, and k frames come back.
             generator: the noise, one for the batch or one a row.
+            drawn: whether the renderer, if there is one, draws the frames anew; all else is the same without.
 
         Raises:
             InvalidAction: if there are more ticks than the model was trained for, or none.
@@ -353,21 +361,21 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         columns = (
             part.split(self.rows_at_once) for part in (history, self.noise(len(history), generator), proprio, held)
         )
-        parts = [self._sampled(rows, ticks) for rows in zip(*columns, strict=True)]
+        parts = [self._sampled(rows, ticks, drawn) for rows in zip(*columns, strict=True)]
         latents, measured, moved, *gain = (torch.cat(column) for column in zip(*parts, strict=True))
         expected = self._expected(gain[0] if gain else None, ticks)
         return Prediction(latents[:, :ticks], measured[:, :ticks], moved[:, :ticks].mean(1), *expected)
 
-    def _sampled(self, rows: tuple[Tensor, ...], ticks: int) -> tuple[Tensor, ...]:
+    def _sampled(self, rows: tuple[Tensor, ...], ticks: int, drawn: bool) -> tuple[Tensor, ...]:
         """Latents (B, k, V, c, h, w), proprioception (B, K, P), how far the last level moved them (B, K), and gains."""
         history, noise, proprio, held = rows
         coarse = self.coarse(history, noise, proprio, held)
         latents, following = coarse.latents, self.unscaled(coarse.following)
-        if self.renderer is not None:
+        if drawn and self.renderer is not None:
             every = torch.arange(ticks, device=latents.device).expand(len(latents), -1)
             parts = torch.arange(len(latents), device=latents.device).split(self.rows_drawn_at_once)
-            drawn = [self.rendered(coarse.rows(i), history[i, -1], proprio[i], every[i]) for i in parts]
-            latents = torch.cat(drawn)
+            frames = [self.rendered(coarse.rows(i), history[i, -1], proprio[i], every[i]) for i in parts]
+            latents = torch.cat(frames)
         measured = following if self.config.proprioception == "predicted" else self.unscaled(held)
         found = (latents, measured, coarse.moved)
         return found if coarse.gain is None else (*found, coarse.gain)

@@ -44,13 +44,19 @@ class CountingDynamics(nn.Module):
     def __init__(self, noise: float = 0.0) -> None:
         super().__init__()
         self.config = SimpleNamespace(history=HISTORY, stride=STRIDE, chunk=CHUNK, later=(20, 40))
-        self.noise, self.history = noise, torch.empty(0)
+        self.noise, self.history, self.expects_gain = noise, torch.empty(0), False
         self.gain: Tensor | None = None
         self.later: Tensor | None = None
         self.device = torch.device("cpu")
 
     def sample(
-        self, history: Tensor, proprio: Tensor, actions: Tensor, *, generator: Sequence[Generator]
+        self,
+        history: Tensor,
+        proprio: Tensor,
+        actions: Tensor,
+        *,
+        generator: Sequence[Generator],
+        drawn: bool = True,
     ) -> Prediction:
         self.history = history[:, :, 0, 0, 0, 0]
         jumps = 1 + actions[..., 0].cumsum(1) * 0

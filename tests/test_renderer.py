@@ -86,9 +86,11 @@ def generators(rows: int) -> list[Generator]:
 def test_it_changes_frames_and_nothing_else() -> None:
     with_it = drawing()
     frames, *others = with_it.sample(*inputs(2), generator=generators(2))
+    left_out = with_it.sample(*inputs(2), generator=generators(2), drawn=False)
     with_it.renderer = None
     plain, *same = with_it.sample(*inputs(2), generator=generators(2))
     assert frames.shape == plain.shape
+    assert torch.equal(left_out.latents, plain)
     assert not torch.allclose(frames, plain)
     for ours, theirs in zip(others, same, strict=True):
         assert (ours is None and theirs is None) or torch.equal(ours, theirs)

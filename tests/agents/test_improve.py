@@ -51,6 +51,7 @@ class DreamDouble:
         self.value = self
         self.states: list[WorldState] = []
         self.chunks: list[Tensor] = []
+        self.drawn: list[bool] = []
 
     def progress(self, latents: Tensor, instruction: Any) -> Tensor:
         assert len(instruction) == len(latents)
@@ -59,7 +60,10 @@ class DreamDouble:
     def advantage_of(self, actions: Tensor) -> Tensor:
         return (2 * self.slope * actions.mean((1, 2))).clamp(-1, 1)
 
-    def imagine(self, state: WorldState, actions: Tensor, *, generator: Generator) -> tuple[WorldState, Imagination]:
+    def imagine(
+        self, state: WorldState, actions: Tensor, *, generator: Generator, drawn: bool = True
+    ) -> tuple[WorldState, Imagination]:
+        self.drawn.append(drawn)
         self.states.append(state)
         self.chunks.append(actions)
         ticks = actions.shape[1]
@@ -297,6 +301,13 @@ def test_a_climb_learns_a_chunk_that_is_better_than_the_own(recordings: Recordin
     assert samples.advantage.tolist() == [1.0, 1.0]
 
 
+def test_frames_are_drawn_only_for_a_chunk_that_another_follows(recordings: Recordings) -> None:
+    world = DreamDouble()
+    settings = config(max_imagined_chunks=3)
+    imagine_samples(policy(), world, recordings, torch.tensor([3]), settings, Generator().manual_seed(0))
+    assert world.drawn == [True, True, False]
+
+
 def test_what_a_climb_makes_worse_is_learnt_as_the_worst(recordings: Recordings) -> None:
     class Misled(DreamDouble):
         def advantage_slope(self, state: WorldState, actions: Tensor, *, generator: Any) -> tuple[Tensor, Tensor]:
@@ -384,8 +395,10 @@ def test_a_climb_needs_to_know_how_far_is_far() -> None:
 class NoiseDouble(DreamDouble):
     """Its verdict is nothing but the dream's own noise."""
 
-    def imagine(self, state: WorldState, actions: Tensor, *, generator: Any) -> tuple[WorldState, Imagination]:
-        following, imagined = super().imagine(state, actions, generator=Generator())
+    def imagine(
+        self, state: WorldState, actions: Tensor, *, generator: Any, drawn: bool = True
+    ) -> tuple[WorldState, Imagination]:
+        following, imagined = super().imagine(state, actions, generator=Generator(), drawn=drawn)
         verdict = torch.cat([torch.rand(1, generator=own) for own in generator])
         return following, replace(imagined, advantage=verdict)
 
