@@ -28,7 +28,7 @@ def dream_film(dream: Dream, task: TaskCard) -> bytes:
     """The true views above the imagined ones, at half speed, the last frame held for a moment."""
     rows = [("true", dream.true), ("imagined", dream.imagined)]
     frames = [
-        _grid([(label, list(views[tick])) for label, views in rows], _titles(task), scale=3)
+        grid([(label, list(views[tick])) for label, views in rows], _titles(task), scale=3)
         for tick in range(len(dream.true))
     ]
     return _film([*frames, *[frames[-1]] * round(task.control_hz / 2)], task.control_hz / 2)
@@ -42,14 +42,14 @@ def dream_strip(dream: Dream, task: TaskCard) -> bytes:
         name = camera.replace("_", " ")
         rows.append((f"{name}, true", [dream.true[tick, view] for tick in ticks]))
         rows.append((f"{name}, imagined", [dream.imagined[tick, view] for tick in ticks]))
-    return _png(_grid(rows, _times(ticks, task), scale=2))
+    return png(grid(rows, _times(ticks, task), scale=2))
 
 
 def example_film(example: Example, task: TaskCard) -> bytes:
     """The clips one above the other, all cameras; a clip that is over holds its last frame."""
     length = max(len(clip.frames) for clip in example.clips)
     frames = [
-        _grid(
+        grid(
             [(_label(clip), list(clip.frames[min(tick, len(clip.frames) - 1)])) for clip in example.clips],
             _titles(task),
             scale=3,
@@ -66,7 +66,7 @@ def example_strip(example: Example, task: TaskCard) -> bytes:
     rows = [
         (_label(clip), [clip.frames[min(tick, len(clip.frames) - 1), 0] for tick in ticks]) for clip in example.clips
     ]
-    return _png(_grid(rows, _times(ticks, task), scale=2))
+    return png(grid(rows, _times(ticks, task), scale=2))
 
 
 def _label(clip: Clip) -> str:
@@ -85,7 +85,7 @@ def _times(ticks: Sequence[int], task: TaskCard) -> list[str]:
     return [f"{tick / task.control_hz:.1f} s" for tick in ticks]
 
 
-def _grid(rows: Sequence[tuple[str, Sequence[Pixels]]], titles: Sequence[str], *, scale: int) -> Pixels:
+def grid(rows: Sequence[tuple[str, Sequence[Pixels]]], titles: Sequence[str], *, scale: int) -> Pixels:
     """Rows of frames (H, W, 3), `scale` times as large, with a label before each row and a title above each column."""
     height, width = (scale * size for size in rows[0][1][0].shape[:2])
     size = (
@@ -125,7 +125,7 @@ def _film(frames: Sequence[Pixels], fps: float) -> bytes:
     return film
 
 
-def _png(image: Pixels) -> bytes:
+def png(image: Pixels) -> bytes:
     target = io.BytesIO()
     Image.fromarray(image).save(target, format="PNG", optimize=True)
     return target.getvalue()

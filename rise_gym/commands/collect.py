@@ -23,7 +23,7 @@ def collect(
     /,
     *,
     who: Who = "expert",
-    policy: str = "bundled:box_close/base",
+    policy: str | None = None,
     episodes: int = 100,
     first_seed: int = 0,
     task: str = "box_close",
@@ -37,7 +37,7 @@ def collect(
         folder: the dataset; episodes whose seeds it has already are skipped.
         who: the scripted expert, the expert with executed noise (near-misses, failures and recoveries), a policy,
             correction: the expert, from just before where a policy got stuck; or random targets.
-        policy: which policy: a folder or `bundled:<task>/<name>`.
+        policy: which policy: a folder or `bundled:<task>/<name>`; default: the task's bundled base.
         episodes: how many, one a seed.
         first_seed: the first seed; all have to be below 100000.
         task: name of the task.
@@ -48,6 +48,7 @@ def collect(
     from rise_gym.collection import CollectionConfig, Factory
     from rise_gym.collection import collect as run
 
+    policy = policy or f"bundled:{task}/base"
     sources: dict[Who, Source] = {"expert": "demonstration", "correction": "correction"}
     config = CollectionConfig(
         episodes=episodes, first_seed=first_seed, task=task, source=sources.get(who, "rollout"),

@@ -20,7 +20,7 @@ def evaluate(
     env_id: Annotated[str, tyro.conf.Positional],
     /,
     *,
-    policy: str = "bundled:box_close/base",
+    policy: str | None = None,
     episodes: int = 50,
     seed: int = 100_000,
     advantage: float = 1.0,
@@ -31,7 +31,8 @@ def evaluate(
 
     Args:
         env_id: a registered id, `RiseMujoco-BoxClose-v0` say.
-        policy: a folder, `bundled:<task>/<name>`, `scripted` (replica only) or `random`.
+        policy: a folder, `bundled:<task>/<name>`, `scripted` (replica only) or `random`; default: the
+            task's bundled base.
         episodes: how many, seeds `seed` and up.
         seed: the first seed; reported figures use 100000 and up.
         advantage: what a policy is asked for, -1 to 1.
@@ -43,6 +44,7 @@ def evaluate(
     from rise_gym.evaluation import write_report_json
 
     spec_task = task_of(env_id)
+    policy = policy or f"bundled:{spec_task.name}/base"
     with progress_bar(f"{policy} in {env_id}", episodes) as step:
         result = play(
             f"rise_gym:{env_id}" if ":" not in env_id else env_id, agent_factory(policy, spec_task), episodes, seed,

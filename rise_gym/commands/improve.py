@@ -22,8 +22,8 @@ def improve(
     /,
     *,
     data: list[Path],
-    policy: str = "bundled:box_close/base",
-    world_model: str = "bundled:box_close/world_model",
+    policy: str | None = None,
+    world_model: str | None = None,
     task: str = "box_close",
     as_in_the_paper: bool = False,
     steps: int | None = None,
@@ -48,8 +48,8 @@ def improve(
     Args:
         out: where to; the same command goes on where it was. TensorBoard curves are in `out/run/tensorboard`.
         data: recorded datasets: where imagination starts from, and what is mixed in.
-        policy: where to start from.
-        world_model: what imagines and judges; it stays as it is.
+        policy: where to start from; default: the task's bundled base.
+        world_model: what imagines and judges; it stays as it is; default: the task's bundled one.
         task: name of the task.
         as_in_the_paper: its constants, instead of those that the bundled models improve with
             (`ImproveConfig.climbing`), for everything that is not given here.
@@ -93,6 +93,7 @@ def improve(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     config = (ImproveConfig() if as_in_the_paper else ImproveConfig.climbing()).changed(**changes)
+    policy, world_model = policy or f"bundled:{task}/base", world_model or f"bundled:{task}/world_model"
     recordings = load_recordings(data, task_card(task))
     improved = improve_policy(
         recordings, out, policy, world_model, config, data[0] / LATENTS, demonstration_share, check_episodes
