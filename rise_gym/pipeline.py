@@ -48,7 +48,7 @@ class RisePipeline(DiffusionPipeline):
         scheduler: FlowMatchEulerDiscreteScheduler,
         task: str = "box_close",
         advantage_scale: float = 5.0,
-        expected_share: float = 0.5,
+        expected_share: float = 0.75,
         later_share: float = 0.75,
         outcome_ticks: int = 50,
         success_threshold: float | None = None,
