@@ -129,7 +129,7 @@ def test_what_the_dynamics_expects_to_gain_counts_beside_what_the_value_reads(
 def test_what_is_expected_later_counts_for_the_advantage_alone(
     counting_world: MakeWorld, share: float, gained: float
 ) -> None:
-    world = counting_world(later_share=share)
+    world = counting_world(later_share=share, expected_share=0.5)
     world.dynamics.gain = torch.linspace(0.02, 0.20, 10)[None]
     world.dynamics.later = torch.tensor([[0.06, 0.08]])
     state = world.begin(frames(50), torch.zeros(1, 14), ["close it"])
