@@ -18,6 +18,8 @@ CLEARANCE_M = 0.14  # hands work no nearer to each other than this, seen from ab
 REACH_Y_M = {"left": (-0.06, 0.28), "right": (-0.27, 0.10)}  # where an arm takes bricks off the belt
 PASSED_Y_M = 0.03  # of a brick for the right bin that has come by the right arm: the left one may take it
 MEETING_S = 1.3  # from a decision to the grasp
+WAITING_M, WAITING_NEAR_M = {"left": (0.25, 0.19, 0.22), "right": (0.25, -0.19, 0.22)}, 0.03
+SLOTS_M = (-0.042, 0.0, 0.042)  # across a bin
 LEFT_OVER_Y_M, LEFT_OVER_X_M = 0.35, (0.16, 0.50)  # where what lies still can be picked up
 
 
@@ -54,7 +56,7 @@ class BrickSortExpert(ScriptedExpert):
         elif wanted is not None:
             script.begin(self._grasp(wanted))
         elif self._brick[arm] is not None or not script.plan:
-            script.begin([self._waiting(arm)])
+            script.begin(self._wait(arm))
         self._brick[arm] = wanted
 
     def _spoilt(self, arm: str, script: ArmScript) -> bool:
@@ -73,9 +75,9 @@ class BrickSortExpert(ScriptedExpert):
     def _in_hand(self, arm: str) -> int | None:
         """The brick between the fingers of an arm that squeezes."""
         data = self.scene.data
-        apart = [data.joint(f"{arm}_finger_{side}").qpos[0] for side in "ab"]
-        asked = [data.actuator(f"{arm}_finger_{side}").ctrl[0] for side in "ab"]
-        if sum(apart) - sum(asked) < SQUEEZE_M / 4 or sum(apart) < 0.02:
+        apart = self.scene.opening_m(arm)
+        asked = sum(data.actuator(f"{arm}_finger_{side}").ctrl[0] for side in "ab")
+        if apart - asked < SQUEEZE_M / 4 or apart < SQUEEZE_M:
             return None
         near = [brick for brick in self.scene.bricks if self._distance(arm, brick) < IN_HAND_M]
         return min(near, key=lambda brick: self._distance(arm, brick), default=None)
@@ -146,9 +148,8 @@ class BrickSortExpert(ScriptedExpert):
 
     def _deliver(self, arm: str, brick: int) -> list[Waypoint]:
         """Up, over the brick's bin, down to its rim, and let go beside what is in there."""
-        scene, home = self.scene, self.scene.start.bricks[brick].home
-        inside = sum(scene.binned(other) == home for other in scene.bricks if other != brick)
-        drop = scene.bin_center(home) + np.array([0.0, (-0.033, 0.033, 0.0)[inside % 3], 0.0])
+        scene = self.scene
+        drop = self._room(brick)
         lifted = scene.tool_position(arm)
         lifted[2] = max(lifted[2], 0.12)
         squeezed = self._squeezed_m(brick)
@@ -158,13 +159,22 @@ class BrickSortExpert(ScriptedExpert):
 
         return [
             Waypoint(position=lambda: lifted, opening_m=squeezed, tolerance_m=0.04, lean=0.15),
-            over(0.12, opening_m=squeezed, tolerance_m=0.03),
-            over(0.07, opening_m=squeezed, tolerance_m=0.02),
-            over(0.07, opening_m=OPEN_M, wait_ticks=1),
+            over(0.13, opening_m=squeezed, tolerance_m=0.03),
+            over(0.08, opening_m=squeezed, tolerance_m=0.02),
+            over(0.08, opening_m=OPEN_M, wait_ticks=1),
             over(0.13, opening_m=OPEN_M, tolerance_m=0.04),
         ]
 
-    def _waiting(self, arm: str) -> Waypoint:
-        """Beside the belt, where no camera's view of it is barred."""
-        place = np.array([0.25, 0.19 if arm == "left" else -0.19, 0.22])
-        return Waypoint(position=lambda: place, opening_m=OPEN_M, tolerance_m=0.03)
+    def _room(self, brick: int) -> Vector:
+        """Where in its bin (3,) there is most room beside the other bricks."""
+        center = self.scene.bin_center(self.scene.start.bricks[brick].home)
+        others = [self.scene.brick_position(other) for other in self.scene.bricks if other != brick]
+        places = [center + np.array([0.0, shift, 0.0]) for shift in SLOTS_M]
+        return max(places, key=lambda place: min(np.linalg.norm(place - other) for other in others))
+
+    def _wait(self, arm: str) -> list[Waypoint]:
+        """Where the hand bars no camera's view of the belt."""
+        place = np.array(WAITING_M[arm])
+        if np.linalg.norm(self.scene.tool_position(arm) - place) < WAITING_NEAR_M:
+            return []
+        return [Waypoint(position=lambda: place, opening_m=OPEN_M, tolerance_m=WAITING_NEAR_M)]

@@ -26,10 +26,11 @@ GRASPED, SORTED, WRONG_BIN, LOST = 1.0, 2.5, -1.0, -0.5  # points of one brick
 NEAR_SHARE, RAISED_SHARE, CARRIED_SHARE = 0.4, 0.4, 1.2  # points of progress on the way: to a grasp, to its bin
 APPROACH_M, TOUCH_M = 0.30, 0.03  # from here on a tool counts as coming near, and as being there
 HELD_M, LIFTED_M = 0.035, 0.010  # of a held brick: at most so far from the tool, at least so far above the belt
+PLAY_M = 0.006  # fingers further apart than a brick is long, and this, do not hold it
 CARRY_M = 0.35  # so far from its bin a held brick is not yet carried at all
 BELT_TOP_M, BELT_HALF_WIDTH_M, STRIPE_EVERY_M = 0.025, 0.065, 0.15
 SEEN_FROM_Y_M, BELT_END_Y_M = -0.28, 0.60  # where bricks arrive in the head camera's view; the slab's front at the start
-BIN_HALF_M, BIN_HEIGHT_M, WALL_M = (0.055, 0.07), 0.05, 0.004  # inside
+BIN_HALF_M, BIN_HEIGHT_M, WALL_M = (0.055, 0.07), 0.06, 0.004  # inside; a brick on top of another is still in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,6 +305,7 @@ class BrickSortScene(Scene):
         self.data = mujoco.MjData(self.model)
         self._bodies = [self.model.body(f"brick_{index}").id for index in range(len(start.bricks))]
         self._tools = {arm: self.model.site(f"{arm}_tool").id for arm in ARMS}
+        self._fingers = {arm: robot.joint_addresses(self.model, arm)[6:] for arm in ARMS}
         self._half_sizes = [np.array(brick.size_m) / 2 for brick in start.bricks]
         self._place()
 
@@ -367,12 +369,16 @@ class BrickSortScene(Scene):
         return self.over_bin(brick) if self.data.xpos[self._bodies[brick]][2] < BIN_HEIGHT_M else None
 
     def holder(self, brick: int) -> str | None:
-        """Which arm holds it: off the belt, and at the tool."""
+        """Which arm holds it: off the belt, at the tool, and the fingers are not apart by more than it is long."""
         if self.bottom_m(brick) < BELT_TOP_M + LIFTED_M:
             return None
-        distances = {arm: self._distance(arm, brick) for arm in ARMS}
-        nearest = min(distances, key=distances.__getitem__)
-        return nearest if distances[nearest] < HELD_M else None
+        nearest = min(ARMS, key=lambda arm: self._distance(arm, brick))
+        at_hand = self._distance(nearest, brick) < HELD_M
+        return nearest if at_hand and self.opening_m(nearest) < 2 * self._half_sizes[brick][0] + PLAY_M else None
+
+    def opening_m(self, arm: str) -> float:
+        """Measured, between an arm's fingers."""
+        return float(self.data.qpos[self._fingers[arm]].sum())
 
     def lost(self, brick: int) -> bool:
         """Out of reach, or fallen beside belt and bins, and not held."""
@@ -380,8 +386,10 @@ class BrickSortScene(Scene):
         return bool(away or self.lying_beside(brick)) and self.holder(brick) is None
 
     def lying_beside(self, brick: int) -> bool:
-        """On the table, neither on the belt nor in a bin."""
-        return bool(self.data.xpos[self._bodies[brick]][2] < BELT_TOP_M and self.over_bin(brick) is None)
+        """On the table or leaning on something, neither on the belt nor in a bin."""
+        x, _, z = self.data.xpos[self._bodies[brick]]
+        beside = abs(x - self.config.belt_x_m) > BELT_HALF_WIDTH_M or z < BELT_TOP_M
+        return bool(beside and self.bottom_m(brick) < BELT_TOP_M + LIFTED_M and self.over_bin(brick) is None)
 
     def sorted(self, brick: int) -> bool:
         """In the bin of its colour."""
