@@ -20,7 +20,8 @@ PASSED_Y_M = 0.03  # of a brick for the right bin that has come by the right arm
 MEETING_S = 1.3  # from a decision to the grasp
 WAITING_M, WAITING_NEAR_M = {"left": (0.25, 0.19, 0.22), "right": (0.25, -0.19, 0.22)}, 0.03
 SLOTS_M = (-0.042, 0.0, 0.042)  # across a bin
-LEFT_OVER_Y_M, LEFT_OVER_X_M = 0.35, (0.16, 0.50)  # where what lies still can be picked up
+LEFT_OVER_Y_M, LEFT_OVER_X_M = 0.35, (0.11, 0.52)  # where what lies still can be picked up
+CLOSE_X_M = 0.19
 
 
 class BrickSortExpert(ScriptedExpert):
@@ -35,17 +36,17 @@ class BrickSortExpert(ScriptedExpert):
     def __init__(self, noise: ExpertNoise | None = None) -> None:
         super().__init__(noise)
         self._brick: dict[str, int | None] = {}  # what an arm is busy with
+        self._delivering: dict[str, bool] = {}  # and whether it has it in its hand
 
     def reset(self, env: Any, seed: int) -> None:
         """Take over the episode of `env` where it stands."""
         super().reset(env, seed)
-        self._brick = dict.fromkeys(ARMS)
+        self._brick, self._delivering = dict.fromkeys(ARMS), dict.fromkeys(ARMS, False)
 
     def choose(self) -> None:
         for arm, script in self.arms.items():
-            if self._brick[arm] is not None and script.plan and not self._spoilt(arm, script):
-                continue
-            self._begin_next(arm, script)
+            if self._brick[arm] is None or not script.plan or self._outdated(arm, script):
+                self._begin_next(arm, script)
 
     def _begin_next(self, arm: str, script: ArmScript) -> None:
         """Deliver what is in the hand, else fetch a brick, else wait beside the belt."""
@@ -57,17 +58,18 @@ class BrickSortExpert(ScriptedExpert):
             script.begin(self._grasp(wanted))
         elif self._brick[arm] is not None or not script.plan:
             script.begin(self._wait(arm))
-        self._brick[arm] = wanted
+        self._brick[arm], self._delivering[arm] = wanted, held is not None
 
-    def _spoilt(self, arm: str, script: ArmScript) -> bool:
-        """What an arm is doing has lost its sense."""
+    def _outdated(self, arm: str, script: ArmScript) -> bool:
+        """What an arm is doing has lost its sense: a brick slipped, went out of reach, or is in the hand already."""
         brick = self._brick[arm]
         assert brick is not None
-        if script.plan[0].opening_m < OPEN_M and len(script.plan) > 1:  # on the way to a bin
-            return self._distance(arm, brick) > SLIPPED_M
-        if len(script.plan) <= 2 and self.scene.over_bin(brick) is not None:  # let go above a bin
-            return False
-        return self.scene.holder(brick) not in (None, arm) or not self._in_reach(arm, brick, ahead_s=0.0)
+        if self._delivering[arm]:
+            return script.opening_m < OPEN_M and self._distance(arm, brick) > SLIPPED_M
+        holder = self.scene.holder(brick)
+        if holder == arm:
+            return self._in_hand(arm) == brick
+        return holder is not None or not self._in_reach(arm, brick, ahead_s=0.0)
 
     def _distance(self, arm: str, brick: int) -> float:
         return float(np.linalg.norm(self.scene.tool_position(arm) - self.scene.brick_position(brick)))
@@ -139,7 +141,8 @@ class BrickSortExpert(ScriptedExpert):
         def above(height_m: float) -> Callable[[], Vector]:
             return lambda: self._ahead(brick, self.lead_s) + np.array([0.0, 0.0, height_m])
 
-        how: dict[str, Any] = {"across": lambda: self._narrow(brick), "lean": 0.08}
+        lean = 0.08 if self.scene.brick_position(brick)[0] > CLOSE_X_M else 0.35  # upright it would not get there
+        how: dict[str, Any] = {"across": lambda: self._narrow(brick), "lean": lean}
         return [
             Waypoint(position=above(0.07), opening_m=OPEN_M, tolerance_m=0.025, speed_m_s=0.45, **how),
             Waypoint(position=above(-GRIP_BELOW_M), opening_m=OPEN_M, tolerance_m=0.016, speed_m_s=0.25, **how),
