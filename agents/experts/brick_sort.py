@@ -11,7 +11,8 @@ from rise_gym.agents.scripted import ArmScript, ExpertNoise, ScriptedExpert, Vec
 from rise_gym.tasks import ARMS
 
 LEAD_S = 0.15  # a servo follows so late: what moves is met where it will be
-OPEN_M, SQUEEZE_M = 0.08, 0.02  # of the gripper; a closed one is asked for less than the brick is wide
+OPEN_M, INSIDE_OPEN_M = 0.08, 0.058  # of the gripper; between the walls of a bin there is less room
+SQUEEZE_M = 0.02  # a closed gripper is asked for so much less than the brick is wide
 GRIP_BELOW_M = 0.007  # of a brick's middle: the fingertips are round, and touch above their ends
 IN_HAND_M, SLIPPED_M = 0.03, 0.045  # of a brick to the tool
 CLEARANCE_M = 0.14  # hands work no nearer to each other than this, seen from above
@@ -19,7 +20,8 @@ REACH_Y_M = {"left": (-0.06, 0.28), "right": (-0.27, 0.10)}  # where an arm take
 PASSED_Y_M = 0.03  # of a brick for the right bin that has come by the right arm: the left one may take it
 MEETING_S = 1.3  # from a decision to the grasp
 WAITING_M, WAITING_NEAR_M = {"left": (0.25, 0.19, 0.22), "right": (0.25, -0.19, 0.22)}, 0.03
-SLOTS_M = (-0.042, 0.0, 0.042)  # across a bin
+SLOTS_M = (0.0, -0.042, 0.042)  # across a bin; out of the middle a brick can be taken again
+ROOM_M = 0.07  # more than this is not needed
 LEFT_OVER_Y_M, LEFT_OVER_X_M = 0.35, (0.11, 0.52)  # where what lies still can be picked up
 CLOSE_X_M = 0.19
 
@@ -52,13 +54,22 @@ class BrickSortExpert(ScriptedExpert):
         """Deliver what is in the hand, else fetch a brick, else wait beside the belt."""
         held = self._in_hand(arm)
         wanted = held if held is not None else self._wanted(arm)
+        delivering = held is not None and self._way_is_free(arm, held)
         if held is not None:
-            script.begin(self._deliver(arm, held))
+            script.begin(self._deliver(arm, held) if delivering else self._wait(arm, self._squeezed_m(held)))
         elif wanted is not None:
             script.begin(self._grasp(wanted))
         elif self._brick[arm] is not None or not script.plan:
             script.begin(self._wait(arm))
-        self._brick[arm], self._delivering[arm] = wanted, held is not None
+        self._brick[arm], self._delivering[arm] = wanted, delivering
+
+    def _way_is_free(self, arm: str, brick: int) -> bool:
+        """Whether a brick can be brought to its bin: one hand crosses to the other's side only while that one rests."""
+        other = self._other(arm)
+        if self._delivering[other] and self._home(self._brick[other]) != other:
+            return False
+        resting = self._brick[other] is None or (self._in_hand(other) is not None and not self._delivering[other])
+        return self._home(brick) == arm or resting
 
     def _outdated(self, arm: str, script: ArmScript) -> bool:
         """What an arm is doing has lost its sense: a brick slipped, went out of reach, or is in the hand already."""
@@ -70,6 +81,13 @@ class BrickSortExpert(ScriptedExpert):
         if holder == arm:
             return self._in_hand(arm) == brick
         return holder is not None or not self._in_reach(arm, brick, ahead_s=0.0)
+
+    def _other(self, arm: str) -> str:
+        return next(name for name in ARMS if name != arm)
+
+    def _home(self, brick: int | None) -> str | None:
+        """At whose side its bin stands."""
+        return None if brick is None else self.scene.start.bricks[brick].home
 
     def _distance(self, arm: str, brick: int) -> float:
         return float(np.linalg.norm(self.scene.tool_position(arm) - self.scene.brick_position(brick)))
@@ -90,7 +108,7 @@ class BrickSortExpert(ScriptedExpert):
     def _in_reach(self, arm: str, brick: int, ahead_s: float) -> bool:
         """An arm may go for a brick now, which it will have in its fingers so many seconds later."""
         x, y, _ = self.scene.brick_position(brick)
-        home = self.scene.start.bricks[brick].home
+        home = self._home(brick)
         if self.scene.sorted(brick):
             return False
         if not self._on_belt(brick):
@@ -103,7 +121,7 @@ class BrickSortExpert(ScriptedExpert):
 
     def _wanted(self, arm: str) -> int | None:
         """The brick to fetch next: what moves before what lies still, the first to be out of reach before the others."""
-        other = next(name for name in ARMS if name != arm)
+        other = self._other(arm)
         fit = [
             brick
             for brick in self.scene.bricks
@@ -143,9 +161,10 @@ class BrickSortExpert(ScriptedExpert):
 
         lean = 0.08 if self.scene.brick_position(brick)[0] > CLOSE_X_M else 0.35  # upright it would not get there
         how: dict[str, Any] = {"across": lambda: self._narrow(brick), "lean": lean}
+        wide = OPEN_M if self.scene.over_bin(brick) is None else INSIDE_OPEN_M
         return [
-            Waypoint(position=above(0.07), opening_m=OPEN_M, tolerance_m=0.025, speed_m_s=0.45, **how),
-            Waypoint(position=above(-GRIP_BELOW_M), opening_m=OPEN_M, tolerance_m=0.016, speed_m_s=0.25, **how),
+            Waypoint(position=above(0.07), opening_m=wide, tolerance_m=0.025, speed_m_s=0.45, **how),
+            Waypoint(position=above(-GRIP_BELOW_M), opening_m=wide, tolerance_m=0.016, speed_m_s=0.25, **how),
             Waypoint(position=above(-GRIP_BELOW_M), opening_m=self._squeezed_m(brick), wait_ticks=3, **how),
         ]
 
@@ -173,11 +192,11 @@ class BrickSortExpert(ScriptedExpert):
         center = self.scene.bin_center(self.scene.start.bricks[brick].home)
         others = [self.scene.brick_position(other) for other in self.scene.bricks if other != brick]
         places = [center + np.array([0.0, shift, 0.0]) for shift in SLOTS_M]
-        return max(places, key=lambda place: min(np.linalg.norm(place - other) for other in others))
+        return max(places, key=lambda place: min(min(np.linalg.norm(place - other) for other in others), ROOM_M))
 
-    def _wait(self, arm: str) -> list[Waypoint]:
+    def _wait(self, arm: str, opening_m: float = OPEN_M) -> list[Waypoint]:
         """Where the hand bars no camera's view of the belt."""
         place = np.array(WAITING_M[arm])
         if np.linalg.norm(self.scene.tool_position(arm) - place) < WAITING_NEAR_M:
             return []
-        return [Waypoint(position=lambda: place, opening_m=OPEN_M, tolerance_m=WAITING_NEAR_M)]
+        return [Waypoint(position=lambda: place, opening_m=opening_m, tolerance_m=WAITING_NEAR_M)]
