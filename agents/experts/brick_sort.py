@@ -16,10 +16,10 @@ SQUEEZE_M = 0.02  # a closed gripper is asked for so much less than the brick is
 GRIP_BELOW_M = 0.007  # of a brick's middle: the fingertips are round, and touch above their ends
 IN_HAND_M, SLIPPED_M = 0.03, 0.045  # of a brick to the tool
 CLEARANCE_M = 0.14  # hands work no nearer to each other than this, seen from above
-REACH_Y_M = {"left": (-0.06, 0.28), "right": (-0.27, 0.10)}  # where an arm takes bricks off the belt
+REACH_Y_M = {"left": (-0.06, 0.28), "right": (-0.24, 0.10)}  # where an arm takes bricks off the belt
 PASSED_Y_M = 0.03  # of a brick for the right bin that has come by the right arm: the left one may take it
 MEETING_S = 1.3  # from a decision to the grasp
-WAITING_M, WAITING_NEAR_M = {"left": (0.25, 0.19, 0.22), "right": (0.25, -0.19, 0.22)}, 0.03
+WAITING_M, WAITING_NEAR_M = {"left": (0.25, 0.19, 0.22), "right": (0.25, -0.22, 0.22)}, 0.03
 SLOTS_M = (0.0, -0.042, 0.042)  # across a bin; out of the middle a brick can be taken again
 ROOM_M = 0.07  # more than this is not needed
 LEFT_OVER_Y_M, LEFT_OVER_X_M = 0.35, (0.11, 0.52)  # where what lies still can be picked up
@@ -58,7 +58,7 @@ class BrickSortExpert(ScriptedExpert):
         if held is not None:
             script.begin(self._deliver(arm, held) if delivering else self._wait(arm, self._squeezed_m(held)))
         elif wanted is not None:
-            script.begin(self._grasp(wanted))
+            script.begin(self.grasp(wanted))
         elif self._brick[arm] is not None or not script.plan:
             script.begin(self._wait(arm))
         self._brick[arm], self._delivering[arm] = wanted, delivering
@@ -80,7 +80,7 @@ class BrickSortExpert(ScriptedExpert):
         holder = self.scene.holder(brick)
         if holder == arm:
             return self._in_hand(arm) == brick
-        return holder is not None or not self._in_reach(arm, brick, ahead_s=0.0)
+        return holder is not None or not self.reaches(arm, brick, ahead_s=0.0)
 
     def _other(self, arm: str) -> str:
         return next(name for name in ARMS if name != arm)
@@ -105,11 +105,11 @@ class BrickSortExpert(ScriptedExpert):
     def _on_belt(self, brick: int) -> bool:
         return bool(self.scene.over_bin(brick) is None and not self.scene.lying_beside(brick))
 
-    def _in_reach(self, arm: str, brick: int, ahead_s: float) -> bool:
-        """An arm may go for a brick now, which it will have in its fingers so many seconds later."""
+    def reaches(self, arm: str, brick: int, ahead_s: float) -> bool:
+        """An arm can fetch a brick, if it has it in its fingers so many seconds from now."""
         x, y, _ = self.scene.brick_position(brick)
         home = self._home(brick)
-        if self.scene.sorted(brick):
+        if self.scene.in_its_bin(brick):
             return False
         if not self._on_belt(brick):
             low, high = LEFT_OVER_X_M
@@ -120,17 +120,19 @@ class BrickSortExpert(ScriptedExpert):
         return bool((home == arm or passed) and y > first and met < last)
 
     def _wanted(self, arm: str) -> int | None:
-        """The brick to fetch next: what moves before what lies still, the first to be out of reach before the others."""
+        """The brick to fetch next: what moves before what lies still, what is soon out of reach before the rest."""
         other = self._other(arm)
         fit = [
             brick
             for brick in self.scene.bricks
             if brick != self._brick[other]
             and self.scene.holder(brick) is None
-            and self._in_reach(arm, brick, MEETING_S)
+            and self.reaches(arm, brick, MEETING_S)
             and self._free(brick, other)
         ]
-        return min(fit, key=lambda brick: (not self._on_belt(brick), -self.scene.brick_position(brick)[1]), default=None)
+        return min(
+            fit, key=lambda brick: (not self._on_belt(brick), -self.scene.brick_position(brick)[1]), default=None
+        )
 
     def _free(self, brick: int, other: str) -> bool:
         """Neither hand nor destination of the other arm is where the brick will be grasped."""
@@ -155,7 +157,9 @@ class BrickSortExpert(ScriptedExpert):
     def _squeezed_m(self, brick: int) -> float:
         return float(min(self.scene.start.bricks[brick].size_m) - SQUEEZE_M)
 
-    def _grasp(self, brick: int) -> list[Waypoint]:
+    def grasp(self, brick: int) -> list[Waypoint]:
+        """Above a brick that moves on, down with it, and close across its narrow side."""
+
         def above(height_m: float) -> Callable[[], Vector]:
             return lambda: self._ahead(brick, self.lead_s) + np.array([0.0, 0.0, height_m])
 
