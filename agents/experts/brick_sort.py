@@ -21,9 +21,9 @@ PASSED_Y_M = 0.03  # of a brick for the right bin that has come by the right arm
 MEETING_S = 1.3  # from a decision to the grasp
 WAITING_M, WAITING_NEAR_M = {"left": (0.25, 0.19, 0.22), "right": (0.25, -0.22, 0.22)}, 0.03
 SLOTS_M = (0.0, -0.042, 0.042)  # across a bin; out of the middle a brick can be taken again
-ROOM_M = 0.07  # more than this is not needed
+ROOM_M = 0.07  # to the next brick; more is not needed
 LEFT_OVER_Y_M, LEFT_OVER_X_M = 0.35, (0.11, 0.52)  # where what lies still can be picked up
-CLOSE_X_M = 0.19
+CLOSE_X_M = 0.19  # nearer to the robot a hand has to lean
 
 
 class BrickSortExpert(ScriptedExpert):
@@ -32,8 +32,6 @@ class BrickSortExpert(ScriptedExpert):
     An arm goes above a brick, follows it, comes down, closes its fingers across the shorter side and lifts. What
     slipped is tried again as long as it is in reach, and so is what fell beside or into the wrong bin.
     """
-
-    lead_s = LEAD_S
 
     def __init__(self, noise: ExpertNoise | None = None) -> None:
         super().__init__(noise)
@@ -161,9 +159,9 @@ class BrickSortExpert(ScriptedExpert):
         """Above a brick that moves on, down with it, and close across its narrow side."""
 
         def above(height_m: float) -> Callable[[], Vector]:
-            return lambda: self._ahead(brick, self.lead_s) + np.array([0.0, 0.0, height_m])
+            return lambda: self._ahead(brick, LEAD_S) + np.array([0.0, 0.0, height_m])
 
-        lean = 0.08 if self.scene.brick_position(brick)[0] > CLOSE_X_M else 0.35  # upright it would not get there
+        lean = 0.08 if self.scene.brick_position(brick)[0] > CLOSE_X_M else 0.35
         how: dict[str, Any] = {"across": lambda: self._narrow(brick), "lean": lean}
         wide = OPEN_M if self.scene.over_bin(brick) is None else INSIDE_OPEN_M
         return [

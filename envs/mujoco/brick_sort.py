@@ -39,8 +39,9 @@ class BrickSortScene(Scene):
     """One episode's model, asked in the task's own words. Angles in rad, lengths in m, positions in the world frame.
 
     A brick is worth 1.0 point while a gripper holds it off the belt, 2.5 in the bin of its colour, -1.0 in the other
-    bin, and -0.5 once it is lost: carried past `lost_y_m`, or fallen beside the belt and the bins. All else is worth
-    nothing. The score is the sum over the bricks, in 0 to 10.
+    bin, and -0.5 while it is lost: carried past `lost_y_m`, or fallen beside the belt and the bins and not picked up
+    again. All else is worth nothing. The score is the sum over the bricks, in 0 to 10; progress adds up to 0.8 points
+    for a hand that comes and lifts, and up to 1.2 to a grasp for the way to the bin.
     """
 
     task = "brick_sort"
