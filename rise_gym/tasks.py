@@ -118,7 +118,21 @@ BOX_CLOSE = TaskCard(
     **_BIMANUAL,
 )
 
-TASKS: dict[str, TaskCard] = {card.name: card for card in (BOX_CLOSE,)}
+BRICK_SORT = TaskCard(
+    name="brick_sort",
+    title="BrickSort",
+    instruction="Pick the bricks off the running belt and put each of them into the bin of its colour.",
+    horizon_s=30.0,
+    stages=(
+        Stage(name="one_sorted", score=2.5),
+        Stage(name="two_sorted", score=5.0),
+        Stage(name="three_sorted", score=7.5),
+        Stage(name="four_sorted", score=10.0),
+    ),
+    **_BIMANUAL,
+)
+
+TASKS: dict[str, TaskCard] = {card.name: card for card in (BOX_CLOSE, BRICK_SORT)}
 
 
 def task_card(name: str) -> TaskCard:
