@@ -1,0 +1,453 @@
+"""The backpack scene: a soft bag that stands half shut, a folded garment, and a zip along the mouth.
+
+Everything that happens is contact physics. The bag is a chain of compliant panels, not a flex: a stiff back and bottom,
+as backpacks have, a front of two sprung panels that sags over the mouth, and two sprung ends. A flex of the same size
+has some hundred degrees of freedom more, dense in a solver that is to run many times faster than time. The garment is a
+row of five segments on sprung joints that bend and twist.
+
+The zip is a slider on a track along the back's rim, with dry friction. It acts on the mouth as a cord laced through
+both rims: the further the slider has run, the less the rims can part (a tendon's length limit, always there). So it
+does not run while something holds the mouth open, be it a hand or a garment that sticks out.
+
+Lifted means held in the air, by a padded grip at the near end: the bag hangs from one hand while the other zips, and
+a grip that slips loses the stage.
+
+In the frame of the bag x points along the mouth (away from the robot), y to the robot's left, z up; the origin is in
+the middle of its underside. The stiff back is on the right, the soft front on the left; a front panel's angle is 0
+when upright and grows inward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from rise_gym.envs.mujoco import robot
+from rise_gym.envs.mujoco.scene import StagedScene
+
+SEGMENTS = 5  # of the garment; the middle one carries the others
+PANEL_M = 0.003  # thickness of the soft panels
+RIM_INSET_M = 0.015  # the back leans in by so much at its rim
+BACK_SPAN_M = 0.012  # the cord's eyelet lies so far below the back's rim
+TRAVEL_M = 0.09  # of the zip's slider
+SHUT_M = 0.016  # between the rims once the slider has arrived
+APPROACH_M, TOUCH_M = 0.30, 0.03  # from here on a tool counts as coming near, and as being there
+GRIP_HALF_M = (0.012, 0.016, 0.020)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackpackPackConfig:
+    """How hard the task is. Widths are half-widths of uniform draws; wider is harder.
+
+    Raises:
+        ValueError: for a negative width.
+    """
+
+    bag_center_m: tuple[float, float] = (0.335, 0.04)
+    bag_shift_m: float = 0.025
+    bag_yaw_rad: float = 0.2
+    garment_center_m: tuple[float, float] = (0.31, -0.17)
+    garment_shift_m: float = 0.035
+    garment_yaw_rad: float = 0.35
+    size_spread: float = 0.06  # fraction of bag and garment sizes
+    friction_spread: float = 0.25  # fraction
+    mass_spread: float = 0.2  # fraction
+    stiffness_spread: float = 0.25  # fraction of springs in bag and garment
+    color_spread: float = 0.06  # added to each colour channel
+    light_spread: float = 0.25
+    home_spread_rad: float = 0.03
+
+    bag_mass_kg: float = 0.24
+    bag_friction: float = 0.9
+    front_stiffness_nm: float = 0.035  # of each front panel, per rad: larger is harder to hold open
+    sag_rad: tuple[float, float] = (0.07, 0.12)  # rest angles of lower and upper front panel: larger shuts the mouth
+    garment_mass_kg: float = 0.05
+    garment_stiffness_nm: float = 0.004  # per rad, of each joint between two segments
+    zip_friction_n: float = 0.8
+
+    lifted_m: float = 0.02  # the bag's lowest corner, above the table
+    sunk_m: float = 0.012  # a garment is inside once all of it is so far below the back's rim
+    half_zipped: float = 0.5  # fraction of the slider's travel
+    zipped: float = 0.95
+    shut_m: float = 0.03  # the zipped mouth's rims are less far apart
+    hold_ticks: int = 3  # success is a score of 10 for this long
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if name.endswith(("spread", "shift_m", "yaw_rad")) and value < 0:
+                raise ValueError(f"{name} is the half-width of a draw and cannot be negative, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """What the seed decided: everything that makes one episode's model and start differ from another's."""
+
+    bag_xy_m: tuple[float, float]
+    bag_yaw_rad: float
+    bag_size_m: tuple[float, float, float]  # length (x), depth (y), height
+    bag_mass_kg: float
+    bag_friction: float
+    front_stiffness_nm: float
+    sag_rad: tuple[float, float]  # rest angles of lower and upper front panel
+    garment_xy_m: tuple[float, float]
+    garment_yaw_rad: float
+    garment_size_m: tuple[float, float, float]  # length (x), width (y), thickness
+    garment_mass_kg: float
+    garment_stiffness_nm: float
+    touch_friction: float
+    zip_friction_n: float
+    zip_start_m: float
+    colors: tuple[tuple[float, float, float], ...]
+    light: tuple[float, float, float, float]  # x, y, diffuse, ambient
+    home_joints: tuple[float, ...]
+
+
+_COLORS = {  # so far apart that 64 x 64 pixels show every stage
+    "table": (0.36, 0.42, 0.46),
+    "back": (0.12, 0.22, 0.50),
+    "base": (0.10, 0.10, 0.14),
+    "front": (0.25, 0.55, 0.85),
+    "end": (0.18, 0.38, 0.66),
+    "grip": (0.90, 0.20, 0.20),
+    "slider": (0.97, 0.85, 0.20),
+    "garment": (0.95, 0.55, 0.62),
+}
+
+
+def draw(config: BackpackPackConfig, generator: np.random.Generator) -> Draw:
+    """One start of the task."""
+
+    def around(center: Any, width: float) -> tuple[float, ...]:
+        return tuple((np.asarray(center) + generator.uniform(-width, width, np.shape(center))).tolist())
+
+    def scaled(center: float, fraction: float) -> float:
+        return float(center * generator.uniform(1 - fraction, 1 + fraction))
+
+    def home() -> tuple[float, ...]:
+        return (*around(robot.HOME_JOINTS, config.home_spread_rad), robot.HOME_OPENING_M)
+
+    size, friction, mass = config.size_spread, config.friction_spread, config.mass_spread
+    stiffness, light = config.stiffness_spread, config.light_spread
+    return Draw(
+        bag_xy_m=around(config.bag_center_m, config.bag_shift_m),  # type: ignore[arg-type]
+        bag_yaw_rad=float(generator.uniform(-config.bag_yaw_rad, config.bag_yaw_rad)),
+        bag_size_m=tuple(scaled(length, size) for length in (0.16, 0.08, 0.105)),  # type: ignore[arg-type]
+        bag_mass_kg=scaled(config.bag_mass_kg, mass),
+        bag_friction=scaled(config.bag_friction, friction),
+        front_stiffness_nm=scaled(config.front_stiffness_nm, stiffness),
+        sag_rad=around(config.sag_rad, 0.05),  # type: ignore[arg-type]
+        garment_xy_m=around(config.garment_center_m, config.garment_shift_m),  # type: ignore[arg-type]
+        garment_yaw_rad=float(generator.uniform(-config.garment_yaw_rad, config.garment_yaw_rad)),
+        garment_size_m=tuple(scaled(length, size) for length in (0.09, 0.042, 0.024)),  # type: ignore[arg-type]
+        garment_mass_kg=scaled(config.garment_mass_kg, mass),
+        garment_stiffness_nm=scaled(config.garment_stiffness_nm, stiffness),
+        touch_friction=scaled(1.0, friction),
+        zip_friction_n=scaled(config.zip_friction_n, friction),
+        zip_start_m=float(generator.uniform(0, 0.008)),
+        colors=tuple(around(color, config.color_spread) for color in _COLORS.values()),  # type: ignore[misc]
+        light=(*generator.uniform(-0.6, 0.6, 2).tolist(), scaled(0.55, light), scaled(0.38, light)),
+        home_joints=(*home(), *home()),
+    )
+
+
+def _box(name: str, center: tuple[float, ...], half: tuple[float, ...], mass: float, extra: str = "") -> str:
+    numbers = " ".join(f"{value:.5f}" for value in center)
+    sizes = " ".join(f"{value:.5f}" for value in half)
+    return f'<geom class="{name}" type="box" pos="{numbers}" size="{sizes}" mass="{mass:.6f}" {extra}/>'
+
+
+def _hinge(name: str, axis: str, limits: str, stiffness: float, rest_rad: float) -> str:
+    return (
+        f'<joint name="{name}" axis="{axis}" range="{limits}" limited="true" armature="0.0001" damping="0.003"'
+        f' stiffness="{stiffness:.5f}" springref="{rest_rad:.5f}" frictionloss="0.001" solreflimit="0.012 1"/>'
+    )
+
+
+def _front(start: Draw) -> str:
+    """Two panels, one above the other, that sag over the mouth."""
+    length, depth, height = start.bag_size_m
+    low, high, mass = 0.47 * height, 0.53 * height, 0.07 * start.bag_mass_kg
+    half, thin = length / 2 - 0.004, PANEL_M / 2
+    return f"""
+<body name="front" pos="0 {depth / 2} 0.004">
+  {_hinge("front", "1 0 0", "-0.4 0.6", 1.5 * start.front_stiffness_nm, start.sag_rad[0])}
+  {_box("front", (0, 0, low / 2), (half, thin, low / 2), mass)}
+  <body name="flap" pos="0 0 {low}">
+    {_hinge("flap", "1 0 0", "-0.6 0.7", start.front_stiffness_nm, start.sag_rad[1])}
+    {_box("front", (0, 0, high / 2), (half, thin, high / 2), mass)}
+    {_box("rim", (0, 0, high - 0.004), (half, thin + 0.0015, 0.004), 0.001)}
+    <site name="front_rim" pos="0 0 {high}"/>
+  </body>
+</body>"""
+
+
+def _end(name: str, sign: int, start: Draw) -> str:
+    """The near (-1) or far (1) end, sagging inward a little."""
+    length, depth, height = start.bag_size_m
+    half, tall = 0.36 * depth, 0.84 * height
+    return f"""
+<body name="{name}" pos="{sign * length / 2} 0.004 0.004">
+  {_hinge(name, f"0 {-sign} 0", "-0.25 0.5", 1.2 * start.front_stiffness_nm, 0.1)}
+  {_box("end", (0, 0, tall / 2), (PANEL_M / 2, half, tall / 2), 0.06 * start.bag_mass_kg)}
+</body>"""
+
+
+def _grip(start: Draw) -> str:
+    """A padded grip at the near end, on a strap from the back's rim."""
+    length, depth, height = start.bag_size_m
+    x, y, (_, _, tall) = -length / 2 - 0.008, RIM_INSET_M - depth / 2, GRIP_HALF_M
+    strap = _box("grip", (x, y / 2, height - 0.004), (0.012, -y / 2 + 0.004, 0.004), 0.03 * start.bag_mass_kg)
+    pad = _box("grip", (x, 0, height + tall - 0.002), GRIP_HALF_M, 0.05 * start.bag_mass_kg)
+    return f'{strap}{pad}<site name="grip" pos="{x} 0 {height + tall}"/>'
+
+
+def _zip(start: Draw) -> str:
+    """The slider and its puller; it starts at the far end and runs to the near one."""
+    _, depth, height = start.bag_size_m
+    y = RIM_INSET_M - depth / 2
+    return f"""
+<body name="slider" pos="{TRAVEL_M * 0.6} {y} {height + 0.004}">
+  <joint name="slider" type="slide" axis="-1 0 0" range="0 {TRAVEL_M}" limited="true" armature="0.02" damping="1.5"
+    frictionloss="{start.zip_friction_n}" solreflimit="0.012 1"/>
+  {_box("slider", (0, 0, 0), (0.011, 0.008, 0.005), 0.004)}
+  {_box("slider", (0, 0, 0.019), (0.007, 0.008, 0.015), 0.004)}
+  <site name="puller" pos="0 0 0.022"/><site name="cord_end" pos="0 0 0"/>
+</body>
+<site name="eyelet" pos="0 {y} {height - BACK_SPAN_M}"/>
+<site name="cord_turn" pos="{TRAVEL_M * 0.6 + 0.004} {y} {height + 0.004}"/>"""
+
+
+def _bag(start: Draw) -> str:
+    length, depth, height = start.bag_size_m
+    x, y = start.bag_xy_m
+    mass, lean = start.bag_mass_kg, np.arctan2(RIM_INSET_M, height)
+    back = _box(
+        "back",
+        (0, -depth / 2 + RIM_INSET_M / 2, height / 2),
+        (length / 2, 0.0025, height / 2),
+        0.2 * mass,
+        f'euler="{-lean:.5f} 0 0"',
+    )
+    feet = "".join(
+        f'<geom class="foot" type="sphere" size="0.004" pos="{sx * length * 0.47} {sy * depth * 0.5} 0.0035" mass="0.001"/>'
+        f'<site name="foot{number}" pos="{sx * length * 0.47} {sy * depth * 0.5} 0"/>'
+        for number, (sx, sy) in enumerate(((1, 1), (1, -1), (-1, 1), (-1, -1)))
+    )
+    return f"""
+<body name="bag" pos="{x} {y} 0.0005" euler="0 0 {start.bag_yaw_rad}">
+  <freejoint name="bag"/>
+  {back}{_box("base", (0, 0, 0.0035), (length / 2, depth / 2, 0.0025), 0.3 * mass)}
+  {feet}{_grip(start)}{_front(start)}{_end("near_end", -1, start)}{_end("far_end", 1, start)}{_zip(start)}
+</body>"""
+
+
+def _segment(number: int, outward: int, start: Draw) -> str:
+    """A segment of the garment and those beyond it; `outward` is -1, 1, or 0 for the middle one."""
+    length, width, thick = start.garment_size_m
+    mass, pitch = start.garment_mass_kg / SEGMENTS, length / SEGMENTS
+    stiffness = start.garment_stiffness_nm
+    if not outward:
+        shape = _box("garment", (0, 0, 0), (pitch / 2, width / 2, thick / 2), mass)
+        return f"{shape}{_segment(number + 1, 1, start)}{_segment(number - 1, -1, start)}"
+    if not 0 <= number < SEGMENTS:
+        return ""
+    radius = thick / 2
+    middle, half = outward * pitch / 2, width / 2 - radius
+    return f"""
+<body name="garment{number}" pos="{(0.5 if abs(number - SEGMENTS // 2) == 1 else 1) * outward * pitch} 0 0">
+  <joint name="bend{number}" class="cloth" axis="0 1 0" range="-1.3 1.3" stiffness="{stiffness}"/>
+  <joint name="twist{number}" class="cloth" axis="1 0 0" range="-0.8 0.8" stiffness="{1.5 * stiffness}"/>
+  <geom class="garment" type="capsule" fromto="{middle} {-half} 0 {middle} {half} 0" size="{radius}" mass="{mass}"/>
+  <site name="garment{number}" pos="{middle} 0 0"/>
+  {_segment(number + outward, outward, start)}
+</body>"""
+
+
+def _garment(start: Draw) -> str:
+    x, y = start.garment_xy_m
+    middle = SEGMENTS // 2
+    return f"""
+<body name="garment{middle}" pos="{x} {y} {start.garment_size_m[2] / 2 + 0.0005}" euler="0 0 {start.garment_yaw_rad}">
+  <freejoint name="garment"/><site name="garment{middle}"/>
+  {_segment(middle, 0, start)}
+</body>"""
+
+
+def _cord(start: Draw) -> str:
+    """From the front's rim through the back's, along the track to where the slider starts, and on to the slider."""
+    height = start.bag_size_m[2]
+    along = float(np.hypot(TRAVEL_M * 0.6 + 0.004, BACK_SPAN_M + 0.004))
+    slack = SHUT_M + along + TRAVEL_M + 0.004 + 0.0 * height
+    sites = "".join(f'<site site="{name}"/>' for name in ("front_rim", "eyelet", "cord_turn", "cord_end"))
+    return f'<spatial name="cord" limited="true" range="0 {slack}" solreflimit="0.012 1" width="0.001">{sites}</spatial>'
+
+
+def mjcf(start: Draw, config: BackpackPackConfig) -> str:
+    """The whole scene, robot included, as MJCF."""
+    colors = {
+        name: " ".join(f"{max(0.02, min(1, c)):.3f}" for c in rgb)
+        for name, rgb in zip(_COLORS, start.colors, strict=True)
+    }
+    # panels meet the table, hands and the garment, not each other: their joints' limits keep them apart
+    panel = 'contype="2" conaffinity="5" friction="0.35 0.005 0.0001"'
+    panels = "".join(
+        f'<default class="{name}"><geom {panel} rgba="{colors[name]} 1"/></default>'
+        for name in ("back", "base", "front", "end", "grip", "slider")
+    )
+    light_x, light_y, diffuse, ambient = start.light
+    return f"""
+<mujoco model="backpack_pack">
+<compiler angle="radian"/>
+<option timestep="0.004" integrator="implicitfast" jacobian="dense" cone="pyramidal" iterations="30" ls_iterations="20"/>
+<visual><headlight diffuse="0.25 0.25 0.25" ambient="{ambient} {ambient} {ambient}" specular="0 0 0"/><map znear="0.005" zfar="3"/></visual>
+<statistic extent="1" center="0.3 0 0"/>
+<default>
+  <geom solref="0.01 1"/><site rgba="0 0 0 0" size="0.002"/><tendon rgba="0 0 0 0"/>
+  {panels}
+  <default class="rim"><geom contype="0" conaffinity="0" rgba="0.95 0.97 1 1"/></default>
+  <default class="foot"><geom contype="0" conaffinity="1" condim="4" friction="{start.bag_friction} 0.005 0.0001" rgba="0 0 0 0"/></default>
+  <default class="cloth"><joint limited="true" armature="0.00002" damping="0.0004" frictionloss="0.0003"/></default>
+  <default class="garment"><geom contype="8" conaffinity="7" condim="4" solref="0.02 1" solimp="0.8 0.95 0.004" friction="{start.touch_friction} 0.01 0.001" rgba="{colors["garment"]} 1"/></default>
+  {robot.DEFAULTS}
+</default>
+<worldbody>
+  <light pos="{light_x} {light_y} 1.6" dir="{-0.4 * light_x} {-0.4 * light_y} -1" diffuse="{diffuse} {diffuse} {diffuse}" specular="0 0 0"/>
+  <geom name="table" type="plane" size="1.2 1.2 0.1" contype="1" conaffinity="0" friction="0.1 0.005 0.0001" rgba="0 0 0 0"/>
+  <geom name="table_top" type="box" pos="0.3 0 -0.02" size="0.7 0.8 0.0199" contype="0" conaffinity="0" mass="0" rgba="{colors["table"]} 1"/>
+  {robot.camera("head")}
+  {robot.arm_body("left")}{robot.arm_body("right")}
+  {_bag(start)}{_garment(start)}
+</worldbody>
+<contact>{robot.contact_excludes()}</contact>
+<tendon>{_cord(start)}</tendon>
+<actuator>{robot.actuators()}</actuator>
+</mujoco>"""
+
+
+class BackpackPackScene(StagedScene):
+    """One episode's model, asked in the task's own words. Angles in rad, lengths in m, positions in the world frame."""
+
+    task = "backpack_pack"
+    config_class = BackpackPackConfig
+
+    def __init__(self, start: Draw, config: BackpackPackConfig) -> None:
+        self.start, self.config = start, config
+        self.model = mujoco.MjModel.from_xml_string(mjcf(start, config))
+        self.data = mujoco.MjData(self.model)
+        self._garment = [self.model.site(f"garment{number}").id for number in range(SEGMENTS)]
+        self._feet = [self.model.site(f"foot{number}").id for number in range(4)]
+        self._place()
+
+    def _place(self) -> None:
+        joints = np.array(self.start.home_joints)
+        robot.home_qpos(self.model, self.data.qpos, joints)
+        self.data.ctrl[:] = robot.joint_targets_to_ctrl(joints)
+        for name, angle in zip(("front", "flap"), self.start.sag_rad, strict=True):
+            self.data.joint(name).qpos[0] = angle
+        self.data.joint("slider").qpos[0] = self.start.zip_start_m
+
+    @classmethod
+    def sample(cls, generator: np.random.Generator, config: BackpackPackConfig) -> BackpackPackScene:
+        """A new start, drawn from `generator`."""
+        return cls(draw(config, generator), config)
+
+    @property
+    def bag_size_m(self) -> tuple[float, float, float]:
+        """Length along the mouth (x), depth (y) and height."""
+        return self.start.bag_size_m
+
+    def bag_pose(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Position (3,) of the bag's origin and its rotation matrix (3, 3)."""
+        body = self.data.body("bag")
+        return body.xpos.copy(), body.xmat.reshape(3, 3).copy()
+
+    def in_bag(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """World points (..., 3) in the frame of the bag."""
+        position, rotation = self.bag_pose()
+        return (points - position) @ rotation
+
+    def bag_point(self, x: float, y: float, z: float) -> NDArray[np.float64]:
+        """The world position (3,) of a point of the bag's frame."""
+        position, rotation = self.bag_pose()
+        return position + rotation @ np.array([x, y, z])
+
+    def spot(self, name: str) -> NDArray[np.float64]:
+        """World position (3,) of the `grip`, the zip's `puller`, or the middle of the `front_rim`."""
+        return self.data.site(name).xpos.copy()
+
+    def garment(self) -> NDArray[np.float64]:
+        """World positions (5, 3) of the middles of its segments."""
+        return self.data.site_xpos[self._garment].copy()
+
+    def garment_across(self) -> NDArray[np.float64]:
+        """The direction (3,) of its width."""
+        return self.data.body(f"garment{SEGMENTS // 2}").xmat.reshape(3, 3)[:, 1].copy()
+
+    def garment_inside(self) -> NDArray[np.bool_]:
+        """Which of its segments (5,) are between the walls and below the rim."""
+        length, depth, height = self.bag_size_m
+        x, y, z = self.in_bag(self.garment()).T
+        return (abs(x) < length / 2) & (abs(y) < depth / 2 + 0.02) & (z > 0) & (z < height - self.config.sunk_m)
+
+    def clearance_m(self) -> float:
+        """Height of the bag's lowest corner above the table."""
+        return float(self.data.site_xpos[self._feet, 2].min())
+
+    def mouth_m(self) -> float:
+        """Between the front's rim and the back's."""
+        return float(np.linalg.norm(self.spot("front_rim") - self.spot("eyelet")))
+
+    def zip_fraction(self) -> float:
+        """How much of its travel the slider has done, 0 to 1."""
+        return float(np.clip(self.data.joint("slider").qpos[0] / TRAVEL_M, 0, 1))
+
+    def stages(self) -> dict[str, bool]:
+        """Which stages hold now, each by itself."""
+        run = self.zip_fraction()
+        return {
+            "inserted": bool(self.garment_inside().all()),
+            "lifted": self.clearance_m() > self.config.lifted_m,
+            "half_zipped": run >= self.config.half_zipped,
+            "zipped": run >= self.config.zipped and self.mouth_m() < self.config.shut_m,
+        }
+
+    def fraction(self, stage: str) -> float:
+        """How far a stage that does not hold yet has come, 0 to 1."""
+        return float(np.clip(getattr(self, f"_{stage}_fraction")(), 0.0, 1.0))
+
+    # Each fraction rises from the first move of a hand on: a chunk that only approaches is told from one that does not.
+
+    def _near(self, arm: str, point: NDArray[np.float64]) -> float:
+        """1 where the tool of an arm is at a world point (3,), 0 from `APPROACH_M` on."""
+        distance = np.linalg.norm(self.data.site(f"{arm}_tool").xpos - point)
+        return float(np.clip((APPROACH_M - distance) / (APPROACH_M - TOUCH_M), 0, 1))
+
+    def _inserted_fraction(self) -> float:
+        """The right hand comes to the garment, the left to the mouth and opens it; the garment is carried and sinks in."""
+        _, depth, height = self.bag_size_m
+        middle = self.garment()[SEGMENTS // 2]
+        way = np.subtract(self.start.garment_xy_m, self.start.bag_xy_m)
+        carried = np.clip(1 - np.linalg.norm((middle - self.bag_pose()[0])[:2]) / np.linalg.norm(way), 0, 1)
+        lifted = np.clip((middle[2] - self.start.garment_size_m[2] / 2) / height, 0, 1)
+        inside = self.garment_inside().mean()
+        opened = np.clip((self.in_bag(self.spot("front_rim"))[1] - depth / 4) / (depth / 4), 0, 1)
+        hands = 0.15 * self._near("right", middle) + 0.1 * self._near("left", self.spot("front_rim"))
+        held = 0.1 * float(max(opened, inside)) + 0.15 * float(max(lifted, inside))
+        return hands + held + 0.3 * float(carried) + 0.2 * float(inside)
+
+    def _lifted_fraction(self) -> float:
+        risen = np.clip(self.clearance_m() / self.config.lifted_m, 0, 1)
+        return 0.5 * self._near("left", self.spot("grip")) + 0.5 * float(risen)
+
+    def _half_zipped_fraction(self) -> float:
+        return 0.35 * self._near("right", self.spot("puller")) + 0.65 * self.zip_fraction() / self.config.half_zipped
+
+    def _zipped_fraction(self) -> float:
+        half = self.config.half_zipped
+        shut = np.clip((0.06 - self.mouth_m()) / (0.06 - self.config.shut_m), 0, 1)
+        run = np.clip((self.zip_fraction() - half) / (self.config.zipped - half), 0, 1)
+        return 0.2 * self._near("right", self.spot("puller")) + 0.6 * float(run) + 0.2 * float(shut)
