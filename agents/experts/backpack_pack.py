@@ -8,8 +8,9 @@ import numpy as np
 
 from rise_gym.agents.scripted import ScriptedExpert, Vector, Waypoint
 
-LIFT_M = 0.05  # to be held so high
-RUN_M = 0.09  # of the zip's slider
+LIFT_M = 0.045  # to be held so high
+RUN_M = 0.08  # of the zip's slider
+STEEP = 0.12  # lean of both hands at the mouth, where there is little room between them
 WIDE_M, PINCH_M, SHUT_M = 0.08, 0.026, 0.0  # of a gripper before and in a grasp
 
 
@@ -52,16 +53,16 @@ class BackpackPackExpert(ScriptedExpert):
         scene = self.scene
         _, depth, height = scene.bag_size_m
         _, rim, top = scene.in_bag(scene.spot("front_rim"))
-        x, out = -0.045, depth / 2 + 0.022
+        x, out = -0.02, depth / 2 + 0.022
         return [
-            self._at(x, rim, height + 0.07, opening_m=PINCH_M),
-            self._at(x, rim, top - 0.02, opening_m=PINCH_M, tolerance_m=0.006, speed_m_s=0.2),
-            self._at(x, rim, top - 0.02, opening_m=SHUT_M, wait_ticks=2),
-            self._there(x, out, height - 0.03, tolerance_m=0.012, speed_m_s=0.15, meet=1),
-            self._there(x, out, height - 0.03, tolerance_m=0.012, meet=2),
-            self._there(x, depth / 2, height - 0.02, speed_m_s=0.2),
-            self._there(x, depth / 2, height - 0.02, opening_m=PINCH_M, wait_ticks=1),
-            self._there(x, depth / 2, height + 0.08, opening_m=PINCH_M, tolerance_m=0.03),
+            self._at(x, rim, height + 0.07, opening_m=PINCH_M, lean=STEEP),
+            self._at(x, rim, top - 0.02, opening_m=PINCH_M, tolerance_m=0.006, speed_m_s=0.2, lean=STEEP),
+            self._at(x, rim, top - 0.02, opening_m=SHUT_M, wait_ticks=2, lean=STEEP),
+            self._there(x, out, height - 0.03, tolerance_m=0.012, speed_m_s=0.15, meet=1, lean=STEEP),
+            self._there(x, out, height - 0.03, tolerance_m=0.012, meet=2, lean=STEEP),
+            self._there(x, depth / 2, height - 0.02, speed_m_s=0.2, lean=STEEP),
+            self._there(x, depth / 2, height - 0.02, opening_m=PINCH_M, wait_ticks=1, lean=STEEP),
+            self._there(x, depth / 2, height + 0.08, opening_m=PINCH_M, tolerance_m=0.03, lean=STEEP),
             self.home("left"),
         ]
 
@@ -70,16 +71,16 @@ class BackpackPackExpert(ScriptedExpert):
         scene = self.scene
         _, depth, height = scene.bag_size_m
         squeezed = max(0.0, scene.start.garment_size_m[1] - 0.03)
-        x, y = 0.02, depth / 4
+        x, y = 0.03, depth / 4
         away = np.linalg.norm(scene.data.site("right_tool").xpos - self._garment())
         held = away < 0.03 and self._garment()[2] > 0.05  # who takes over from another is not to let it fall
         return [
             *([] if held else self._grasp_garment(squeezed)),
             self._above(0.20, squeezed),
-            self._at(x, y, height + 0.09, opening_m=squeezed, meet=1),
-            self._at(x, y, height - 0.015, opening_m=squeezed, tolerance_m=0.01, wait_ticks=1, speed_m_s=0.2),
-            self._at(x, y, height - 0.015, opening_m=0.062, wait_ticks=3),
-            self._at(x, y, height + 0.09, opening_m=0.062, tolerance_m=0.03, meet=2),
+            self._at(x, y, height + 0.09, opening_m=squeezed, meet=1, lean=STEEP),
+            self._at(x, y, height - 0.015, opening_m=squeezed, tolerance_m=0.01, wait_ticks=1, speed_m_s=0.2, lean=STEEP),
+            self._at(x, y, height - 0.015, opening_m=0.062, wait_ticks=3, lean=STEEP),
+            self._at(x, y, height + 0.09, opening_m=0.062, tolerance_m=0.03, meet=2, lean=STEEP),
             self.home("right"),
         ]
 
@@ -111,8 +112,8 @@ class BackpackPackExpert(ScriptedExpert):
 
         return [
             grip(0.08, opening_m=WIDE_M),
-            grip(-0.010, opening_m=WIDE_M, tolerance_m=0.008, speed_m_s=0.2),
-            grip(-0.010, opening_m=SHUT_M, wait_ticks=4, speed_m_s=0.1),
+            grip(-0.016, opening_m=WIDE_M, tolerance_m=0.008, speed_m_s=0.2),
+            grip(-0.016, opening_m=SHUT_M, wait_ticks=4, speed_m_s=0.1),
         ]
 
     def _lift(self) -> list[Waypoint]:

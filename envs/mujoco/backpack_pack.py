@@ -33,10 +33,12 @@ SEGMENTS = 5  # of the garment; the middle one carries the others
 PANEL_M = 0.003  # thickness of the soft panels
 RIM_INSET_M = 0.015  # the back leans in by so much at its rim
 BACK_SPAN_M = 0.012  # the cord's eyelet lies so far below the back's rim
-TRAVEL_M = 0.09  # of the zip's slider
+TRAVEL_M = 0.08  # of the zip's slider
 SHUT_M = 0.016  # between the rims once the slider has arrived
 APPROACH_M, TOUCH_M = 0.30, 0.03  # from here on a tool counts as coming near, and as being there
-GRIP_HALF_M = (0.012, 0.016, 0.020)
+GRIP_HALF_M = (0.012, 0.020, 0.014)
+GRIP_X_M = -0.066  # of the grip, along the mouth
+TRACK_X_M = 0.064  # where the zip begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ class BackpackPackConfig:
     light_spread: float = 0.25
     home_spread_rad: float = 0.03
 
-    bag_mass_kg: float = 0.24
+    bag_mass_kg: float = 0.17
     bag_friction: float = 0.9
     front_stiffness_nm: float = 0.035  # of each front panel, per rad: larger is harder to hold open
     sag_rad: tuple[float, float] = (0.07, 0.12)  # rest angles of lower and upper front panel: larger shuts the mouth
@@ -99,6 +101,7 @@ class Draw:
     garment_mass_kg: float
     garment_stiffness_nm: float
     touch_friction: float
+    grip_friction: float
     zip_friction_n: float
     zip_start_m: float
     colors: tuple[tuple[float, float, float], ...]
@@ -146,6 +149,7 @@ def draw(config: BackpackPackConfig, generator: np.random.Generator) -> Draw:
         garment_mass_kg=scaled(config.garment_mass_kg, mass),
         garment_stiffness_nm=scaled(config.garment_stiffness_nm, stiffness),
         touch_friction=scaled(1.0, friction),
+        grip_friction=scaled(1.2, friction),
         zip_friction_n=scaled(config.zip_friction_n, friction),
         zip_start_m=float(generator.uniform(0, 0.008)),
         colors=tuple(around(color, config.color_spread) for color in _COLORS.values()),  # type: ignore[misc]
@@ -197,12 +201,14 @@ def _end(name: str, sign: int, start: Draw) -> str:
 
 
 def _grip(start: Draw) -> str:
-    """A padded grip at the near end, on a strap from the back's rim."""
-    length, depth, height = start.bag_size_m
-    x, y, (_, _, tall) = -length / 2 - 0.008, RIM_INSET_M - depth / 2, GRIP_HALF_M
-    strap = _box("grip", (x, y / 2, height - 0.004), (0.012, -y / 2 + 0.004, 0.004), 0.03 * start.bag_mass_kg)
-    pad = _box("grip", (x, 0, height + tall - 0.002), GRIP_HALF_M, 0.05 * start.bag_mass_kg)
-    return f'{strap}{pad}<site name="grip" pos="{x} 0 {height + tall}"/>'
+    """A padded grip on a strap from the back's rim: a neck with a wider pad, under which fingertips find a hold."""
+    _, depth, height = start.bag_size_m
+    y, mass, neck = RIM_INSET_M - depth / 2, start.bag_mass_kg, 0.024
+    strap = _box("grip", (GRIP_X_M, y / 2, height - 0.004), (0.012, -y / 2 + 0.004, 0.004), 0.03 * mass)
+    stem = _box("grip", (GRIP_X_M, 0, height + neck / 2), (0.012, 0.009, neck / 2), 0.02 * mass)
+    middle = height + neck + GRIP_HALF_M[2]
+    pad = _box("grip", (GRIP_X_M, 0, middle), GRIP_HALF_M, 0.05 * mass)
+    return f'{strap}{stem}{pad}<site name="grip" pos="{GRIP_X_M} 0 {height + neck}"/>'
 
 
 def _zip(start: Draw) -> str:
@@ -210,7 +216,7 @@ def _zip(start: Draw) -> str:
     _, depth, height = start.bag_size_m
     y = RIM_INSET_M - depth / 2
     return f"""
-<body name="slider" pos="{TRAVEL_M * 0.6} {y} {height + 0.004}">
+<body name="slider" pos="{TRACK_X_M} {y} {height + 0.004}">
   <joint name="slider" type="slide" axis="-1 0 0" range="0 {TRAVEL_M}" limited="true" armature="0.02" damping="1.5"
     frictionloss="{start.zip_friction_n}" solreflimit="0.012 1"/>
   {_box("slider", (0, 0, 0), (0.011, 0.008, 0.005), 0.004)}
@@ -218,7 +224,7 @@ def _zip(start: Draw) -> str:
   <site name="puller" pos="0 0 0.022"/><site name="cord_end" pos="0 0 0"/>
 </body>
 <site name="eyelet" pos="0 {y} {height - BACK_SPAN_M}"/>
-<site name="cord_turn" pos="{TRAVEL_M * 0.6 + 0.004} {y} {height + 0.004}"/>"""
+<site name="cord_turn" pos="{TRACK_X_M + 0.004} {y} {height + 0.004}"/>"""
 
 
 def _bag(start: Draw) -> str:
@@ -277,13 +283,12 @@ def _garment(start: Draw) -> str:
 </body>"""
 
 
-def _cord(start: Draw) -> str:
+def _cord() -> str:
     """From the front's rim through the back's, along the track to where the slider starts, and on to the slider."""
-    height = start.bag_size_m[2]
-    along = float(np.hypot(TRAVEL_M * 0.6 + 0.004, BACK_SPAN_M + 0.004))
-    slack = SHUT_M + along + TRAVEL_M + 0.004 + 0.0 * height
+    along = float(np.hypot(TRACK_X_M + 0.004, BACK_SPAN_M + 0.004))
+    reach = SHUT_M + along + TRAVEL_M + 0.004
     sites = "".join(f'<site site="{name}"/>' for name in ("front_rim", "eyelet", "cord_turn", "cord_end"))
-    return f'<spatial name="cord" limited="true" range="0 {slack}" solreflimit="0.012 1" width="0.001">{sites}</spatial>'
+    return f'<spatial name="cord" limited="true" range="0 {reach}" solreflimit="0.012 1" width="0.001">{sites}</spatial>'
 
 
 def mjcf(start: Draw, config: BackpackPackConfig) -> str:
@@ -296,18 +301,19 @@ def mjcf(start: Draw, config: BackpackPackConfig) -> str:
     panel = 'contype="2" conaffinity="5" friction="0.35 0.005 0.0001"'
     panels = "".join(
         f'<default class="{name}"><geom {panel} rgba="{colors[name]} 1"/></default>'
-        for name in ("back", "base", "front", "end", "grip", "slider")
+        for name in ("back", "base", "front", "end", "slider")
     )
     light_x, light_y, diffuse, ambient = start.light
     return f"""
 <mujoco model="backpack_pack">
 <compiler angle="radian"/>
-<option timestep="0.004" integrator="implicitfast" jacobian="dense" cone="pyramidal" iterations="30" ls_iterations="20"/>
+<option timestep="0.004" integrator="implicitfast" jacobian="dense" cone="elliptic" impratio="10" iterations="30" ls_iterations="20"/>
 <visual><headlight diffuse="0.25 0.25 0.25" ambient="{ambient} {ambient} {ambient}" specular="0 0 0"/><map znear="0.005" zfar="3"/></visual>
 <statistic extent="1" center="0.3 0 0"/>
 <default>
   <geom solref="0.01 1"/><site rgba="0 0 0 0" size="0.002"/><tendon rgba="0 0 0 0"/>
   {panels}
+  <default class="grip"><geom contype="2" conaffinity="5" priority="1" condim="4" friction="{start.grip_friction} 0.02 0.0005" rgba="{colors["grip"]} 1"/></default>
   <default class="rim"><geom contype="0" conaffinity="0" rgba="0.95 0.97 1 1"/></default>
   <default class="foot"><geom contype="0" conaffinity="1" condim="4" friction="{start.bag_friction} 0.005 0.0001" rgba="0 0 0 0"/></default>
   <default class="cloth"><joint limited="true" armature="0.00002" damping="0.0004" frictionloss="0.0003"/></default>
@@ -323,7 +329,7 @@ def mjcf(start: Draw, config: BackpackPackConfig) -> str:
   {_bag(start)}{_garment(start)}
 </worldbody>
 <contact>{robot.contact_excludes()}</contact>
-<tendon>{_cord(start)}</tendon>
+<tendon>{_cord()}</tendon>
 <actuator>{robot.actuators()}</actuator>
 </mujoco>"""
 
