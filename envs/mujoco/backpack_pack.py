@@ -31,7 +31,7 @@ from rise_gym.envs.mujoco.scene import StagedScene
 
 SEGMENTS = 5  # of the garment; the middle one carries the others
 PANEL_M = 0.003  # thickness of the soft panels
-RIM_INSET_M = 0.015  # the back leans in by so much at its rim
+RIM_INSET_M = 0.03  # the back leans in by so much at its rim
 BACK_SPAN_M = 0.012  # the cord's eyelet lies so far below the back's rim
 TRAVEL_M = 0.08  # of the zip's slider
 SHUT_M = 0.016  # between the rims once the slider has arrived
@@ -63,10 +63,10 @@ class BackpackPackConfig:
     light_spread: float = 0.25
     home_spread_rad: float = 0.03
 
-    bag_mass_kg: float = 0.17
-    bag_friction: float = 0.9
+    bag_mass_kg: float = 0.25
+    bag_friction: float = 0.45
     front_stiffness_nm: float = 0.035  # of each front panel, per rad: larger is harder to hold open
-    sag_rad: tuple[float, float] = (0.07, 0.12)  # rest angles of lower and upper front panel: larger shuts the mouth
+    sag_rad: tuple[float, float] = (0.22, 0.14)  # rest angles of lower and upper front panel: larger shuts the mouth
     garment_mass_kg: float = 0.05
     garment_stiffness_nm: float = 0.004  # per rad, of each joint between two segments
     zip_friction_n: float = 0.8
@@ -138,7 +138,7 @@ def draw(config: BackpackPackConfig, generator: np.random.Generator) -> Draw:
     return Draw(
         bag_xy_m=around(config.bag_center_m, config.bag_shift_m),  # type: ignore[arg-type]
         bag_yaw_rad=float(generator.uniform(-config.bag_yaw_rad, config.bag_yaw_rad)),
-        bag_size_m=tuple(scaled(length, size) for length in (0.16, 0.08, 0.105)),  # type: ignore[arg-type]
+        bag_size_m=tuple(scaled(length, size) for length in (0.16, 0.11, 0.092)),  # type: ignore[arg-type]
         bag_mass_kg=scaled(config.bag_mass_kg, mass),
         bag_friction=scaled(config.bag_friction, friction),
         front_stiffness_nm=scaled(config.front_stiffness_nm, stiffness),
@@ -192,7 +192,7 @@ def _front(start: Draw) -> str:
 def _end(name: str, sign: int, start: Draw) -> str:
     """The near (-1) or far (1) end, sagging inward a little."""
     length, depth, height = start.bag_size_m
-    half, tall = 0.36 * depth, 0.84 * height
+    half, tall = 0.3 * depth, 0.84 * height
     return f"""
 <body name="{name}" pos="{sign * length / 2} 0.004 0.004">
   {_hinge(name, f"0 {-sign} 0", "-0.25 0.5", 1.2 * start.front_stiffness_nm, 0.1)}
@@ -219,8 +219,8 @@ def _zip(start: Draw) -> str:
 <body name="slider" pos="{TRACK_X_M} {y} {height + 0.004}">
   <joint name="slider" type="slide" axis="-1 0 0" range="0 {TRAVEL_M}" limited="true" armature="0.02" damping="1.5"
     frictionloss="{start.zip_friction_n}" solreflimit="0.012 1"/>
-  {_box("slider", (0, 0, 0), (0.011, 0.008, 0.005), 0.004)}
-  {_box("slider", (0, 0, 0.019), (0.007, 0.008, 0.015), 0.004)}
+  {_box("slider", (0, 0, 0), (0.013, 0.008, 0.005), 0.004)}
+  {_box("slider", (0, 0, 0.020), (0.010, 0.008, 0.016), 0.004)}
   <site name="puller" pos="0 0 0.022"/><site name="cord_end" pos="0 0 0"/>
 </body>
 <site name="eyelet" pos="0 {y} {height - BACK_SPAN_M}"/>
