@@ -13,6 +13,7 @@ LIFT_M = 0.065  # to be held so high
 RUN_M = 0.08  # of the zip's slider
 STEEP = 0.12  # lean of both hands at the mouth, where there is little room between them
 WIDE_M, PINCH_M, SHUT_M = 0.08, 0.04, 0.0  # of a gripper before and in a grasp
+OPEN_M = 0.075  # between the rims: here the garment goes in
 GAIN, MOST_M = 0.7, 0.02  # where it matters, a hand aims beyond its goal by this share of what it misses
 
 
@@ -31,24 +32,26 @@ class BackpackPackExpert(ScriptedExpert):
             if stages["lifted"]:
                 plans = {"left": self._put_down()}
             elif run > 0.2:
-                plans = {"left": [*self._grasp_grip(), self._hold()], "right": self._run_zip(0.0)}
+                plans = {"left": [*self._grasp_grip(), self._hold(SHUT_M)], "right": self._run_zip(0.0)}
             else:
-                plans = {"left": self._open_mouth(), "right": self._insert()}
+                plans = self._bring_in()
         elif not stages["lifted"]:
-            plans = {"left": self._lift()}
+            plans = {"left": self._lift(), "right": [self.home("right")]}
         else:
-            plans = {"left": [self._hold()], "right": self._run_zip(1.0)}
+            plans = {"left": [self._hold(SHUT_M)], "right": self._run_zip(1.0)}
         for arm, script in self.arms.items():
             script.begin(plans.get(arm, []))
 
-    def _at(self, x: float, y: float, z: float, **how: Any) -> Waypoint:
-        """A waypoint in the frame of the bag."""
-        return Waypoint(position=lambda: self.scene.bag_point(x, y, z), **how)
-
-    def _there(self, x: float, y: float, z: float, **how: Any) -> Waypoint:
-        """A waypoint where a point of the bag is now: what is pulled along is not to be followed."""
-        place = self.scene.bag_point(x, y, z)
-        return Waypoint(position=lambda: place, **how)
+    def _bring_in(self) -> dict[str, list[Waypoint]]:
+        """The left hand opens the mouth and the right takes the garment; when both are done it is inserted."""
+        opened, held = self._holds_rim(), self._holds_garment()
+        if opened and held:
+            return {"left": [self._hold(SHUT_M)], "right": self._insert()}
+        squeezed = self._squeezed_m()
+        return {
+            "left": [self._stay("left", SHUT_M)] if opened else self._open_mouth(),
+            "right": [self._stay("right", squeezed)] if held else self._take_garment(),
+        }
 
     def _fine(self, arm: str, position: Callable[[], Vector]) -> Callable[[], Vector]:
         """Where to aim for a hand to come to a position although something pushes it aside."""
@@ -65,88 +68,125 @@ class BackpackPackExpert(ScriptedExpert):
         script = self.arms[arm]
         return script.ik.tool(script.joints)
 
+    def _away(self, arm: str, point: Vector) -> float:
+        """Between a hand and a point, in m."""
+        return float(np.linalg.norm(self.scene.data.site(f"{arm}_tool").xpos - point))
+
     def _holds_grip(self) -> bool:
         """The left hand has the bag in the air."""
-        away = np.linalg.norm(self.scene.data.site("left_tool").xpos - self.scene.spot("grip"))
-        return bool(away < 0.04 and self.scene.clearance_m() > 0.004)
+        return self._away("left", self.scene.spot("grip")) < 0.04 and bool(self.scene.clearance_m() > 0.004)
 
-    def _open_mouth(self) -> list[Waypoint]:
-        """Left hand: takes the front's rim between its fingers, pulls it out and waits there for the other hand."""
-        scene = self.scene
-        _, depth, height = scene.bag_size_m
-        x, out = -0.02, depth / 2 + 0.015
+    def _holds_rim(self) -> bool:
+        """The left hand holds the mouth open."""
+        return self._at_rim() and bool(self.scene.mouth_m() > OPEN_M)
 
-        def rim(above: float) -> Callable[[], Vector]:
-            def place() -> Vector:
-                _, y, z = scene.in_bag(scene.spot("front_rim"))
-                return scene.bag_point(x, y, z + above)
+    def _at_rim(self) -> bool:
+        rim = self.scene.spot("front_rim")
+        return self._away("left", rim) < 0.045
 
-            return place
-
-        grasp = self._fine("left", rim(-0.018))
-        return [
-            Waypoint(position=self._fine("left", rim(0.05)), opening_m=PINCH_M, lean=STEEP),
-            Waypoint(position=grasp, opening_m=PINCH_M, tolerance_m=0.012, speed_m_s=0.2, lean=STEEP),
-            self._there(x, depth / 2 - 0.04, height - 0.02, opening_m=SHUT_M, wait_ticks=2, lean=STEEP),
-            self._there(x, out, height - 0.022, tolerance_m=0.012, speed_m_s=0.15, meet=1, lean=STEEP),
-            self._there(x, out, height - 0.022, tolerance_m=0.012, meet=2, lean=STEEP),
-            self._there(x, depth / 2, height - 0.015, opening_m=PINCH_M, speed_m_s=0.2, wait_ticks=1, lean=STEEP),
-            self._there(x, depth / 2, height + 0.08, opening_m=PINCH_M, tolerance_m=0.03),
-            self.home("left"),
-        ]
-
-    def _insert(self) -> list[Waypoint]:
-        """Right hand: grasp the garment by its middle, carry it over the mouth, let it sink in."""
-        scene = self.scene
-        _, depth, height = scene.bag_size_m
-        squeezed = max(0.0, scene.start.garment_size_m[1] - 0.03)
-        x, y = 0.03, 0.02
-        away = np.linalg.norm(scene.data.site("right_tool").xpos - self._garment())
-        held = away < 0.03 and self._garment()[2] > 0.05  # who takes over from another is not to let it fall
-
-        def over(z: float, opening_m: float = squeezed, **how: Any) -> Waypoint:
-            aim = self._fine("right", lambda: scene.bag_point(x, y, height + z))
-            return Waypoint(position=aim, opening_m=opening_m, lean=STEEP, **how)
-
-        return [
-            *([] if held else self._grasp_garment(squeezed)),
-            self._above(0.18, squeezed),
-            over(0.08, meet=1),
-            over(-0.01, tolerance_m=0.015, wait_ticks=1, speed_m_s=0.2),
-            over(-0.01, opening_m=0.062, wait_ticks=2),
-            over(0.08, opening_m=0.062, tolerance_m=0.03, meet=2),
-            self.home("right"),
-        ]
+    def _holds_garment(self) -> bool:
+        """The right hand has it in the air."""
+        return self._away("right", self._garment()) < 0.03 and bool(self._garment()[2] > 0.10)
 
     def _garment(self) -> Vector:
         """Its middle, where it is grasped."""
         middle: Vector = self.scene.garment()[2]
         return middle
 
-    def _grasp_garment(self, squeezed: float) -> list[Waypoint]:
+    def _squeezed_m(self) -> float:
+        """The right hand's opening with the garment in it."""
+        return max(0.0, float(self.scene.start.garment_size_m[1]) - 0.03)
+
+    def _stay(self, arm: str, opening_m: float, meet: int = 0) -> Waypoint:
+        """A hand stays where it was told to be."""
+        here = self._tool(arm)
+        return Waypoint(position=lambda: here, opening_m=opening_m, meet=meet, lean=self._lean(arm))
+
+    def _lean(self, arm: str) -> float:
+        """That a hand has now."""
+        approach = self.scene.data.site(f"{arm}_tool").xmat.reshape(3, 3)[:, 2]
+        return float(np.clip(-approach[0] / min(approach[2], -0.1), 0, 0.5))
+
+    def _hold(self, opening_m: float) -> Waypoint:
+        """The left hand stays where it is until the right one is done."""
+        return self._stay("left", opening_m, meet=2)
+
+    def _open_mouth(self) -> list[Waypoint]:
+        """Left hand: takes the front's rim between its fingers and pulls it out."""
+        scene = self.scene
+        _, depth, height = scene.bag_size_m
+        x = -0.02
+
+        def rim(above: float) -> Vector:
+            _, y, z = scene.in_bag(scene.spot("front_rim"))
+            return scene.bag_point(x, y, z + above)
+
+        def pulled(y: float) -> Waypoint:
+            aim = self._fine("left", _latched(lambda: scene.bag_point(x, y, height - 0.022)))
+            return Waypoint(position=aim, opening_m=SHUT_M, tolerance_m=0.012, speed_m_s=0.15, lean=STEEP)
+
+        above, grasp = self._fine("left", lambda: rim(0.05)), self._fine("left", _latched(lambda: rim(-0.018)))
+        return [
+            *self._release_rim(),
+            Waypoint(position=above, opening_m=PINCH_M, tolerance_m=0.012, lean=STEEP),
+            Waypoint(position=grasp, opening_m=PINCH_M, tolerance_m=0.012, speed_m_s=0.2, lean=STEEP),
+            Waypoint(position=grasp, opening_m=SHUT_M, wait_ticks=2, lean=STEEP),
+            pulled(depth / 2 + 0.015),
+        ]
+
+    def _release_rim(self) -> list[Waypoint]:
+        """Left hand: lets go of the rim if it is there."""
+        if not self._at_rim():
+            return []
+        here, lean = self._tool("left"), self._lean("left")
+        up = here + np.array([0, 0, 0.08])
+        return [
+            Waypoint(position=lambda: here, opening_m=PINCH_M, wait_ticks=1, lean=lean),
+            Waypoint(position=lambda: up, opening_m=PINCH_M, tolerance_m=0.03, lean=lean),
+        ]
+
+    def _take_garment(self) -> list[Waypoint]:
+        """Right hand: grasps the garment by its middle and lifts it."""
+        squeezed = self._squeezed_m()
+
         def garment(height: float, **how: Any) -> Waypoint:
             place = np.array([0, 0, height])
             aim = self._fine("right", lambda: self._garment() + place)
             return Waypoint(position=aim, across=self.scene.garment_across, **how)
 
+        lifted = _latched(lambda: np.array([*self._garment()[:2], 0.18]))
         return [
             garment(0.07, opening_m=WIDE_M),
             garment(-0.004, opening_m=WIDE_M, tolerance_m=0.012, speed_m_s=0.25),
             garment(-0.004, opening_m=squeezed, wait_ticks=3, speed_m_s=0.1),
+            Waypoint(position=lifted, opening_m=squeezed, tolerance_m=0.03),
         ]
 
-    def _above(self, height: float, opening_m: float) -> Waypoint:
-        """The right hand rises to a height above the table."""
-        here = self._garment()
-        lifted = np.array([here[0], here[1], max(height, here[2])])
-        return Waypoint(position=lambda: lifted, opening_m=opening_m, tolerance_m=0.03)
+    def _insert(self) -> list[Waypoint]:
+        """Right hand: carries the garment over the mouth and lets it sink in."""
+        scene = self.scene
+        height, squeezed = scene.bag_size_m[2], self._squeezed_m()
+
+        def over(z: float, opening_m: float = squeezed, **how: Any) -> Waypoint:
+            aim = self._fine("right", _latched(lambda: scene.bag_point(0.03, 0.022, height + z)))
+            return Waypoint(position=aim, opening_m=opening_m, lean=STEEP, **how)
+
+        return [
+            over(0.08, tolerance_m=0.015),
+            over(-0.01, tolerance_m=0.015, wait_ticks=1, speed_m_s=0.2),
+            over(-0.01, opening_m=0.062, wait_ticks=2),
+            over(0.08, opening_m=0.062, tolerance_m=0.03, meet=2),
+        ]
 
     def _grasp_grip(self) -> list[Waypoint]:
+        """Left hand: fingertips under the pad of the bag's grip."""
+
         def grip(height: float, **how: Any) -> Waypoint:
             aim = self._fine("left", lambda: self.scene.spot("grip") + np.array([0, 0, height]))
             return Waypoint(position=aim, **how)
 
         return [
+            *self._release_rim(),
             grip(0.07, opening_m=WIDE_M),
             grip(-0.016, opening_m=WIDE_M, tolerance_m=0.012, speed_m_s=0.2),
             grip(-0.016, opening_m=SHUT_M, wait_ticks=3, speed_m_s=0.1),
@@ -154,13 +194,11 @@ class BackpackPackExpert(ScriptedExpert):
 
     def _lift(self) -> list[Waypoint]:
         """Left hand: by the grip, straight up."""
-        scene = self.scene
         held = self._holds_grip()
-        begin = self._tool("left") if held else scene.spot("grip") - np.array([0, 0, 0.016])
-        lifted = begin + np.array([0, 0, LIFT_M - scene.clearance_m()])
+        lifted = _latched(lambda: self._tool("left") + np.array([0, 0, LIFT_M - self.scene.clearance_m()]))
         return [
             *([] if held else self._grasp_grip()),
-            Waypoint(position=lambda: lifted, opening_m=SHUT_M, tolerance_m=0.012, speed_m_s=0.12, wait_ticks=1),
+            Waypoint(position=lifted, opening_m=SHUT_M, tolerance_m=0.012, speed_m_s=0.12, wait_ticks=1),
         ]
 
     def _put_down(self) -> list[Waypoint]:
@@ -170,34 +208,39 @@ class BackpackPackExpert(ScriptedExpert):
             Waypoint(position=lambda: down, opening_m=SHUT_M, tolerance_m=0.01, speed_m_s=0.12, wait_ticks=2),
             Waypoint(position=lambda: down, opening_m=WIDE_M, wait_ticks=2),
             Waypoint(position=lambda: here + np.array([0, 0, 0.06]), opening_m=WIDE_M),
-            self.home("left"),
         ]
 
-    def _hold(self) -> Waypoint:
-        """The left hand stays where it is, shut, until the right one is done."""
-        here = self._tool("left")
-        return Waypoint(position=lambda: here, opening_m=SHUT_M, meet=2)
-
     def _run_zip(self, end: float) -> list[Waypoint]:
-        """Right hand: take the puller and run the slider to a fraction of its travel."""
+        """Right hand: takes the puller and runs the slider to a fraction of its travel."""
         scene = self.scene
-        x, y, z = scene.in_bag(scene.spot("puller"))
-        goal = x - (end - scene.zip_fraction()) * RUN_M
-        past = goal - 0.006 if end > 0.5 else goal + 0.006
 
         def puller(height: float, **how: Any) -> Waypoint:
             aim = self._fine("right", lambda: scene.spot("puller") + np.array([0, 0, height]))
             return Waypoint(position=aim, **how)
 
-        def pulled(height: float, opening_m: float, **how: Any) -> Waypoint:
-            aim = self._fine("right", lambda: scene.bag_point(past, y, z + height))
-            return Waypoint(position=aim, opening_m=opening_m, **how)
+        def run() -> Vector:
+            along = scene.bag_pose()[1][:, 0]
+            rest = (end - scene.zip_fraction()) * RUN_M + (0.006 if end > 0.5 else -0.006)
+            return scene.spot("puller") - rest * along - np.array([0, 0, 0.006])
 
+        pulled = self._fine("right", _latched(run))
+        above = _latched(lambda: self._tool("right") + np.array([0, 0, 0.08]))
         return [
-            puller(0.06, opening_m=0.06, tolerance_m=0.03),
+            puller(0.06, opening_m=0.06, tolerance_m=0.015),
             puller(-0.006, opening_m=0.06, tolerance_m=0.012, speed_m_s=0.2),
             puller(-0.006, opening_m=SHUT_M, wait_ticks=2, speed_m_s=0.1),
-            pulled(-0.006, SHUT_M, tolerance_m=0.012, speed_m_s=0.1, wait_ticks=4),
-            pulled(-0.006, 0.05, wait_ticks=1),
-            pulled(0.08, 0.05, tolerance_m=0.03, meet=2),
+            Waypoint(position=pulled, opening_m=SHUT_M, tolerance_m=0.012, speed_m_s=0.1, wait_ticks=4),
+            Waypoint(position=above, opening_m=0.06, tolerance_m=0.03, meet=2),
         ]
+
+
+def _latched(position: Callable[[], Vector]) -> Callable[[], Vector]:
+    """A position as it is when a hand sets out for it: what is pushed along is not to be followed."""
+    kept: list[Vector] = []
+
+    def place() -> Vector:
+        if not kept:
+            kept.append(position())
+        return kept[0]
+
+    return place

@@ -30,6 +30,7 @@ from rise_gym.envs.mujoco import robot
 from rise_gym.envs.mujoco.scene import StagedScene
 
 SEGMENTS = 5  # of the garment; the middle one carries the others
+FOLD = 0.47  # height of the fold between the two front panels, as a fraction of the bag's
 PANEL_M = 0.003  # thickness of the soft panels
 RIM_INSET_M = 0.03  # the back leans in by so much at its rim
 BACK_SPAN_M = 0.012  # the cord's eyelet lies so far below the back's rim
@@ -62,14 +63,15 @@ class BackpackPackConfig:
     color_spread: float = 0.06  # added to each colour channel
     light_spread: float = 0.25
     home_spread_rad: float = 0.03
+    sag_spread_rad: float = 0.03
 
     bag_mass_kg: float = 0.25
     bag_friction: float = 0.45
-    front_stiffness_nm: float = 0.035  # of each front panel, per rad: larger is harder to hold open
-    sag_rad: tuple[float, float] = (0.22, 0.14)  # rest angles of lower and upper front panel: larger shuts the mouth
+    front_stiffness_nm: float = 0.04  # of each front panel, per rad: larger is harder to hold open
+    sag_rad: tuple[float, float] = (0.17, 0.11)  # rest angles of lower and upper front panel: larger shuts the mouth
     garment_mass_kg: float = 0.05
     garment_stiffness_nm: float = 0.004  # per rad, of each joint between two segments
-    zip_friction_n: float = 0.8
+    zip_friction_n: float = 1.3
 
     lifted_m: float = 0.02  # the bag's lowest corner, above the table
     sunk_m: float = 0.012  # a garment is inside once all of it is so far below the back's rim
@@ -80,7 +82,7 @@ class BackpackPackConfig:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name.endswith(("spread", "shift_m", "yaw_rad")) and value < 0:
+            if name.endswith(("spread", "spread_rad", "shift_m", "yaw_rad")) and value < 0:
                 raise ValueError(f"{name} is the half-width of a draw and cannot be negative, got {value}")
 
 
@@ -142,7 +144,7 @@ def draw(config: BackpackPackConfig, generator: np.random.Generator) -> Draw:
         bag_mass_kg=scaled(config.bag_mass_kg, mass),
         bag_friction=scaled(config.bag_friction, friction),
         front_stiffness_nm=scaled(config.front_stiffness_nm, stiffness),
-        sag_rad=around(config.sag_rad, 0.05),  # type: ignore[arg-type]
+        sag_rad=around(config.sag_rad, config.sag_spread_rad),  # type: ignore[arg-type]
         garment_xy_m=around(config.garment_center_m, config.garment_shift_m),  # type: ignore[arg-type]
         garment_yaw_rad=float(generator.uniform(-config.garment_yaw_rad, config.garment_yaw_rad)),
         garment_size_m=tuple(scaled(length, size) for length in (0.09, 0.042, 0.024)),  # type: ignore[arg-type]
@@ -174,7 +176,7 @@ def _hinge(name: str, axis: str, limits: str, stiffness: float, rest_rad: float)
 def _front(start: Draw) -> str:
     """Two panels, one above the other, that sag over the mouth."""
     length, depth, height = start.bag_size_m
-    low, high, mass = 0.47 * height, 0.53 * height, 0.07 * start.bag_mass_kg
+    low, high, mass = FOLD * height, (1 - FOLD) * height, 0.07 * start.bag_mass_kg
     half, thin = length / 2 - 0.004, PANEL_M / 2
     return f"""
 <body name="front" pos="0 {depth / 2} 0.004">
@@ -396,8 +398,16 @@ class BackpackPackScene(StagedScene):
     def garment_inside(self) -> NDArray[np.bool_]:
         """Which of its segments (5,) are between the walls and below the rim."""
         length, depth, height = self.bag_size_m
-        x, y, z = self.in_bag(self.garment()).T
-        return (abs(x) < length / 2) & (abs(y) < depth / 2 + 0.02) & (z > 0) & (z < height - self.config.sunk_m)
+        points = self.garment()
+        x, y, z = self.in_bag(points).T
+        behind_front = [self._beside(name, points) < 0 for name in ("front", "flap")]
+        within = (abs(x) < length / 2) & (y > -depth / 2) & np.where(z < FOLD * height, *behind_front)
+        return within & (z > 0) & (z < height - self.config.sunk_m)
+
+    def _beside(self, panel: str, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Distance of world points (N, 3) from a front panel, negative towards the inside of the bag."""
+        body = self.data.body(panel)
+        return (points - body.xpos) @ body.xmat.reshape(3, 3)[:, 1]
 
     def clearance_m(self) -> float:
         """Height of the bag's lowest corner above the table."""
