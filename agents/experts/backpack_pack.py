@@ -9,12 +9,12 @@ import numpy as np
 
 from rise_gym.agents.scripted import ScriptedExpert, Vector, Waypoint
 
-LIFT_M = 0.065  # to be held so high
+LIFT_M = 0.05  # to be held so high
 RUN_M = 0.08  # of the zip's slider
 STEEP = 0.12  # lean of both hands at the mouth, where there is little room between them
 WIDE_M, PINCH_M, SHUT_M = 0.08, 0.04, 0.0  # of a gripper before and in a grasp
 OPEN_M = 0.075  # between the rims: here the garment goes in
-GAIN, MOST_M = 0.7, 0.02  # where it matters, a hand aims beyond its goal by this share of what it misses
+GAIN, MOST_M = 1.0, 0.04  # where it matters, a hand aims beyond its goal by this share of what it misses
 
 
 class BackpackPackExpert(ScriptedExpert):
@@ -97,10 +97,25 @@ class BackpackPackExpert(ScriptedExpert):
         """The right hand's opening with the garment in it."""
         return max(0.0, float(self.scene.start.garment_size_m[1]) - 0.03)
 
+    def _grasp(
+        self, arm: str, thing: Callable[[], Vector], height: float, open_m: float, shut_m: float, **how: Any
+    ) -> list[Waypoint]:
+        """A hand comes down on a thing from above and shuts where it has arrived."""
+
+        def aim(above: float) -> Callable[[], Vector]:
+            return self._fine(arm, lambda: thing() + np.array([0, 0, height + above]))
+
+        taken = self._fine(arm, _latched(lambda: thing() + np.array([0, 0, height])))
+        return [
+            Waypoint(position=aim(0.07), opening_m=open_m, tolerance_m=0.015, **how),
+            Waypoint(position=aim(0.0), opening_m=open_m, tolerance_m=0.012, speed_m_s=0.22, **how),
+            Waypoint(position=taken, opening_m=shut_m, wait_ticks=3, **how),
+        ]
+
     def _stay(self, arm: str, opening_m: float, meet: int = 0) -> Waypoint:
         """A hand stays where it was told to be."""
         here = self._tool(arm)
-        return Waypoint(position=lambda: here, opening_m=opening_m, meet=meet, lean=self._lean(arm))
+        return Waypoint(position=self._fine(arm, lambda: here), opening_m=opening_m, meet=meet, lean=self._lean(arm))
 
     def _lean(self, arm: str) -> float:
         """That a hand has now."""
@@ -131,7 +146,7 @@ class BackpackPackExpert(ScriptedExpert):
             Waypoint(position=above, opening_m=PINCH_M, tolerance_m=0.012, lean=STEEP),
             Waypoint(position=grasp, opening_m=PINCH_M, tolerance_m=0.012, speed_m_s=0.2, lean=STEEP),
             Waypoint(position=grasp, opening_m=SHUT_M, wait_ticks=2, lean=STEEP),
-            pulled(depth / 2 + 0.015),
+            pulled(depth / 2 + 0.028),
         ]
 
     def _release_rim(self) -> list[Waypoint]:
@@ -149,16 +164,9 @@ class BackpackPackExpert(ScriptedExpert):
         """Right hand: grasps the garment by its middle and lifts it."""
         squeezed = self._squeezed_m()
 
-        def garment(height: float, **how: Any) -> Waypoint:
-            place = np.array([0, 0, height])
-            aim = self._fine("right", lambda: self._garment() + place)
-            return Waypoint(position=aim, across=self.scene.garment_across, **how)
-
         lifted = _latched(lambda: np.array([*self._garment()[:2], 0.18]))
         return [
-            garment(0.07, opening_m=WIDE_M),
-            garment(-0.004, opening_m=WIDE_M, tolerance_m=0.012, speed_m_s=0.25),
-            garment(-0.004, opening_m=squeezed, wait_ticks=3, speed_m_s=0.1),
+            *self._grasp("right", self._garment, -0.004, WIDE_M, squeezed, across=self.scene.garment_across),
             Waypoint(position=lifted, opening_m=squeezed, tolerance_m=0.03),
         ]
 
@@ -168,7 +176,7 @@ class BackpackPackExpert(ScriptedExpert):
         height, squeezed = scene.bag_size_m[2], self._squeezed_m()
 
         def over(z: float, opening_m: float = squeezed, **how: Any) -> Waypoint:
-            aim = self._fine("right", _latched(lambda: scene.bag_point(0.03, 0.022, height + z)))
+            aim = self._fine("right", _latched(lambda: scene.bag_point(0.03, 0.032, height + z)))
             return Waypoint(position=aim, opening_m=opening_m, lean=STEEP, **how)
 
         return [
@@ -180,17 +188,8 @@ class BackpackPackExpert(ScriptedExpert):
 
     def _grasp_grip(self) -> list[Waypoint]:
         """Left hand: fingertips under the pad of the bag's grip."""
-
-        def grip(height: float, **how: Any) -> Waypoint:
-            aim = self._fine("left", lambda: self.scene.spot("grip") + np.array([0, 0, height]))
-            return Waypoint(position=aim, **how)
-
-        return [
-            *self._release_rim(),
-            grip(0.07, opening_m=WIDE_M),
-            grip(-0.016, opening_m=WIDE_M, tolerance_m=0.012, speed_m_s=0.2),
-            grip(-0.016, opening_m=SHUT_M, wait_ticks=3, speed_m_s=0.1),
-        ]
+        spot = lambda: self.scene.spot("grip")  # noqa: E731
+        return [*self._release_rim(), *self._grasp("left", spot, -0.016, WIDE_M, SHUT_M)]
 
     def _lift(self) -> list[Waypoint]:
         """Left hand: by the grip, straight up."""
@@ -214,10 +213,6 @@ class BackpackPackExpert(ScriptedExpert):
         """Right hand: takes the puller and runs the slider to a fraction of its travel."""
         scene = self.scene
 
-        def puller(height: float, **how: Any) -> Waypoint:
-            aim = self._fine("right", lambda: scene.spot("puller") + np.array([0, 0, height]))
-            return Waypoint(position=aim, **how)
-
         def run() -> Vector:
             along = scene.bag_pose()[1][:, 0]
             rest = (end - scene.zip_fraction()) * RUN_M + (0.006 if end > 0.5 else -0.006)
@@ -226,9 +221,7 @@ class BackpackPackExpert(ScriptedExpert):
         pulled = self._fine("right", _latched(run))
         above = _latched(lambda: self._tool("right") + np.array([0, 0, 0.08]))
         return [
-            puller(0.06, opening_m=0.06, tolerance_m=0.015),
-            puller(-0.006, opening_m=0.06, tolerance_m=0.012, speed_m_s=0.2),
-            puller(-0.006, opening_m=SHUT_M, wait_ticks=2, speed_m_s=0.1),
+            *self._grasp("right", lambda: scene.spot("puller"), -0.006, 0.06, SHUT_M),
             Waypoint(position=pulled, opening_m=SHUT_M, tolerance_m=0.012, speed_m_s=0.1, wait_ticks=4),
             Waypoint(position=above, opening_m=0.06, tolerance_m=0.03, meet=2),
         ]

@@ -32,10 +32,10 @@ from rise_gym.envs.mujoco.scene import StagedScene
 SEGMENTS = 5  # of the garment; the middle one carries the others
 FOLD = 0.47  # height of the fold between the two front panels, as a fraction of the bag's
 PANEL_M = 0.003  # thickness of the soft panels
-RIM_INSET_M = 0.03  # the back leans in by so much at its rim
+RIM_INSET_M = 0.035  # the back leans in by so much at its rim
 BACK_SPAN_M = 0.012  # the cord's eyelet lies so far below the back's rim
 TRAVEL_M = 0.08  # of the zip's slider
-SHUT_M = 0.016  # between the rims once the slider has arrived
+SHUT_M = 0.018  # between the rims once the slider has arrived
 APPROACH_M, TOUCH_M = 0.30, 0.03  # from here on a tool counts as coming near, and as being there
 GRIP_HALF_M = (0.012, 0.020, 0.014)
 GRIP_X_M = -0.066  # of the grip, along the mouth
@@ -68,7 +68,7 @@ class BackpackPackConfig:
     bag_mass_kg: float = 0.25
     bag_friction: float = 0.45
     front_stiffness_nm: float = 0.04  # of each front panel, per rad: larger is harder to hold open
-    sag_rad: tuple[float, float] = (0.17, 0.11)  # rest angles of lower and upper front panel: larger shuts the mouth
+    sag_rad: tuple[float, float] = (0.08, 0.08)  # rest angles of lower and upper front panel: larger shuts the mouth
     garment_mass_kg: float = 0.05
     garment_stiffness_nm: float = 0.004  # per rad, of each joint between two segments
     zip_friction_n: float = 1.3
@@ -140,7 +140,7 @@ def draw(config: BackpackPackConfig, generator: np.random.Generator) -> Draw:
     return Draw(
         bag_xy_m=around(config.bag_center_m, config.bag_shift_m),  # type: ignore[arg-type]
         bag_yaw_rad=float(generator.uniform(-config.bag_yaw_rad, config.bag_yaw_rad)),
-        bag_size_m=tuple(scaled(length, size) for length in (0.16, 0.11, 0.092)),  # type: ignore[arg-type]
+        bag_size_m=tuple(scaled(length, size) for length in (0.16, 0.10, 0.092)),  # type: ignore[arg-type]
         bag_mass_kg=scaled(config.bag_mass_kg, mass),
         bag_friction=scaled(config.bag_friction, friction),
         front_stiffness_nm=scaled(config.front_stiffness_nm, stiffness),
@@ -220,7 +220,7 @@ def _zip(start: Draw) -> str:
     return f"""
 <body name="slider" pos="{TRACK_X_M} {y} {height + 0.004}">
   <joint name="slider" type="slide" axis="-1 0 0" range="0 {TRAVEL_M}" limited="true" armature="0.02" damping="1.5"
-    frictionloss="{start.zip_friction_n}" solreflimit="0.012 1"/>
+    frictionloss="{start.zip_friction_n}" solimpfriction="0.99 0.999 0.001" solreflimit="0.012 1"/>
   {_box("slider", (0, 0, 0), (0.013, 0.008, 0.005), 0.004)}
   {_box("slider", (0, 0, 0.020), (0.010, 0.008, 0.016), 0.004)}
   <site name="puller" pos="0 0 0.022"/><site name="cord_end" pos="0 0 0"/>
@@ -242,14 +242,16 @@ def _bag(start: Draw) -> str:
     )
     feet = "".join(
         f'<geom class="foot" type="sphere" size="0.004" pos="{sx * length * 0.47} {sy * depth * 0.5} 0.0035" mass="0.001"/>'
-        f'<site name="foot{number}" pos="{sx * length * 0.47} {sy * depth * 0.5} 0"/>'
-        for number, (sx, sy) in enumerate(((1, 1), (1, -1), (-1, 1), (-1, -1)))
+        for sx, sy in ((1, 1), (1, -1), (-1, 1), (-1, -1))
     )
+    corners = [(sx * length / 2, sy * depth / 2, 0) for sx in (1, -1) for sy in (1, -1)]
+    corners += [(sx * length / 2, RIM_INSET_M - depth / 2, height) for sx in (1, -1)]
+    sites = "".join(f'<site name="corner{n}" pos="{x} {y} {z}"/>' for n, (x, y, z) in enumerate(corners))
     return f"""
 <body name="bag" pos="{x} {y} 0.0005" euler="0 0 {start.bag_yaw_rad}">
   <freejoint name="bag"/>
   {back}{_box("base", (0, 0, 0.0035), (length / 2, depth / 2, 0.0025), 0.3 * mass)}
-  {feet}{_grip(start)}{_front(start)}{_end("near_end", -1, start)}{_end("far_end", 1, start)}{_zip(start)}
+  {feet}{sites}{_grip(start)}{_front(start)}{_end("near_end", -1, start)}{_end("far_end", 1, start)}{_zip(start)}
 </body>"""
 
 
@@ -347,7 +349,7 @@ class BackpackPackScene(StagedScene):
         self.model = mujoco.MjModel.from_xml_string(mjcf(start, config))
         self.data = mujoco.MjData(self.model)
         self._garment = [self.model.site(f"garment{number}").id for number in range(SEGMENTS)]
-        self._feet = [self.model.site(f"foot{number}").id for number in range(4)]
+        self._corners = [self.model.site(f"corner{number}").id for number in range(6)]
         self._place()
 
     def _place(self) -> None:
@@ -411,7 +413,7 @@ class BackpackPackScene(StagedScene):
 
     def clearance_m(self) -> float:
         """Height of the bag's lowest corner above the table."""
-        return float(self.data.site_xpos[self._feet, 2].min())
+        return float(self.data.site_xpos[self._corners, 2].min())
 
     def mouth_m(self) -> float:
         """Between the front's rim and the back's."""
