@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from rise_gym.agents.scripted import ScriptedExpert, Vector, Waypoint
+from rise_gym.agents.scripted import ExpertNoise, ScriptedExpert, Vector, Waypoint
 
 LIFT_M = 0.05  # to be held so high
-RUN_M = 0.08  # of the zip's slider
+RUN_M = 0.085  # of the zip's slider
 STEEP = 0.12  # lean of both hands at the mouth, where there is little room between them
 WIDE_M, PINCH_M, SHUT_M = 0.08, 0.04, 0.0  # of a gripper before and in a grasp
-OPEN_M = 0.075  # between the rims: here the garment goes in
+OPEN_M = 0.066  # between the rims: here the garment goes in
+FAR_M = 0.08  # a bag further than this from the middle of where it may start is carried back
 GAIN, MOST_M = 1.0, 0.04  # where it matters, a hand aims beyond its goal by this share of what it misses
+SHARE = 0.7  # of the noise: one hand works on what the other holds in the air, so their errors add up
 
 
 class BackpackPackExpert(ScriptedExpert):
     """Holds the mouth open with the left hand while the right inserts; lifts with the left while the right zips."""
+
+    def __init__(self, noise: ExpertNoise | None = None) -> None:
+        noise = noise or ExpertNoise()
+        share = {name: SHARE * getattr(noise, name) for name in ("joint_rad", "waypoint_m")}
+        super().__init__(replace(noise, **share))
 
     def across(self) -> Vector:
         side: Vector = self.scene.bag_pose()[1][:, 1]
@@ -31,6 +39,8 @@ class BackpackPackExpert(ScriptedExpert):
         if not stages["inserted"]:
             if stages["lifted"]:
                 plans = {"left": self._put_down()}
+            elif np.linalg.norm(self._astray()) > FAR_M:
+                plans = {"left": self._lift(), "right": [self.home("right")]}
             elif run > 0.2:
                 plans = {"left": [*self._grasp_grip(), self._hold(SHUT_M)], "right": self._run_zip(0.0)}
             else:
@@ -146,7 +156,7 @@ class BackpackPackExpert(ScriptedExpert):
             Waypoint(position=above, opening_m=PINCH_M, tolerance_m=0.012, lean=STEEP),
             Waypoint(position=grasp, opening_m=PINCH_M, tolerance_m=0.012, speed_m_s=0.2, lean=STEEP),
             Waypoint(position=grasp, opening_m=SHUT_M, wait_ticks=2, lean=STEEP),
-            pulled(depth / 2 + 0.028),
+            pulled(depth / 2 + 0.023),
         ]
 
     def _release_rim(self) -> list[Waypoint]:
@@ -176,7 +186,7 @@ class BackpackPackExpert(ScriptedExpert):
         height, squeezed = scene.bag_size_m[2], self._squeezed_m()
 
         def over(z: float, opening_m: float = squeezed, **how: Any) -> Waypoint:
-            aim = self._fine("right", _latched(lambda: scene.bag_point(0.03, 0.032, height + z)))
+            aim = self._fine("right", _latched(lambda: scene.bag_point(0.03, 0.030, height + z)))
             return Waypoint(position=aim, opening_m=opening_m, lean=STEEP, **how)
 
         return [
@@ -191,22 +201,30 @@ class BackpackPackExpert(ScriptedExpert):
         spot = lambda: self.scene.spot("grip")  # noqa: E731
         return [*self._release_rim(), *self._grasp("left", spot, -0.016, WIDE_M, SHUT_M)]
 
+    def _astray(self) -> Vector:
+        """From where both hands reach the bag to where it is, (3,) in m along the table."""
+        away: Vector = self.scene.bag_pose()[0] - np.array([*self.scene.config.bag_center_m, 0.0])
+        return away * np.array([1.0, 1.0, 0.0])
+
     def _lift(self) -> list[Waypoint]:
-        """Left hand: by the grip, straight up."""
-        held = self._holds_grip()
-        lifted = _latched(lambda: self._tool("left") + np.array([0, 0, LIFT_M - self.scene.clearance_m()]))
+        """Left hand: by the grip, straight up, and back to the middle if the bag has been dragged far from it."""
+        scene = self.scene
+        lifted = _latched(lambda: self._tool("left") + np.array([0, 0, LIFT_M - scene.clearance_m()]))
+        back = _latched(lambda: self._tool("left") - self._astray())
+        far = np.linalg.norm(self._astray()) > FAR_M
         return [
-            *([] if held else self._grasp_grip()),
+            *([] if self._holds_grip() else self._grasp_grip()),
             Waypoint(position=lifted, opening_m=SHUT_M, tolerance_m=0.012, speed_m_s=0.12, wait_ticks=1),
+            *([Waypoint(position=back, opening_m=SHUT_M, speed_m_s=0.2)] if far else []),
         ]
 
     def _put_down(self) -> list[Waypoint]:
-        here = self._tool("left")
-        down = here - np.array([0, 0, self.scene.clearance_m()])
+        down = _latched(lambda: self._tool("left") - np.array([0, 0, self.scene.clearance_m()]))
+        up = _latched(lambda: self._tool("left") + np.array([0, 0, 0.06]))
         return [
-            Waypoint(position=lambda: down, opening_m=SHUT_M, tolerance_m=0.01, speed_m_s=0.12, wait_ticks=2),
-            Waypoint(position=lambda: down, opening_m=WIDE_M, wait_ticks=2),
-            Waypoint(position=lambda: here + np.array([0, 0, 0.06]), opening_m=WIDE_M),
+            Waypoint(position=down, opening_m=SHUT_M, tolerance_m=0.01, speed_m_s=0.12, wait_ticks=2),
+            Waypoint(position=down, opening_m=WIDE_M, wait_ticks=2),
+            Waypoint(position=up, opening_m=WIDE_M),
         ]
 
     def _run_zip(self, end: float) -> list[Waypoint]:

@@ -34,12 +34,12 @@ FOLD = 0.47  # height of the fold between the two front panels, as a fraction of
 PANEL_M = 0.003  # thickness of the soft panels
 RIM_INSET_M = 0.035  # the back leans in by so much at its rim
 BACK_SPAN_M = 0.012  # the cord's eyelet lies so far below the back's rim
-TRAVEL_M = 0.08  # of the zip's slider
+TRAVEL_M = 0.085  # of the zip's slider
 SHUT_M = 0.018  # between the rims once the slider has arrived
 APPROACH_M, TOUCH_M = 0.30, 0.03  # from here on a tool counts as coming near, and as being there
 GRIP_HALF_M = (0.012, 0.020, 0.014)
 GRIP_X_M = -0.066  # of the grip, along the mouth
-TRACK_X_M = 0.064  # where the zip begins
+TRACK_X_M = 0.066  # where the zip begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +65,9 @@ class BackpackPackConfig:
     home_spread_rad: float = 0.03
     sag_spread_rad: float = 0.03
 
-    bag_mass_kg: float = 0.25
-    bag_friction: float = 0.45
-    front_stiffness_nm: float = 0.04  # of each front panel, per rad: larger is harder to hold open
+    bag_mass_kg: float = 0.32
+    bag_friction: float = 0.5
+    front_stiffness_nm: float = 0.035  # of each front panel, per rad: larger is harder to hold open
     sag_rad: tuple[float, float] = (0.08, 0.08)  # rest angles of lower and upper front panel: larger shuts the mouth
     garment_mass_kg: float = 0.05
     garment_stiffness_nm: float = 0.004  # per rad, of each joint between two segments
@@ -153,7 +153,7 @@ def draw(config: BackpackPackConfig, generator: np.random.Generator) -> Draw:
         touch_friction=scaled(1.0, friction),
         grip_friction=scaled(1.2, friction),
         zip_friction_n=scaled(config.zip_friction_n, friction),
-        zip_start_m=float(generator.uniform(0, 0.008)),
+        zip_start_m=float(generator.uniform(0, 0.006)),
         colors=tuple(around(color, config.color_spread) for color in _COLORS.values()),  # type: ignore[misc]
         light=(*generator.uniform(-0.6, 0.6, 2).tolist(), scaled(0.55, light), scaled(0.38, light)),
         home_joints=(*home(), *home()),
