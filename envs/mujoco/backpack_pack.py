@@ -319,9 +319,9 @@ def mjcf(start: Draw, config: BackpackPackConfig) -> str:
   {panels}
   <default class="grip"><geom contype="2" conaffinity="5" priority="1" condim="4" friction="{start.grip_friction} 0.02 0.0005" rgba="{colors["grip"]} 1"/></default>
   <default class="rim"><geom contype="0" conaffinity="0" rgba="0.95 0.97 1 1"/></default>
-  <default class="foot"><geom contype="0" conaffinity="1" condim="4" friction="{start.bag_friction} 0.005 0.0001" rgba="0 0 0 0"/></default>
+  <default class="foot"><geom contype="0" conaffinity="1" friction="{start.bag_friction} 0.005 0.0001" rgba="0 0 0 0"/></default>
   <default class="cloth"><joint limited="true" armature="0.00002" damping="0.0004" frictionloss="0.0003"/></default>
-  <default class="garment"><geom contype="8" conaffinity="7" condim="4" solref="0.02 1" solimp="0.8 0.95 0.004" friction="{start.touch_friction} 0.01 0.001" rgba="{colors["garment"]} 1"/></default>
+  <default class="garment"><geom contype="8" conaffinity="7" solref="0.02 1" solimp="0.8 0.95 0.004" friction="{start.touch_friction} 0.01 0.001" rgba="{colors["garment"]} 1"/></default>
   {robot.DEFAULTS}
 </default>
 <worldbody>
