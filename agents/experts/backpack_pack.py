@@ -11,8 +11,8 @@ import numpy as np
 from rise_gym.agents.scripted import ExpertNoise, ScriptedExpert, Vector, Waypoint
 
 LIFT_M = 0.05  # to be held so high
-RUN_M = 0.085  # of the zip's slider
 STEEP = 0.12  # lean of both hands at the mouth, where there is little room between them
+UNDER_M = -0.016  # so far below the pad of the grip its middle is taken, for fingertips to find a hold under it
 WIDE_M, PINCH_M, SHUT_M = 0.08, 0.04, 0.0  # of a gripper before and in a grasp
 OPEN_M = 0.066  # between the rims: here the garment goes in
 FAR_M = 0.08  # a bag further than this from the middle of where it may start is carried back
@@ -86,22 +86,22 @@ class BackpackPackExpert(ScriptedExpert):
         """The left hand has the bag in the air."""
         return self._away("left", self.scene.spot("grip")) < 0.04 and bool(self.scene.clearance_m() > 0.004)
 
+    def _at_rim(self) -> bool:
+        """The left hand is where it takes hold of the front."""
+        return self._away("left", self.scene.spot("front_rim")) < 0.045
+
     def _holds_rim(self) -> bool:
         """The left hand holds the mouth open."""
         return self._at_rim() and bool(self.scene.mouth_m() > OPEN_M)
-
-    def _at_rim(self) -> bool:
-        rim = self.scene.spot("front_rim")
-        return self._away("left", rim) < 0.045
-
-    def _holds_garment(self) -> bool:
-        """The right hand has it in the air."""
-        return self._away("right", self._garment()) < 0.03 and bool(self._garment()[2] > 0.10)
 
     def _garment(self) -> Vector:
         """Its middle, where it is grasped."""
         middle: Vector = self.scene.garment()[2]
         return middle
+
+    def _holds_garment(self) -> bool:
+        """The right hand has it in the air."""
+        return self._away("right", self._garment()) < 0.03 and bool(self._garment()[2] > 0.10)
 
     def _squeezed_m(self) -> float:
         """The right hand's opening with the garment in it."""
@@ -198,8 +198,10 @@ class BackpackPackExpert(ScriptedExpert):
 
     def _grasp_grip(self) -> list[Waypoint]:
         """Left hand: fingertips under the pad of the bag's grip."""
-        spot = lambda: self.scene.spot("grip")  # noqa: E731
-        return [*self._release_rim(), *self._grasp("left", spot, -0.016, WIDE_M, SHUT_M)]
+        return [
+            *self._release_rim(),
+            *self._grasp("left", lambda: self.scene.spot("grip"), UNDER_M, WIDE_M, SHUT_M),
+        ]
 
     def _astray(self) -> Vector:
         """From where both hands reach the bag to where it is, (3,) in m along the table."""
@@ -233,7 +235,7 @@ class BackpackPackExpert(ScriptedExpert):
 
         def run() -> Vector:
             along = scene.bag_pose()[1][:, 0]
-            rest = (end - scene.zip_fraction()) * RUN_M + (0.006 if end > 0.5 else -0.006)
+            rest = (end - scene.zip_fraction()) * scene.zip_travel_m + (0.006 if end > 0.5 else -0.006)
             return scene.spot("puller") - rest * along - np.array([0, 0, 0.006])
 
         pulled = self._fine("right", _latched(run))
