@@ -86,7 +86,7 @@ def _front(start: Draw) -> str:
   <body name="flap" pos="0 0 {low}">
     {_hinge("flap", "1 0 0", "-0.6 0.7", start.front_stiffness_nm, start.sag_rad[1])}
     {_box("front", (0, 0, high / 2), (half, thin, high / 2), mass)}
-    {_box("rim", (0, 0, high - 0.004), (half, thin + 0.0015, 0.004), 0.001)}
+    {_box("rim", (0, 0, high - 0.004), (half + 0.001, thin + 0.0015, 0.0055), 0.001)}
     <site name="front_rim" pos="0 0 {high}"/>
   </body>
 </body>"""
