@@ -13,7 +13,7 @@ from rise_gym.agents.scripted import ExpertNoise, ScriptedExpert, Vector, Waypoi
 LIFT_M = 0.05  # to be held so high
 STEEP = 0.12  # lean of both hands at the mouth, where there is little room between them
 UNDER_M = -0.016  # so far below the pad of the grip its middle is taken, for fingertips to find a hold under it
-WIDE_M, PINCH_M, SHUT_M = 0.08, 0.04, 0.0  # of a gripper before and in a grasp
+WIDE_M, PINCH_M, SHUT_M = 0.08, 0.03, 0.0  # of a gripper before and in a grasp
 OPEN_M = 0.066  # between the rims: here the garment goes in
 FAR_M = 0.08  # a bag further than this from the middle of where it may start is carried back
 GAIN, MOST_M = 1.0, 0.04  # where it matters, a hand aims beyond its goal by this share of what it misses

@@ -31,7 +31,7 @@ from rise_gym.envs.mujoco.backpack_model import COLORS, FOLD, SEGMENTS, TRAVEL_M
 from rise_gym.envs.mujoco.scene import StagedScene
 
 APPROACH_M, TOUCH_M = 0.30, 0.03  # from here on a tool counts as coming near, and as being there
-AJAR_M, WIDE_M = 0.06, 0.085  # a mouth that nobody holds is at most ajar
+AJAR_M, WIDE_M = 0.055, 0.085  # a mouth that nobody holds is at most ajar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,8 @@ class BackpackPackConfig:
 
     bag_mass_kg: float = 0.32
     bag_friction: float = 0.5
-    front_stiffness_nm: float = 0.035  # of each front panel, per rad: larger is harder to hold open
-    sag_rad: tuple[float, float] = (0.08, 0.08)  # rest angles of lower and upper front panel: larger shuts the mouth
+    front_stiffness_nm: float = 0.045  # of each front panel, per rad: larger is harder to hold open
+    sag_rad: tuple[float, float] = (0.14, 0.13)  # rest angles of lower and upper front panel: larger shuts the mouth
     garment_mass_kg: float = 0.05
     garment_stiffness_nm: float = 0.004  # per rad, of each joint between two segments
     zip_friction_n: float = 1.3
