@@ -145,7 +145,9 @@ def _bag(start: Draw) -> str:
         f'<geom class="foot" type="sphere" size="0.004" pos="{sx * length * 0.47} {sy * depth * 0.5} 0.0035" mass="0.001"/>'
         for sx, sy in ((1, 1), (1, -1), (-1, 1), (-1, -1))
     )
-    corners: list[tuple[float, float, float]] = [(sx * length / 2, sy * depth / 2, 0) for sx in (1, -1) for sy in (1, -1)]
+    corners: list[tuple[float, float, float]] = [
+        (sx * length / 2, sy * depth / 2, 0) for sx in (1, -1) for sy in (1, -1)
+    ]
     corners += [(sx * length / 2, RIM_INSET_M - depth / 2, height) for sx in (1, -1)]
     sites = "".join(f'<site name="corner{n}" pos="{x} {y} {z}"/>' for n, (x, y, z) in enumerate(corners))
     return f"""
