@@ -1,9 +1,9 @@
 """The backpack scene: a soft bag that stands half shut, a folded garment, and a zip along the mouth.
 
 Everything that happens is contact physics. The bag is a chain of compliant panels, not a flex: a stiff back and bottom,
-as backpacks have, a front of two sprung panels that sags over the mouth, and two sprung ends. A flex of the same size
-has some hundred degrees of freedom more, dense in a solver that is to run many times faster than time. The garment is a
-row of five segments on sprung joints that bend and twist.
+as backpacks have, a front of two sprung panels that sags over the mouth, and two sprung ends. A flex of that size would
+have some hundred degrees of freedom more (an estimate, not tried) in a solver that is to run many times faster than
+time. The garment is a row of five segments on sprung joints that bend and twist.
 
 The zip is a slider on a track along the back's rim, with dry friction. It acts on the mouth as a cord laced through
 both rims: the further the slider has run, the less the rims can part (a tendon's length limit, always there). So it
