@@ -132,7 +132,21 @@ BRICK_SORT = TaskCard(
     **_BIMANUAL,
 )
 
-TASKS: dict[str, TaskCard] = {card.name: card for card in (BOX_CLOSE, BRICK_SORT)}
+BACKPACK_PACK = TaskCard(
+    name="backpack_pack",
+    title="BackpackPack",
+    instruction="Hold the backpack open, put the garment in, lift the backpack by its grip and zip it shut.",
+    horizon_s=30.0,
+    stages=(
+        Stage(name="inserted", score=2.5),
+        Stage(name="lifted", score=5.0),
+        Stage(name="half_zipped", score=7.5),
+        Stage(name="zipped", score=10.0),
+    ),
+    **_BIMANUAL,
+)
+
+TASKS: dict[str, TaskCard] = {card.name: card for card in (BOX_CLOSE, BRICK_SORT, BACKPACK_PACK)}
 
 
 def task_card(name: str) -> TaskCard:

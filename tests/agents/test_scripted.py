@@ -26,6 +26,7 @@ class Row:
 ROWS = {
     "box_close": Row(solved=(1, 2, 3, 4), taken_over=((1, 20), (3, 100), (4, 130))),
     "brick_sort": Row(solved=(1, 2, 3, 4), taken_over=((1, 85), (3, 60), (4, 120))),
+    "backpack_pack": Row(solved=(1, 2), taken_over=((1, 20), (3, 55), (4, 85))),
 }
 
 
