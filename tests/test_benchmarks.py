@@ -260,3 +260,38 @@ def test_the_summary_shows_what_was_recorded_and_leaves_out_what_was_not(
     assert "| base | cloned | 200 | 35.5 % | 29 to 42 | 6.25 | 6.00 to 7.00 |" in page
     assert "| rise - base | +12.5 | - | 40 | 15 |" in page
     assert "## Speed" not in page
+
+
+def test_a_recorded_cell_of_the_main_table_is_not_measured_again(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, folder = benchmark("main_table"), tmp_path / "cells"
+    folder.mkdir()
+    asked: list[str] = []
+
+    def measured(workshop: Any, row: str, episodes: int, processes: int) -> dict[str, Any]:
+        asked.append(f"{row}_{workshop.seed}")
+        summary = {"success_rate": 0.5, "success_ci95": [0.1, 0.9], "score_mean": 8.0, "score_ci95": [7.0, 9.0]}
+        made = {"replica_episodes": 0, "gradient_steps": None, "episodes": episodes}
+        return {"task": workshop.task, "row": row, "training_seed": workshop.seed, **summary, **made}
+
+    monkeypatch.setattr(table, "measured", measured)
+    for rows in (("base",), ("base", "ppo", "rise")):
+        table.main(output=folder, rows=rows, training_seeds=2, workspace=tmp_path)
+    assert asked == ["base_0", "base_1", "ppo_0", "rise_0", "rise_1"]
+    assert [cell["row"] for cell in table.recorded_cells(folder)] == ["base", "base", "ppo", "rise", "rise"]
+    assert "50.0%" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no method is called cloning"):
+        table.main(output=folder, rows=("cloning",), workspace=tmp_path)
+
+
+def test_a_policy_that_is_there_is_not_made_again(benchmark: Callable[[str], Any], tmp_path: Path) -> None:
+    workshop_of = benchmark("_workshop")
+    budget = workshop_of.Budget.miniature()
+    for name in ("base_1", "rise_1", "ppo_1"):
+        (tmp_path / "box_close" / name / "checkpoint").mkdir(parents=True)
+    workshop = workshop_of.Workshop("box_close", 1, budget, tmp_path)
+    (tmp_path / "box_close" / "rollouts_1").mkdir()
+    assert workshop.base().policy == str(tmp_path / "box_close" / "base_1" / "checkpoint")
+    assert (workshop.rise().replica_episodes, workshop.rise().gradient_steps) == (2, 2)
+    assert workshop.ppo().gradient_steps is None
