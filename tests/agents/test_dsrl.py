@@ -75,10 +75,10 @@ def test_no_noise_is_what_the_policy_does_by_itself() -> None:
 
 def test_steering_is_learnt_and_the_policy_left_alone(tmp_path: Path) -> None:
     """In this env the first joint's target is what an episode gains, and here that is about its noise."""
-    policy = narrow_policy()
+    policy = narrow_policy(chunk=2)
     weights = {name: value.clone() for name, value in policy.state_dict().items()}
-    constants = config(24, updates_per_episode=40, batch_size=32, learning_rate=3e-3, discount=0.9)
-    agent = learn_dsrl(policy, FakeEnv(), constants, tmp_path)
+    constants = config(12, updates_per_episode=30, batch_size=64, learning_rate=3e-3, discount=0.9)
+    agent = learn_dsrl(policy, FakeEnv(chunk=2), constants, tmp_path)
     noise = agent.noise(torch.cat([policy.perceived(start(), TEXT)[0], policy.scales.proprio(torch.zeros(1, 14))], 1))
     assert float(noise.detach().abs().max()) <= 1.5
     assert agent.act(start(), TEXT)[0, :, 0].mean() > policy.act(start(), TEXT)[0, :, 0].mean() + 0.3
