@@ -16,6 +16,7 @@ Only the head learns, as in the paper's code; so a context (B, D) is all that ha
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -78,6 +79,11 @@ class PpoConfig:
             raise ValueError(f"rollouts, updates and batches are at least 1, got {self}")
         if not 0 < self.discount <= 1 or not 0 <= self.trace_decay <= 1 or self.clip <= 0 or self.kl_limit <= 0:
             raise ValueError(f"discount and trace_decay are fractions, clip and kl_limit positive, got {self}")
+
+    @property
+    def rollouts(self) -> int:
+        """How many training stages there are."""
+        return math.ceil(self.episodes / self.episodes_per_rollout)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -44,14 +43,15 @@ def baseline(
     """Improve a policy by episodes of the replica, as if it were the robot; the result goes into `out/checkpoint`.
 
     dagger: the expert takes over once an episode, where the policy gets stuck, and finishes it (`collect --who
-    correction`); demonstrations and corrections are then cloned together, from the policy's weights on.
+    correction`); demonstrations and corrections are then cloned together, from the policy's weights on. What the
+    policy plays until then comes on top of the recorded frames.
     ppo: the policy's head learns from the rewards of its own episodes.
     dsrl: the policy stays, and the noise that it starts from is chosen by what SAC learns from rewards.
 
     Args:
         method: dagger, ppo or dsrl.
         out: where to; the same command goes on where it was. TensorBoard curves are in `out/run/tensorboard`.
-        policy: where to start from; default: the task's bundled base.
+        policy: where to start from, a flow policy; default: the task's bundled base.
         task: name of the task.
         episodes: the budget of interaction, one seed an episode; 80 is what the paper gives DSRL.
         first_seed: the first of their seeds; all have to be below 100000.
@@ -77,45 +77,38 @@ def baseline(
         return
     if data:
         raise RiseGymError(f"{method} learns from its own episodes alone: leave out --data")
-    learn = _ppo if method == "ppo" else _dsrl
-    learn(out, policy, task, episodes, first_seed, steps, learning_rate, seed)
+    given = {"episodes": episodes, "first_seed": first_seed, "learning_rate": learning_rate, "seed": seed}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    (_ppo if method == "ppo" else _dsrl)(out, policy, task, steps, overrides)
     print(f"policy: {out / 'checkpoint'}")
 
 
-def _ppo(
-    out: Path, policy: str, task: str, episodes: int, first_seed: int, steps: int | None, rate: float | None, seed: int
-) -> None:
+def _ppo(out: Path, policy: str, task: str, steps: int | None, overrides: dict[str, Any]) -> None:
     from rise_gym.agents.flow_policy import save_policy
     from rise_gym.agents.ppo import PpoConfig, learn_ppo
 
-    config = PpoConfig(episodes=episodes, first_seed=first_seed, seed=seed)
+    config = PpoConfig(**overrides)
     if steps is not None:
-        config = replace(config, updates=max(1, round(steps / math.ceil(episodes / config.episodes_per_rollout))))
-    if rate is not None:
-        config = replace(config, learning_rate=rate)
+        config = replace(config, updates=max(1, steps // config.rollouts))
     before, env = _policy_and_replica(policy, task)
-    with progress_bar("PPO in the replica", episodes) as step:
+    with progress_bar("PPO in the replica", config.episodes) as step:
         learnt = learn_ppo(before, env, config, out / "run", on_episode=_shown(step))
     card = policy_card(learnt, f"improved by PPO in the replica from {policy}", config)
-    save_policy(out / "checkpoint", learnt, card=card, extra={"replica_episodes": episodes})
+    save_policy(out / "checkpoint", learnt, card=card, extra={"replica_episodes": config.episodes})
 
 
-def _dsrl(
-    out: Path, policy: str, task: str, episodes: int, first_seed: int, steps: int | None, rate: float | None, seed: int
-) -> None:
+def _dsrl(out: Path, policy: str, task: str, steps: int | None, overrides: dict[str, Any]) -> None:
     from rise_gym.agents.dsrl import DsrlConfig, learn_dsrl
     from rise_gym.agents.steering import save_steered
 
-    config = DsrlConfig(episodes=episodes, first_seed=first_seed, seed=seed)
+    config = DsrlConfig(**overrides)
     if steps is not None:
-        config = replace(config, updates_per_episode=max(1, round(steps / config.training_stages)))
-    if rate is not None:
-        config = replace(config, learning_rate=rate)
+        config = replace(config, updates_per_episode=max(1, steps // config.training_stages))
     before, env = _policy_and_replica(policy, task)
-    with progress_bar("DSRL in the replica", episodes) as step:
+    with progress_bar("DSRL in the replica", config.episodes) as step:
         learnt = learn_dsrl(before, env, config, out / "run", on_episode=_shown(step))
     card = policy_card(learnt, f"{policy} steered by DSRL in the replica", config)
-    save_steered(out / "checkpoint", learnt, card=card, extra={"replica_episodes": episodes})
+    save_steered(out / "checkpoint", learnt, card=card, extra={"replica_episodes": config.episodes})
 
 
 def _policy_and_replica(policy: str, task: str) -> tuple[FlowPolicy, AnyEnv]:
