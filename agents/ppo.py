@@ -51,7 +51,7 @@ class PpoConfig:
         discount, trace_decay: a chunk, gamma and lambda of generalised advantage estimation.
         clip: of the likelihood ratio.
         kl_limit: a training stage stops changing the policy once it has gone so far from the one that acted, in nats
-            a chunk. A chunk has K · A dimensions; without it the ratios of a few steps are all clipped.
+            a chunk. A chunk has K · A dimensions: without it, some large steps would leave the policy far away.
         updates: gradient steps of a training stage; with 250 chunks in it 40 are ten passes. Many more only learn the
             exploration noise by heart (after 87 every ratio was clipped).
         critic_width: of its one hidden layer.
