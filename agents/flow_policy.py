@@ -181,7 +181,24 @@ class FlowPolicy(ModelMixin, ConfigMixin):
         """
         pixels, proprio, advantage = (part.to(self.device) for part in (pixels, proprio, advantage))
         context = self.context(self._images(pixels), self.scales.proprio(proprio), instruction, advantage)
-        sample = temperature * draw_noise((len(pixels), self.chunk, self.actions), generator).to(context.device)
+        noise = temperature * draw_noise((len(pixels), self.chunk, self.actions), generator).to(context.device)
+        return self.flowed(noise, context, proprio).clamp(-1, 1)
+
+    @torch.no_grad()
+    def perceived(
+        self, observation: Mapping[str, Any], instruction: Sequence[str], advantage: NDArray[np.floating] | float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """What a batched observation means to the policy, without augmentation: context (B, D), proprio (B, P)."""
+        pixels, proprio = self._tensors(observation)
+        asked = torch.as_tensor(advantage, dtype=torch.float32, device=self.device).expand(len(pixels))
+        return self.context(self._images(pixels), self.scales.proprio(proprio), instruction, asked), proprio
+
+    def flowed(self, noise: Tensor, context: Tensor, proprio: Tensor) -> Tensor:
+        """Where the flow leads from noise (B, K, A): scaled actions (B, K, A), which may leave [-1, 1].
+
+        Deterministic and differentiable. Context (B, D) and proprio (B, P), rad and m, are those of `perceived`.
+        """
+        sample = noise
 
         def velocity(at: Tensor, sigma: Tensor) -> Tensor:
             return self.head(at, sigma.expand(len(at)).to(at), context)
@@ -190,7 +207,7 @@ class FlowPolicy(ModelMixin, ConfigMixin):
             middle = (sigma + following) / 2
             halfway = sample + (middle - sigma) * velocity(sample, sigma)
             sample = sample + (following - sigma) * velocity(halfway, middle)
-        return self.scales.actions_of(sample, proprio).clamp(-1, 1)
+        return self.scales.actions_of(sample, proprio)
 
     def _own_generators(self, rows: int) -> list[Generator]:
         for row in range(len(self._act_generators), rows):

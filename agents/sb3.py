@@ -16,13 +16,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from rise_gym.errors import RiseGymError
+from rise_gym.errors import UnsuitableEnv
 
 __all__ = ["BatchedVecEnv", "UnsuitableEnv", "make_sb3_env"]
-
-
-class UnsuitableEnv(RiseGymError, ValueError):
-    """Stable-Baselines3 could not learn in this env; the message says what to change."""
 
 
 def make_sb3_env(env_id: str, num_envs: int = 8, *, seed: int | None = None, **arguments: Any) -> BatchedVecEnv:

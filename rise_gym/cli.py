@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import tyro
 
+from rise_gym.commands.baseline import baseline
 from rise_gym.commands.collect import collect
 from rise_gym.commands.demo import demo
 from rise_gym.commands.doctor import doctor
@@ -27,6 +28,7 @@ def main() -> None:
         "collect": collect,
         "train": train,
         "improve": improve,
+        "baseline": baseline,
         "evaluate": evaluate,
         "doctor": doctor,
     }

@@ -19,6 +19,10 @@ class InvalidStart(RiseGymError, ValueError):
     """`reset` options that name a start that does not exist or does not fit the task."""
 
 
+class UnsuitableEnv(RiseGymError, ValueError):
+    """An agent could not learn in this env; the message says what to change."""
+
+
 class InvalidCheckpoint(RiseGymError, ValueError):
     """A checkpoint of another task, another format version, incomplete, or changed since it was written."""
 

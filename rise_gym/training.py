@@ -161,8 +161,7 @@ class Trainer:
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"module.{name}": value for name, value in self.module.state_dict().items()}
-        for index, slot in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in slot.items()}
+        tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
         if self.average is not None:
             tensors |= {f"average.{i}": value for i, value in enumerate(self.average.shadow_params)}
         if self.extra_state is not None:
@@ -177,11 +176,7 @@ class Trainer:
 
         try:
             self.module.load_state_dict(part("module."))
-            slots: dict[int, dict[str, Tensor]] = {}
-            for name, value in part("optimizer.").items():
-                index, slot = name.split(".", 1)
-                slots.setdefault(int(index), {})[slot] = value
-            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+            restore_optimizer(self.optimizer, part("optimizer."))
             self.scheduler.load_state_dict(meta["scheduler"])
             for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
                 group["lr"] = rate
@@ -212,6 +207,21 @@ def _schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, seconds:
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"]
     return LambdaLR(optimizer, scaled)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimizer remembers of each parameter, as `<index>.<name>`; its settings are not part of it."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": torch.as_tensor(value) for index, slot in state.items() for name, value in slot.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """The inverse of `optimizer_tensors`."""
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, slot = name.split(".", 1)
+        slots.setdefault(int(index), {})[slot] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
 
 
 def save_atomically(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:

@@ -69,12 +69,12 @@ def task_of(env_id: str) -> TaskCard:
 
 def agent_factory(policy: str, task: TaskCard) -> Factory:
     """`scripted`, `random`, or a policy's folder or bundled name, to be built in each process."""
-    from rise_gym.agents.flow_policy import load_policy
+    from rise_gym.agents.steering import load_agent
     from rise_gym.collection import Factory
 
     if policy == "scripted":
         return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"task": task.name})
     if policy == "random":
         return Factory(target="rise_gym.agents.baselines:RandomAgent", arguments={"task": task})
-    load_policy(policy, task=task.name)  # a wrong name is told here, not by a worker process
-    return Factory(target="rise_gym.agents.flow_policy:load_policy", arguments={"name": policy, "task": task.name})
+    load_agent(policy, task=task.name)  # a wrong name is told here, not by a worker process
+    return Factory(target="rise_gym.agents.steering:load_agent", arguments={"name": policy, "task": task.name})
