@@ -9,7 +9,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rise_gym.errors import RiseGymError
@@ -48,9 +47,9 @@ class TickWrapper(gymnasium.Wrapper[Observation, Actions, Observation, Actions])
         task = task_of(env)
         self.chunk, self.ticks, self.control_hz, self.resampling = chunk, ticks, control_hz, words
         self.action_space = action_space(task, chunk)  # type: ignore[assignment]  # Box is typed less narrowly
-        duration_s = ticks / rate_of(env)
-        self._max_episode_steps = math.ceil(round(task.horizon_s / duration_s, 6))  # LeRobot reads this name
-        self.metadata = {**env.metadata, "render_fps": max(1, round(1 / duration_s))}
+        inside = env.get_wrapper_attr("_max_episode_steps")  # the name that LeRobot reads
+        self._max_episode_steps = math.ceil(inside * chunk_of(env) / ticks)
+        self.metadata = {**env.metadata, "render_fps": max(1, round(rate_of(env) / ticks))}
         self._memory: list[Actions] = []
 
     def reset(
@@ -113,14 +112,14 @@ def task_of(env: gymnasium.Env[Any, Any]) -> TaskCard:
 
 
 def chunk_of(env: gymnasium.Env[Any, Any]) -> int:
-    """How many ticks a step of the env takes; whoever wraps it has to have left its chunks (K, A)."""
-    space, names = env.action_space, task_of(env).action_names
-    if not isinstance(space, spaces.Box) or len(space.shape) != 2 or space.shape[1] != len(names):
+    """How many ticks a step of the env takes; whoever wraps it has to have left its actions as they are."""
+    space, task = env.action_space, task_of(env)
+    if len(space.shape or ()) != 2 or space != action_space(task, space.shape[0]):  # type: ignore[index]
         raise TypeError(
-            f"chunks of joint targets (K, {len(names)}) were wanted, this env takes {space}: put wrappers that reshape "
-            "actions outside of those that resample them"
+            f"chunks of joint targets (K, {len(task.action_names)}) in [-1, 1] were wanted, this env takes {space}: "
+            "put wrappers that change actions outside of those that resample them"
         )
-    return space.shape[0]
+    return space.shape[0]  # type: ignore[index]
 
 
 def rate_of(env: gymnasium.Env[Any, Any]) -> float:

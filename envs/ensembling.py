@@ -28,7 +28,9 @@ class TemporalEnsemble(TickWrapper, RecordConstructorArgs):
     - `"replace"`: the new plan alone.
 
     With `latency_ticks` the agent thinks while the robot moves: the first ticks of a step are the old plan's, and what
-    the new one says about them comes too late and is dropped. The first chunk of an episode is waited for.
+    the new one says about them comes too late and is dropped. The first chunk of an episode is waited for. This is what
+    asynchronous execution does to the actions, in a dream or the replica, whose time stands still between steps. A
+    robot's does not: there, whoever runs the plan has to go on running it while the agent thinks.
 
     **Action** `Box(-1, 1, (chunk, A), float32)`: the plan from now on. **Reward**, **info** and ends are as in
     `ResampledControl`: `executed_actions` float32 (execute_ticks, A) is what was commanded after blending. All ticks

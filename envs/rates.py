@@ -118,7 +118,7 @@ class VectorResampledControl(VectorActionWrapper):
 
     def __init__(self, env: VectorEnv[Any, Any, Any], *, control_hz: float) -> None:
         super().__init__(env)
-        task: TaskCard = env.get_attr("task")[0]  # type: ignore[attr-defined]  # all have it, the base does not say so
+        task: TaskCard = env.unwrapped.get_attr("task")[0]  # type: ignore[attr-defined]  # undeclared, but all have it
         self.ticks = env.single_action_space.shape[0]  # type: ignore[index]  # Box (K, A)
         self.control_hz = float(control_hz)
         self.chunk, _ = _fitted(None, control_hz, self.ticks, task.control_hz, several_steps=False)

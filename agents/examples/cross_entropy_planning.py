@@ -79,8 +79,7 @@ def in_physics(env_id: str, seed: int, chunks: list[NDArray[np.float32]]) -> str
 
 
 def main(config: Planning) -> None:
-    model = {} if config.world_model is None else {"world_model": config.world_model}
-    dreams: Any = gymnasium.make_vec(config.env_id, num_envs=config.candidates, **model)
+    dreams: Any = gymnasium.make_vec(config.env_id, num_envs=config.candidates, world_model=config.world_model)
     policy = load_policy(config.policy)
     for who, plans in (("the policy alone", False), ("planned around it", True)):
         gained, chunks, seed = episode(dreams, policy, config, plans=plans)

@@ -83,8 +83,7 @@ def measured(dreams: Any, policy: Any, bend: nn.Linear, config: Grouping) -> Any
 
 def main(config: Grouping) -> None:
     torch.manual_seed(config.seed)
-    model = {} if config.world_model is None else {"world_model": config.world_model}
-    dreams: Any = gymnasium.make_vec(config.env_id, num_envs=config.group, **model)
+    dreams: Any = gymnasium.make_vec(config.env_id, num_envs=config.group, world_model=config.world_model)
     bend = nn.Linear(2 * len(dreams.task.action_names), len(dreams.task.action_names))
     bend.load_state_dict({name: torch.zeros_like(values) for name, values in bend.state_dict().items()})
     policy = load_policy(config.policy)

@@ -177,8 +177,9 @@ def measured(chunks: Chunks, network: ActorCritic, config: PPOConfig) -> NDArray
 
 def main(config: PPOConfig) -> None:
     torch.manual_seed(config.seed)
-    model = {} if config.world_model is None else {"world_model": config.world_model}
-    dreams = gymnasium.make_vec(config.env_id, num_envs=config.num_envs, autoreset_mode="SameStep", **model)
+    dreams = gymnasium.make_vec(
+        config.env_id, num_envs=config.num_envs, autoreset_mode="SameStep", world_model=config.world_model
+    )
     policy = load_policy(config.policy) if config.policy else None
     chunks = Chunks(RecordEpisodeStatistics(dreams), policy, config.spread)
     network = ActorCritic(len(chunks.task.cameras), len(chunks.task.action_names))

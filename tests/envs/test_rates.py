@@ -151,8 +151,12 @@ def test_the_horizon_ends_a_chunk_early_and_is_no_death(dream: MakeDream) -> Non
 
 
 def test_horizons_and_frame_rates_are_counted_in_the_agents_steps() -> None:
-    env = ResampledControl(gymnasium.make("RiseFake-BoxClose-v0"), chunk=50)
-    assert env._max_episode_steps == 5  # 25 s in steps of 5 s
+    assert HORIZON_TICKS == 25
+    env = ResampledControl(gymnasium.make("RiseFake-BoxClose-v0"), chunk=20)
+    assert env._max_episode_steps == 2
+    assert ResampledControl(FakeEnv(chunk=5), control_hz=30)._max_episode_steps == 5
+    assert TemporalEnsemble(env, chunk=50, execute_ticks=40)._max_episode_steps == 1
+    assert LeRobotObservation(FakeEnv(chunk=5))._max_episode_steps == 5
     assert ResampledControl(FakeEnv(chunk=1), chunk=6, control_hz=30).metadata["render_fps"] == 5
 
 
@@ -195,6 +199,8 @@ def test_what_the_wrappers_need_is_asked_for() -> None:
         ResampledControl(
             gymnasium.wrappers.TransformAction(FakeEnv(), lambda a: a, gymnasium.spaces.Box(-1, 1, (140,)))
         )
+    with pytest.raises(TypeError, match=r"in \[-1, 1\] were wanted.*outside of those that resample"):
+        ResampledControl(gymnasium.wrappers.RescaleAction(FakeEnv(), np.float32(0), np.float32(1)))
     with pytest.raises(TypeError, match="CartPoleEnv has no task card"):
         TemporalEnsemble(gymnasium.make("CartPole-v1"), chunk=2)
     env = ResampledControl(FakeEnv(), chunk=20)
@@ -234,7 +240,8 @@ def test_the_replica_takes_them_too(blind_replica: Callable[[str], Any]) -> None
 
 def test_rows_are_resampled_alike(counting_world: Callable[..., Any], counting_starts: Starts) -> None:
     parts: dict[str, Any] = {"world_model": counting_world(), "starts": counting_starts}
-    vector = VectorResampledControl(ImaginedVectorEnv(2, **parts), control_hz=30)
+    inner = gymnasium.wrappers.vector.RecordEpisodeStatistics(ImaginedVectorEnv(2, **parts))
+    vector = VectorResampledControl(inner, control_hz=30)
     assert (vector.single_action_space.shape, vector.action_space.shape) == ((30, 14), (2, 30, 14))
     assert "one in 3 commanded" in vector.resampling
     vector.reset(seed=4)
