@@ -45,7 +45,8 @@ class TickWrapper(gymnasium.Wrapper[Observation, Actions, Observation, Actions])
     def __init__(self, env: gymnasium.Env[Any, Any], *, chunk: int, ticks: int, control_hz: float, words: str) -> None:
         super().__init__(env)
         task = task_of(env)
-        self.chunk, self.ticks, self.control_hz, self.resampling = chunk, ticks, control_hz, words
+        inner = f"; inside, {env.get_wrapper_attr('resampling')}" if env.has_wrapper_attr("resampling") else ""
+        self.chunk, self.ticks, self.control_hz, self.resampling = chunk, ticks, control_hz, words + inner
         self.action_space = action_space(task, chunk)  # type: ignore[assignment]  # Box is typed less narrowly
         inside = env.get_wrapper_attr("_max_episode_steps")  # the name that LeRobot reads
         self._max_episode_steps = math.ceil(inside * chunk_of(env) / ticks)

@@ -29,7 +29,7 @@ class Grouping:
     chunks: int = 3
     spread: float = 0.03  # of where chunks end: standard deviation in scaled targets, a joint's range is 2
     epochs: int = 4
-    learning_rate: float = 0.02
+    learning_rate: float = 0.002
     clip: float = 0.2
 
 
@@ -54,8 +54,7 @@ def learn(dreams: Any, policy: Any, bend: nn.Linear, config: Grouping) -> None:
             observation, _ = dreams.reset(seed=[config.seed + moment] * config.group)
         (chunks, seen), root = proposed(dreams, policy, observation), dreams.get_state()
         drawn = Normal(bend(seen), 1.0).sample()
-        dreams.set_state(root, seed=config.seed + config.group * moment)  # a future of its own for each branch
-        *_, info = dreams.step(bent(chunks, config.spread * drawn))
+        *_, info = dreams.step(bent(chunks, config.spread * drawn))  # one noise for all: what they do tells them apart
         judged = torch.from_numpy(info["advantage"]).float()
         advantage = (judged - judged.mean()) / (judged.std() + 1e-6)
         before = Normal(bend(seen), 1.0).log_prob(drawn).sum(1).detach()

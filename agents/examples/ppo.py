@@ -46,7 +46,7 @@ class PPOConfig:
     iterations: int = 4
     epochs: int = 4
     minibatches: int = 4
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     gamma: float = 0.99
     gae_lambda: float = 0.95
     clip: float = 0.2
