@@ -167,7 +167,7 @@ def _fitted(
     least = ratio.denominator * (per_step // math.gcd(ratio.numerator, per_step))
     ways = [f"give chunk= a multiple of {least}"] if several_steps else []
     if targets.denominator == 1 and targets >= 1 and ticks.denominator == 1:
-        fitting = [str(n) for n in range(1, int(ticks) + 1) if ticks % n == 0]
+        fitting = [str(n) for n in range(1, per_step) if ticks % n == 0]
         ways.append(f"make the env with chunk={' or '.join(fitting[-4:])}")
     elif chunk is None:
         ways.append(f"make the env with chunk= a multiple of {ratio.numerator}")

@@ -171,14 +171,14 @@ def test_linear_begins_anew_with_every_episode() -> None:
 @pytest.mark.parametrize(
     ("inside", "arguments", "message"),
     [
-        (10, {"chunk": 15}, "15 ticks at 10 Hz.*multiple of 10, or make the env with chunk=1 or 3 or 5 or 15"),
+        (10, {"chunk": 15}, "15 ticks at 10 Hz.*multiple of 10, or make the env with chunk=1 or 3 or 5$"),
         (10, {"chunk": 10, "control_hz": 30}, "3.333 ticks.*multiple of 30"),
         (
             10,
             {"control_hz": 0.7},
             "lasts 0.7 targets.*multiple of 7, or make the env.*multiple of 100",
         ),
-        (8, {"chunk": 10}, "multiple of 8, or make the env with chunk=1 or 2 or 5 or 10"),
+        (8, {"chunk": 10}, "multiple of 8, or make the env with chunk=1 or 2 or 5$"),
         (10, {"chunk": 0}, "a chunk of 0"),
         (10, {"chunk": -10}, "a chunk of -10"),
         (10, {"control_hz": 0}, "0.001 and up, got 0"),
