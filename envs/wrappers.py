@@ -23,13 +23,17 @@ class RecordEpisodes(gymnasium.Wrapper[Observation, NDArray[np.float32], Observa
     """Records every finished episode, one row a control tick, the terminal observation included.
 
     An env whose step is longer than a tick has to report the ticks in between: build the replica with
-    `record_ticks=True`; imagined envs always can. An episode that is reset before its end is forgotten.
+    `record_ticks=True`; imagined envs always can. An episode that is reset before its end is forgotten. Wrappers that
+    change actions (another rate, another scale) go outside of this one: what is recorded is what was executed.
 
     Args:
         env: any env of the registry.
         source: who acts, see `Episode`.
         policy: name of who acts.
         on_episode: called with each finished episode, e.g. `EpisodeWriter.append`.
+
+    Raises:
+        ValueError: if the actions are not those that the env executes.
 
     Attributes:
         episode: the last finished episode, or None.
@@ -44,6 +48,11 @@ class RecordEpisodes(gymnasium.Wrapper[Observation, NDArray[np.float32], Observa
         on_episode: Callable[[Episode], object] | None = None,
     ) -> None:
         super().__init__(env)
+        if env.action_space != env.unwrapped.action_space:
+            raise ValueError(
+                f"episodes hold executed actions {env.unwrapped.action_space}, but a wrapper inside takes "
+                f"{env.action_space}: put RecordEpisodes inside of it"
+            )
         self.episode: Episode | None = None
         self._recorder = EpisodeRecorder(env, source=source, policy=policy)
         self._on_episode = on_episode
