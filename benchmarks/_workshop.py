@@ -120,20 +120,19 @@ class Workshop:
 
     def dagger(self) -> Made:
         """The expert takes over where the base gets stuck; cloned on with that."""
-        budget = self.budget
-        return self._baseline("dagger", budget.dagger_steps, data=[self.demonstrations], learning_rate=1e-3)
+        return self._baseline("dagger", self.budget.dagger_steps, data=[self.demonstrations], learning_rate=1e-3)
 
     def ppo(self) -> Made:
         """A policy gradient in the replica, as if it were the robot."""
         return self._baseline("ppo", None)
 
-    def dsrl(self) -> Made:
+    def dsrl(self, name: str = "dsrl", steps: int | None = None) -> Made:
         """The base stays; SAC chooses the noise it starts from."""
-        return self._baseline("dsrl", None)
+        return self._baseline("dsrl", steps, name=name)
 
-    def recap(self) -> Made:
+    def recap(self, name: str = "recap", steps: int | None = None) -> Made:
         """Advantage-labelled offline training."""
-        out, steps = self._place("recap"), self.budget.recap_steps
+        out, steps = self._place(name), steps or self.budget.recap_steps
         if not _there(out):
             data = [self.demonstrations, self.rollouts]
             self._train(
@@ -144,16 +143,20 @@ class Workshop:
 
     def rise(self) -> Made:
         """Improved in imagination."""
-        steps, episodes = self.budget.rise_steps, self.budget.rollouts
+        steps = self.budget.rise_steps
         if found := self._bundled("rise"):
-            return Made(policy=found, replica_episodes=episodes, gradient_steps=steps)
-        out = self._place("rise")
+            return Made(policy=found, replica_episodes=self.budget.rollouts, gradient_steps=steps)
+        return self.improved("rise", steps)
+
+    def improved(self, name: str, steps: int, **how: Any) -> Made:
+        """By RISE, with options of `rise-gym improve`."""
+        out = self._place(name)
         if not _there(out):
             improve(
                 out, data=[self.demonstrations, self.rollouts], policy=self.base().policy, task=self.task, steps=steps,
-                world_model=self.world_model, seed=self.seed,
+                world_model=self.world_model, seed=self.seed, **how,
             )  # fmt: skip
-        return Made(policy=str(out / "checkpoint"), replica_episodes=episodes, gradient_steps=steps)
+        return Made(policy=str(out / "checkpoint"), replica_episodes=self.budget.rollouts, gradient_steps=steps)
 
     def _place(self, name: str) -> Path:
         return self.folder / f"{name}_{self.seed}"
@@ -171,8 +174,8 @@ class Workshop:
             train("policy", out, data=data or [self.demonstrations], task=self.task, steps=steps, seed=self.seed, **how)
         return str(out / "checkpoint")
 
-    def _baseline(self, method: Any, steps: int | None, **how: Any) -> Made:
-        out, episodes = self._place(method), self.budget.interactions
+    def _baseline(self, method: Any, steps: int | None, name: str | None = None, **how: Any) -> Made:
+        out, episodes = self._place(name or method), self.budget.interactions
         if not _there(out):
             baseline(
                 method, out, policy=self.base().policy, task=self.task, episodes=episodes, steps=steps,

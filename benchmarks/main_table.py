@@ -8,24 +8,27 @@ recorded are skipped, policies that are made are taken from `--workspace`: the c
 
 from __future__ import annotations
 
-import json
-import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import _common as common
 import tyro
+from _cells import Cell, keep_cell, recorded_cells
 from _workshop import Budget, Workshop
-from rich.progress import track
 
 from rise_gym.collection import FIRST_EVALUATION_SEED
-from rise_gym.commands._shared import env_id_of
-from rise_gym.commands.evaluate import agent_factory
-from rise_gym.evaluation import play, summarise, write_report_json
 from rise_gym.tasks import task_card
 
 ROWS = ("expert", "base", "control", "dagger", "ppo", "dsrl", "recap", "rise")
+PAPER = {
+    "brick_sort": {"base": (35, 8.28), "dagger": (15, 6.10), "ppo": (10, 7.68), "dsrl": (10, 6.65), "recap": (50, 9.00),
+                   "rise": (85, 9.78)},
+    "backpack_pack": {"base": (30, 4.25), "dagger": (50, 7.00), "ppo": (35, 5.88), "dsrl": (10, 3.50),
+                      "recap": (40, 6.13), "rise": (85, 9.50)},
+    "box_close": {"base": (35, 7.50), "dagger": (40, 7.50), "ppo": (10, 4.75), "dsrl": (10, 7.63), "recap": (60, 8.13),
+                  "rise": (95, 9.88)},
+}  # fmt: skip
+"""Its Table I: success in per cent and score."""
 SEVERAL_SEEDS = ("base", "recap", "rise")
 """Rows of which every training seed is measured, the others once."""
 
@@ -55,56 +58,34 @@ def main(
     if unknown := set(rows) - set(ROWS):
         raise SystemExit(f"no method is called {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     budget = Budget.miniature() if quick else Budget()
+    count = min(episodes, 2) if quick else episodes
     folder = output or common.RESULTS / f"main_table{'_quick' if quick else ''}"
     workspace = workspace / "quick" if quick else workspace
     for task in tasks:
         for seed in range(training_seeds):
             workshop = Workshop(task, seed, budget, workspace, use_bundled=not quick)
             for row in rows:
+                if seed > 0 and row not in SEVERAL_SEEDS:
+                    continue
+                labels = {"task": task, "row": row, "training_seed": seed, "note": note(row), "budget": asdict(budget)}
                 path = folder / f"{task}_{row}_{seed}.json"
-                if not path.is_file() and (seed == 0 or row in SEVERAL_SEEDS):
-                    cell = measured(workshop, row, min(episodes, 2) if quick else episodes, processes)
-                    write_report_json(path, cell)
+                keep_cell(path, getattr(workshop, row), labels, task=task, episodes=count, processes=processes)
     show(folder, tasks)
 
 
-def measured(workshop: Workshop, row: str, episodes: int, processes: int) -> dict[str, Any]:
-    """One cell: the policy is made if it is not there, and played."""
-    began = time.monotonic()
-    made = getattr(workshop, row)()
-    seconds, task = time.monotonic() - began, task_card(workshop.task)
-    seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + episodes)
-    played = play(
-        env_id_of("Mujoco", task.name), agent_factory(made.policy, task), seeds, processes=processes,
-        chunk=1 if made.policy == "scripted" else None,
-    )  # fmt: skip
-    results = list(track(played, f"{task.title}: {row}, training seed {workshop.seed}", total=episodes))
-    summary = summarise(
-        results, env_id=env_id_of("Mujoco", task.name), policy=made.policy, seconds=time.monotonic() - began
-    )
-    return {
-        "task": task.name,
-        "row": row,
-        "training_seed": workshop.seed,
-        "note": getattr(Workshop, row).__doc__.rstrip("."),
-        **summary,
-        **asdict(made),
-        "making_seconds": round(seconds, 1),
-        "budget": asdict(workshop.budget),
-        "successes": [int(result.is_success) for result in results],
-        "scores": [result.score for result in results],
-    }
+def note(row: str) -> str:
+    """What a method is, in a few words."""
+    return str(getattr(Workshop, row).__doc__).strip().rstrip(".")
 
 
-def recorded_cells(folder: Path) -> list[dict[str, Any]]:
-    """All that are there, in the order of the rows."""
-    cells = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+def ordered(cells: list[Cell]) -> list[Cell]:
+    """In the order of the tasks' names, the rows, and the training seeds."""
     return sorted(cells, key=lambda cell: (cell["task"], ROWS.index(cell["row"]), cell["training_seed"]))
 
 
 def show(folder: Path, tasks: tuple[str, ...]) -> None:
     for task in tasks:
-        cells = [cell for cell in recorded_cells(folder) if cell["task"] == task]
+        cells = [cell for cell in ordered(recorded_cells(folder)) if cell["task"] == task]
         common.show(
             f"{task_card(task).title}: replica, seeds from {FIRST_EVALUATION_SEED}",
             ("method", "training seed", "episodes", "success", "95 %", "score", "95 %", "replica episodes", "steps"),

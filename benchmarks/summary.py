@@ -14,6 +14,8 @@ from typing import Any
 
 import _common as common
 import tyro
+from _cells import recorded_cells
+from main_table import PAPER, ordered
 
 Json = dict[str, Any]
 PREDICTORS = ("imagined", "last_frame", "codec_alone")
@@ -35,6 +37,9 @@ def main(*, results: Path = common.RESULTS) -> None:
         if path.exists():
             recorded = json.loads(path.read_text())
             parts += [*section(recorded), _origin(name, recorded)]
+    for name, section_of in TABLES.items():
+        if cells := recorded_cells(results / name):
+            parts += section_of(cells)
     notes = results / "notes.md"
     parts += [notes.read_text().strip()] if notes.exists() else []
     page = results / "README.md"
@@ -197,6 +202,45 @@ def throughput(recorded: Json) -> list[str]:
         f"{recorded['make_and_first_step_s']:.1f} s; load average before {recorded['load_average_before']:.1f}.",
     ]
 
+
+def main_table(cells: list[Json]) -> list[str]:
+    rows = [
+        (cell["task"], cell["row"], cell["note"], cell["training_seed"], cell["replica_episodes"],
+         _cell(cell["gradient_steps"]), _percent(cell["success_rate"]), _interval(cell["success_ci95"], 100, 0),
+         cell["score_mean"], _paper(cell["task"], cell["row"]), str(cell.get("commit"))[:12])
+        for cell in ordered(cells)
+    ]  # fmt: skip
+    columns = ("task", "method", "what it is", "training seed", "replica episodes", "gradient steps", "success", "95 %",
+               "score", "paper: success, score", "commit")  # fmt: skip
+    return [
+        f"## Main table (replica, {cells[0]['episodes']} episodes from seed 100000)",
+        "Replica episodes and gradient steps are what a method took beyond the base's. The paper's figures are of 20 "
+        "episodes of its robot. `python benchmarks/main_table.py`; cells that are not here have not been measured.",
+        table(columns, rows),
+    ]
+
+
+def _paper(task: str, row: str) -> str:
+    success, score = PAPER.get(task, {}).get(row, (None, None))
+    return "-" if success is None else f"{success} %, {score}"
+
+
+def ablations(cells: list[Json]) -> list[str]:
+    rows = [
+        (cell["table"].replace("_", " "), cell["variant"], cell["task"], cell["episodes"],
+         _percent(cell["success_rate"]), _interval(cell["success_ci95"], 100, 0), cell["score_mean"],
+         str(cell.get("commit"))[:12])
+        for cell in cells
+    ]  # fmt: skip
+    return [
+        "## Ablations (replica, from seed 100000)",
+        "`python benchmarks/ablations.py`, which says what each table compares.",
+        table(("table", "variant", "task", "episodes", "success", "95 %", "score", "commit"), rows),
+    ]
+
+
+TABLES = {"main_table": main_table, "ablations": ablations}
+"""Folders of cells, a JSON file each."""
 
 SECTIONS = {
     "improvement": improvement,

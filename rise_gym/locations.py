@@ -51,7 +51,8 @@ def _bundled(task: str, name: str) -> Path:
         root = bundled_folder(task).parent
         have = sorted(f"bundled:{path.parent.name}/{path.name}" for path in root.glob("*/*") if path.is_dir())
         raise InvalidCheckpoint(
-            f"bundled:{task}/{name} is not part of this package; it has {', '.join(have) or 'none'}"
+            f"bundled:{task}/{name} is not part of this package; it has {', '.join(have) or 'none'}; "
+            "give one of these, or the folder of one you trained"
         )
     return folder
 

@@ -265,21 +265,22 @@ def test_the_summary_shows_what_was_recorded_and_leaves_out_what_was_not(
 def test_a_recorded_cell_of_the_main_table_is_not_measured_again(
     benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table, folder = benchmark("main_table"), tmp_path / "cells"
-    folder.mkdir()
+    table, cells, folder = benchmark("main_table"), benchmark("_cells"), tmp_path / "cells"
     asked: list[str] = []
 
-    def measured(workshop: Any, row: str, episodes: int, processes: int) -> dict[str, Any]:
-        asked.append(f"{row}_{workshop.seed}")
+    def played(made: Any, *, title: str, episodes: int, **how: Any) -> dict[str, Any]:
+        asked.append(title)
         summary = {"success_rate": 0.5, "success_ci95": [0.1, 0.9], "score_mean": 8.0, "score_ci95": [7.0, 9.0]}
-        made = {"replica_episodes": 0, "gradient_steps": None, "episodes": episodes}
-        return {"task": workshop.task, "row": row, "training_seed": workshop.seed, **summary, **made}
+        return {"episodes": episodes, "replica_episodes": 0, "gradient_steps": None, **summary}
 
-    monkeypatch.setattr(table, "measured", measured)
+    monkeypatch.setattr(cells, "played", played)
+    for name in ("base_1", "rise_1", "ppo_0"):
+        (tmp_path / "box_close" / name / "checkpoint").mkdir(parents=True)
     for rows in (("base",), ("base", "ppo", "rise")):
         table.main(output=folder, rows=rows, training_seeds=2, workspace=tmp_path)
-    assert asked == ["base_0", "base_1", "ppo_0", "rise_0", "rise_1"]
-    assert [cell["row"] for cell in table.recorded_cells(folder)] == ["base", "base", "ppo", "rise", "rise"]
+    assert asked == [f"box_close_{name}" for name in ("base_0", "base_1", "ppo_0", "rise_0", "rise_1")]
+    found = table.ordered(cells.recorded_cells(folder))
+    assert [cell["row"] for cell in found] == ["base", "base", "ppo", "rise", "rise"]
     assert "50.0%" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="no method is called cloning"):
         table.main(output=folder, rows=("cloning",), workspace=tmp_path)
@@ -295,3 +296,27 @@ def test_a_policy_that_is_there_is_not_made_again(benchmark: Callable[[str], Any
     assert workshop.base().policy == str(tmp_path / "box_close" / "base_1" / "checkpoint")
     assert (workshop.rise().replica_episodes, workshop.rise().gradient_steps) == (2, 2)
     assert workshop.ppo().gradient_steps is None
+
+
+def test_ablations_differ_in_what_their_rows_say(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ablations, cells, workshop = benchmark("ablations"), benchmark("_cells"), benchmark("_workshop")
+    made: list[dict[str, Any]] = []
+    played: list[float] = []
+
+    def play(made: Any, *, advantage: float = 1.0, **how: Any) -> dict[str, Any]:
+        played.append(advantage)
+        summary = {"success_rate": 0.5, "success_ci95": [0.1, 0.9], "score_mean": 8.0, "score_ci95": [7.0, 9.0]}
+        return {"episodes": 100, **summary}
+
+    monkeypatch.setattr(cells, "played", play)
+    monkeypatch.setattr(workshop, "improve", lambda out, **how: made.append(how))
+    monkeypatch.setattr(workshop, "collect", lambda folder, **how: None)
+    ablations.main(output=tmp_path / "cells", tables=("offline_ratio", "horizon", "steering"), workspace=tmp_path)
+    assert [how["offline_ratio"] for how in made[:4]] == [0.1, 0.3, 0.6, 0.9]
+    assert [how["max_imagined_chunks"] for how in made[4:]] == [1, 2, 3, 5]
+    assert len({how["steps"] for how in made}) == 1
+    assert played == [1.0] * 9 + [-0.1, -1.0]
+    with pytest.raises(SystemExit, match="no table is called size"):
+        ablations.main(output=tmp_path / "cells", tables=("size",), workspace=tmp_path)
