@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -45,17 +44,8 @@ def recorded(name: str, output: Path | None, quick: bool) -> Iterator[dict[str, 
     path = output or (RESULTS / f"{name}{'_quick' if quick else ''}.json")
     command = " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])
     seconds = round(time.perf_counter() - began, 1)
-    write_report_json(path, plain({**figures, "command": command, "seconds": seconds}))
+    write_report_json(path, {**figures, "command": command, "seconds": seconds})
     Console().print(f"[dim]{path}[/dim]")
-
-
-def plain(figures: Any) -> Any:
-    """The same with None where a figure is not a number, which JSON has no word for."""
-    if isinstance(figures, Mapping):
-        return {name: plain(value) for name, value in figures.items()}
-    if isinstance(figures, list | tuple):
-        return [plain(value) for value in figures]
-    return None if isinstance(figures, float) and not math.isfinite(figures) else figures
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -10,11 +10,12 @@ import gymnasium
 import numpy as np
 import torch
 from _branching import FIRST_SEED, Moment, last_of, moments
-from _policies import NoisyAgent, Quality, built
+from _policies import Quality, built
 from rich.progress import track
 from torch import Generator
 
 from rise_gym.agents.flow_policy import load_policy
+from rise_gym.agents.noisy import NoisyAgent
 from rise_gym.world_model import CompositionalWorldModel
 
 CHUNKS = 2

@@ -5,8 +5,8 @@
 At least eight policies of different quality (checkpoints, noise levels). Two measures, both from matched starts:
 whole episodes, each dreamt from the first frames that the replica shows for its seed, success and score and return
 against the true ones; and, as RISE uses the dream, two chunks from states in the middle of episodes, mean progress
-gained against the true gain. Pearson and Spearman over policies, intervals from a bootstrap over policies. The true
-score counts whole stages, the imagined one is ten times the progress.
+gained against the true gain. Pearson, Spearman and MMRV over policies, intervals from a bootstrap over policies. The
+true score counts whole stages, the imagined one is ten times the progress.
 """
 
 from __future__ import annotations
@@ -16,23 +16,20 @@ from typing import Any
 
 import _common as common
 import gymnasium
-import numpy as np
 import torch
 import tyro
 from _policies import Quality, built, qualities
 from _short_horizon import short_horizon
 from matplotlib.figure import Figure
 from rich.progress import track
-from torch import Generator
 
 from rise_gym.collection import FIRST_EVALUATION_SEED, Factory
+from rise_gym.comparison import agreement, dreamt_episodes, first_windows, means
 from rise_gym.envs.vector import ImaginedVectorEnv
 from rise_gym.errors import InvalidCheckpoint
 from rise_gym.evaluation import play, wilson_interval
 from rise_gym.locations import resolve
-from rise_gym.metrics import bootstrap_interval, pearson, spearman
 from rise_gym.starts import Starts
-from rise_gym.tasks import TaskCard
 from rise_gym.world_model import CompositionalWorldModel
 
 FIRST_SEED = FIRST_EVALUATION_SEED + 30_000
@@ -70,14 +67,17 @@ def main(
         seeds = list(range(FIRST_SEED, FIRST_SEED + episodes))
         figures |= {"seeds": [seeds[0], seeds[-1]], "episodes": episodes, "states": states}
         gains = short_horizon(model, policies, states, rollouts_by=base)
-        starts = first_windows(seeds, model.task)
+        starts = first_windows(gymnasium.make(common.REPLICA, disable_env_checker=True), seeds)
         rows = []
         for quality in track(policies, "playing"):
             true, dreamt = played(quality, seeds, processes), imagined(quality, seeds, starts, model)
             rows.append({"policy": quality.name, "true": true | gains[quality.name]["true"],
                          "imagined": dreamt | gains[quality.name]["imagined"]})  # fmt: skip
         figures["policies"] = rows
-        figures["agreement"] = {name: agreement(rows, name) for name in PAIRS}
+        figures["agreement"] = {
+            name: agreement([row["imagined"][name] for row in rows], [row["true"][name] for row in rows])
+            for name in PAIRS
+        }
         show(figures)
         target = output or common.RESULTS / f"trust{'_quick' if quick else ''}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,21 +94,6 @@ def _is_there(quality: Quality) -> bool:
 # -- whole episodes ---------------------------------------------------------------------------------------------------
 
 
-def first_windows(seeds: list[int], task: TaskCard) -> Starts:
-    """What the replica shows when it is reset with each seed."""
-    env = gymnasium.make(common.REPLICA, disable_env_checker=True)
-    seen = [env.reset(seed=seed)[0] for seed in seeds]
-    env.close()
-    return Starts(
-        task=task.name,
-        frames=np.stack([np.stack([row[camera] for camera in task.cameras]) for row in seen])[:, None],
-        proprio=np.stack([row["proprio"] for row in seen]),
-        instruction=(task.instruction,) * len(seeds),
-        seeds=np.array(seeds, np.int64),
-        tick=np.zeros(len(seeds), np.int64),
-    )
-
-
 def played(quality: Quality, seeds: list[int], processes: int) -> dict[str, float]:
     """The truth: one replica episode a seed."""
     arguments = {
@@ -119,48 +104,16 @@ def played(quality: Quality, seeds: list[int], processes: int) -> dict[str, floa
     }
     agent = Factory(target="_policies:NoisyAgent", arguments=arguments)
     results = list(play(common.REPLICA, agent, seeds, processes=processes))
-    return {
-        "success": float(np.mean([result.is_success for result in results])),
-        "score": float(np.mean([result.score for result in results])),
-        "episode_return": float(np.mean([result.episode_return for result in results])),
-    }
+    return means(results)
 
 
 def imagined(quality: Quality, seeds: list[int], starts: Starts, model: CompositionalWorldModel) -> dict[str, float]:
     """The dream: one whole episode from each start, never cut off for uncertainty."""
-    agent = built(quality, common.TASK)
-    count = len(seeds)
-    env = ImaginedVectorEnv(count, world_model=model, starts=starts, uncertainty_limit=float("inf"))
-    observation, _ = env.reset(seed=seeds, options={"start": list(range(count))})
-    noise = [Generator().manual_seed(seed) for seed in seeds]
-    running, success = np.ones(count, bool), np.zeros(count, bool)
-    score, total = np.zeros(count), np.zeros(count)
-    while running.any():
-        actions = agent.act(observation, [env.task.instruction] * count, generator=noise)
-        observation, reward, terminated, truncated, info = env.step(actions)
-        total += np.where(running, reward, 0)
-        score = np.where(running, info["score"], score)
-        success |= running & terminated
-        running &= ~(terminated | truncated)
-    return {"success": float(success.mean()), "score": float(score.mean()), "episode_return": float(total.mean())}
+    env = ImaginedVectorEnv(len(seeds), world_model=model, starts=starts, uncertainty_limit=float("inf"))
+    return means(dreamt_episodes(built(quality, common.TASK), env, seeds))
 
 
 # -- agreement --------------------------------------------------------------------------------------------------------
-
-
-def agreement(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """Correlations over policies."""
-    pairs = np.array([[row["imagined"][name], row["true"][name]] for row in rows])
-    random = np.random.default_rng(0)
-    found: dict[str, Any] = {}
-    for label, statistic in (("pearson", pearson), ("spearman", spearman)):
-
-        def of(sample: np.ndarray, statistic: Any = statistic) -> float:
-            return float(statistic(sample[:, 0], sample[:, 1]))
-
-        interval = list(bootstrap_interval(pairs, of, random)) if len(rows) > 2 else [float("nan")] * 2
-        found[label] = {"value": of(pairs), "ci95": interval}
-    return found
 
 
 def show(figures: dict[str, Any]) -> None:
@@ -175,13 +128,13 @@ def show(figures: dict[str, Any]) -> None:
     common.show("Policies in the replica and in the dream", columns, rows)
     common.show(
         "Agreement over policies",
-        ("figure", "Pearson", "95 %", "Spearman", "95 %"),
+        ("figure", "Pearson", "95 %", "Spearman", "95 %", "MMRV", "95 %"),
         [
             (
                 PAIRS[name],
                 *[
                     text
-                    for label in ("pearson", "spearman")
+                    for label in ("pearson", "spearman", "mmrv")
                     for text in (found[label]["value"], common.interval_text(found[label]["ci95"]))
                 ],
             )

@@ -13,6 +13,7 @@ import tyro
 
 from rise_gym.commands.baseline import baseline
 from rise_gym.commands.collect import collect
+from rise_gym.commands.compare import compare
 from rise_gym.commands.demo import demo
 from rise_gym.commands.doctor import doctor
 from rise_gym.commands.evaluate import evaluate
@@ -30,6 +31,7 @@ def main() -> None:
         "improve": improve,
         "baseline": baseline,
         "evaluate": evaluate,
+        "compare": compare,
         "doctor": doctor,
     }
     try:

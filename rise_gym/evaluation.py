@@ -26,6 +26,7 @@ from rise_gym._lerobot import json_bytes, write_atomically
 from rise_gym._playing import EpisodeResult, PlayConfig, Player
 from rise_gym._processes import Factory, in_order
 from rise_gym.collection import FIRST_EVALUATION_SEED, Actor
+from rise_gym.metrics import wilson_interval
 from rise_gym.protocols import Agent
 
 __all__ = ["EpisodeResult", "Factory", "evaluate", "play", "summarise", "wilson_interval", "write_report_json"]
@@ -137,15 +138,6 @@ def summarise(results: Sequence[EpisodeResult], *, env_id: str, policy: str, sec
     }
 
 
-def wilson_interval(successes: int, episodes: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a success rate: never outside [0, 1], and wide where few episodes tell little."""
-    z = 1.959964
-    rate, weight = successes / episodes, z * z / episodes
-    centre = (rate + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(rate * (1 - rate) / episodes + weight / (4 * episodes))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def bootstrap_interval(values: NDArray[np.floating], *, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
     """Percentile bootstrap 95 % interval of a mean."""
     random = np.random.default_rng(seed)
@@ -160,7 +152,16 @@ def write_report_json(path: str | Path, result: Mapping[str, Any]) -> None:
     Raises:
         SaveFailed: if it can't be written.
     """
-    write_atomically(Path(path), json_bytes({**result, "commit": _commit(), "machine": machine()}))
+    write_atomically(Path(path), json_bytes({**plain(result), "commit": _commit(), "machine": machine()}))
+
+
+def plain(figures: Any) -> Any:
+    """The same with None where a figure is not a number, which JSON has no word for."""
+    if isinstance(figures, Mapping):
+        return {name: plain(value) for name, value in figures.items()}
+    if isinstance(figures, list | tuple):
+        return [plain(value) for value in figures]
+    return None if isinstance(figures, float) and not math.isfinite(figures) else figures
 
 
 def machine() -> dict[str, Any]:

@@ -105,6 +105,17 @@ def spearman(first: NDArray[Any], second: NDArray[Any]) -> float:
     return pearson(_ranks(first), _ranks(second))
 
 
+def mean_rank_violation(imagined: NDArray[Any], true: NDArray[Any]) -> float:
+    """Mean maximum rank violation (MMRV) of policies (p,): what trusting the imagined ranking costs; 0 is best.
+
+    MMRV = 1/p sum_i max_j |R_i - R_j| [(S_i < S_j) != (R_i < R_j)], with R true and S imagined: for every policy the
+    largest true difference to one that it is ranked on the wrong side of, in the unit of `true` (Li et al. 2024).
+    """
+    ours, theirs = (np.asarray(x, dtype=np.float64) for x in (imagined, true))
+    swapped = (ours[:, None] < ours) != (theirs[:, None] < theirs)
+    return float((np.abs(theirs[:, None] - theirs) * swapped).max(axis=1).mean())
+
+
 def auroc(score: NDArray[Any], positive: NDArray[np.bool_]) -> float:
     """Chance that a positive scores above a negative, ties counting half: score (n,), positive bool (n,).
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from rise_gym.episodes import write_episodes
 from rise_gym.evaluation import EpisodeResult
@@ -207,28 +206,6 @@ def test_trust_dreams_whole_episodes(benchmark: Callable[[str], Any], tiny_world
     assert found == trust.imagined(quality, [1, 2], random_starts, model)
     assert 0 <= found["success"] <= 1
     assert 0 <= found["score"] <= 10
-
-
-def test_agreement_over_policies(benchmark: Callable[[str], Any]) -> None:
-    rows = [{"true": {"score": float(n)}, "imagined": {"score": float(n**3)}} for n in range(8)]
-    found = benchmark("trust").agreement(rows, "score")
-    assert found["spearman"]["value"] == pytest.approx(1)
-    assert 0.8 < found["pearson"]["value"] < 1
-
-
-def test_noisy_agent_draws_from_the_rows_generators(benchmark: Callable[[str], Any]) -> None:
-    agent = benchmark("_policies").NoisyAgent("box_close", "random", 1.0, 2.0)
-    rows = [[torch.Generator().manual_seed(seed) for seed in seeds] for seeds in ([3, 4], [4])]
-    together, alone = agent.act({}, ["x"] * 2, generator=rows[0]), agent.act({}, ["x"], generator=rows[1])
-    np.testing.assert_array_equal(together[1], alone[0])
-    assert np.abs(together).max() <= 1
-
-
-def test_figures_that_are_no_numbers_are_null(benchmark: Callable[[str], Any]) -> None:
-    assert benchmark("_common").plain({"a": [float("nan"), 1.0], "b": {"c": float("inf")}}) == {
-        "a": [None, 1.0],
-        "b": {"c": None},
-    }
 
 
 def test_the_summary_shows_what_was_recorded_and_leaves_out_what_was_not(

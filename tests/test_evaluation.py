@@ -167,3 +167,9 @@ def test_random_agent_fills_the_action_space() -> None:
     assert -1 <= actions.min() < -0.99
     assert 0.99 < actions.max() <= 1
     assert float(agent.loss({})) == 0.0
+
+
+def test_figures_that_are_no_numbers_are_null(tmp_path: Path) -> None:
+    write_report_json(tmp_path / "found.json", {"a": [float("nan"), 1.0], "b": {"c": float("inf")}})
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["a"], found["b"]) == ([None, 1.0], {"c": None})

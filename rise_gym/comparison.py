@@ -1,0 +1,124 @@
+"""How an imagined figure compares with a real one: policies from the same starts in both, and how they rank.
+
+Whole episodes are dreamt from the first frames that the true env shows for each seed, and played there with the same
+seeds. The true score counts whole stages, the imagined one is ten times the progress.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+from torch import Generator
+
+from rise_gym.evaluation import EpisodeResult
+from rise_gym.metrics import bootstrap_interval, mean_rank_violation, pearson, spearman
+from rise_gym.protocols import Agent
+from rise_gym.starts import Starts
+from rise_gym.tasks import TaskCard
+
+__all__ = ["FEWEST_EPISODES", "FEWEST_POLICIES", "agreement", "doubts", "dreamt_episodes", "first_windows", "means"]
+
+FEWEST_POLICIES, FEWEST_EPISODES = 8, 40
+"""With fewer of them a ranking says little."""
+FIGURES = ("success", "score", "episode_return")
+
+
+def first_windows(env: gymnasium.Env[Any, Any], seeds: Sequence[int]) -> Starts:
+    """What an env of the registry shows when it is reset with each seed: starts number 0, 1, ... of dreams."""
+    task: TaskCard = env.unwrapped.task  # type: ignore[attr-defined]  # every env of the registry has it
+    seen = [env.reset(seed=seed)[0] for seed in seeds]
+    return Starts(
+        task=task.name,
+        frames=np.stack([np.stack([row[camera] for camera in task.cameras]) for row in seen])[:, None],
+        proprio=np.stack([row["proprio"] for row in seen]),
+        instruction=(task.instruction,) * len(seeds),
+        seeds=np.array(seeds, np.int64),
+        tick=np.zeros(len(seeds), np.int64),
+    )
+
+
+def dreamt_episodes(
+    agent: Agent, dreams: gymnasium.vector.VectorEnv[Any, Any, Any], seeds: Sequence[int], **how: Any
+) -> list[EpisodeResult]:
+    """One whole dream a row of `dreams`, row i from its start number i, with noise of the row's own seed.
+
+    Args:
+        agent: who acts; its `act` takes a generator a row.
+        dreams: the imagined vector env, with as many rows and starts as seeds.
+        seeds: one a row.
+        how: further arguments of `act`.
+    """
+    count = len(seeds)
+    observation, info = dreams.reset(seed=list(seeds), options={"start": list(range(count))})  # type: ignore[arg-type]
+    instruction = [str(text) for text in info["instruction"]]
+    noise = [Generator().manual_seed(seed) for seed in seeds]
+    running, success = np.ones(count, bool), np.zeros(count, bool)
+    score, total, steps = np.zeros(count), np.zeros(count), np.zeros(count, int)
+    while running.any():
+        actions = agent.act(observation, instruction, generator=noise, **how)  # type: ignore[call-arg]  # see above
+        observation, reward, terminated, truncated, info = dreams.step(actions)
+        total += np.where(running, reward, 0)
+        score = np.where(running, info["score"], score)
+        success |= running & terminated
+        steps += running
+        running &= ~(terminated | truncated)
+    return [
+        EpisodeResult(
+            seed=seed, is_success=bool(success[i]), score=float(score[i]), episode_return=float(total[i]),
+            steps=int(steps[i]),
+        )
+        for i, seed in enumerate(seeds)
+    ]  # fmt: skip
+
+
+def means(results: Sequence[EpisodeResult]) -> dict[str, float]:
+    """Success rate (0 to 1), mean score (0 to 10) and mean return of a policy's episodes."""
+    return {
+        "success": float(np.mean([result.is_success for result in results])),
+        "score": float(np.mean([result.score for result in results])),
+        "episode_return": float(np.mean([result.episode_return for result in results])),
+    }
+
+
+def agreement(imagined: Sequence[float], true: Sequence[float]) -> dict[str, dict[str, Any]]:
+    """Of a figure of every policy (p,): Pearson, Spearman, MMRV, each `value` and `ci95`, bootstrapped over policies.
+
+    MMRV, see `mean_rank_violation`, is in the figure's own unit.
+    """
+    pairs = np.stack([np.asarray(imagined, float), np.asarray(true, float)], axis=1)
+    found: dict[str, dict[str, Any]] = {}
+    for name, statistic in (("pearson", pearson), ("spearman", spearman), ("mmrv", mean_rank_violation)):
+
+        def of(sample: NDArray[Any], statistic: Any = statistic) -> float:
+            return float(statistic(sample[:, 0], sample[:, 1]))
+
+        several = len(pairs) > 2
+        interval = bootstrap_interval(pairs, of, np.random.default_rng(0)) if several else (float("nan"),) * 2
+        found[name] = {"value": of(pairs), "ci95": list(interval)}
+    return found
+
+
+def doubts(policies: int, episodes: int) -> list[str]:
+    """Why no conclusion should be drawn from a comparison; empty if there is no reason of size."""
+    found = []
+    if policies < FEWEST_POLICIES:
+        found.append(f"{policies} policies hardly make a ranking; {FEWEST_POLICIES} or more were wanted")
+    if episodes < FEWEST_EPISODES:
+        wide = round(100 / np.sqrt(max(episodes, 1)))
+        found.append(
+            f"a success rate of {episodes} episodes is uncertain by up to {wide} points either way; {FEWEST_EPISODES} "
+            "or more were wanted"
+        )
+    return found
+
+
+def ranked(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The agreement of each of `FIGURES`, from rows with `imagined` and `true` means each."""
+    return {
+        name: agreement([row["imagined"][name] for row in rows], [row["true"][name] for row in rows])
+        for name in FIGURES
+    }

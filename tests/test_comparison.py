@@ -1,0 +1,117 @@
+"""Comparing imagined with true figures: rankings, their costs, and what is too little to conclude from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from rise_gym.agents.noisy import NoisyAgent
+from rise_gym.commands.compare import compare
+from rise_gym.comparison import agreement, doubts, dreamt_episodes, first_windows, means, ranked
+from rise_gym.errors import RenderingUnavailable
+from rise_gym.evaluation import EpisodeResult
+from rise_gym.metrics import mean_rank_violation
+from rise_gym.starts import Starts
+from rise_gym.tasks import BOX_CLOSE
+
+
+def test_a_ranking_that_is_right_costs_nothing() -> None:
+    true = np.array([0.1, 0.5, 0.9])
+    assert mean_rank_violation(true**3, true) == 0
+    assert mean_rank_violation(np.array([0.2, 0.1, 0.9]), true) == pytest.approx((0.4 + 0.4 + 0) / 3)
+    assert mean_rank_violation(-true, true) == pytest.approx((0.8 + 0.4 + 0.8) / 3)
+
+
+def test_what_is_equally_good_may_stand_in_any_order() -> None:
+    assert mean_rank_violation(np.array([0.3, 0.2]), np.array([0.5, 0.5])) == 0
+    assert mean_rank_violation(np.array([0.3, 0.3]), np.array([0.2, 0.6])) == pytest.approx(0.2)  # a tie misses one
+
+
+def test_agreement_over_policies() -> None:
+    found = agreement([float(n**3) for n in range(8)], [float(n) for n in range(8)])
+    assert found["spearman"]["value"] == pytest.approx(1)
+    assert 0.8 < found["pearson"]["value"] < 1
+    assert found["mmrv"] == {"value": 0, "ci95": [0, 0]}
+    low, high = found["pearson"]["ci95"]
+    assert low <= found["pearson"]["value"] <= high
+
+
+def test_ranks_of_each_figure() -> None:
+    rows = [
+        {"true": dict.fromkeys(("success", "score", "episode_return"), float(n)), "imagined": means(results(n))}
+        for n in range(5)
+    ]
+    assert ranked(rows)["score"]["spearman"]["value"] == pytest.approx(1)
+
+
+def results(score: int) -> list[EpisodeResult]:
+    one = {"seed": 1, "is_success": False, "episode_return": score / 10, "steps": 3}
+    return [EpisodeResult(score=float(score), **one), EpisodeResult(score=score + 2.0, **one)]
+
+
+def test_too_few_to_conclude_from() -> None:
+    assert doubts(8, 40) == []
+    few = doubts(3, 10)
+    assert "3 policies" in few[0]
+    assert "10 episodes" in few[1]
+    assert "16 points" in few[1] or "32 points" in few[1]
+
+
+def test_a_dream_a_row_each_with_its_own_noise(tiny_kwargs: dict[str, Any], random_starts: Starts) -> None:
+    def dreamt(rows: list[int]) -> list[EpisodeResult]:
+        starts = random_starts.rows(rows)
+        dreams = gymnasium.make_vec(
+            "RiseImagined-BoxClose-v0", num_envs=len(rows), starts=starts, horizon_s=3.0, **tiny_kwargs
+        )
+        found = dreamt_episodes(NoisyAgent("box_close", "random", 1.0, 0.0), dreams, starts.seeds.tolist())
+        dreams.close()
+        return found
+
+    together = dreamt([0, 1, 2])
+    assert [result.seed for result in together] == random_starts.seeds[:3].tolist()
+    assert all(0 <= result.score <= 10 and 1 <= result.steps <= 3 for result in together)
+    alone = dreamt([1])[0]
+    assert alone.steps == together[1].steps
+    assert alone.episode_return == pytest.approx(together[1].episode_return, abs=1e-4)
+
+
+def test_first_windows_are_what_a_reset_shows() -> None:
+    class Still:
+        unwrapped = SimpleNamespace(task=BOX_CLOSE)
+
+        def reset(self, *, seed: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+            frame = np.full((64, 64, 3), seed, np.uint8)
+            return {**dict.fromkeys(BOX_CLOSE.cameras, frame), "proprio": np.zeros(14, np.float32)}, {}
+
+    starts: Any = first_windows(Still(), [5, 9])  # type: ignore[arg-type]
+    assert starts.frames.shape == (2, 1, 3, 64, 64, 3)
+    assert starts.frames[1].max() == 9
+    assert starts.seeds.tolist() == [5, 9]
+
+
+def test_noisy_agent_draws_from_the_rows_generators() -> None:
+    agent = NoisyAgent("box_close", "random", 1.0, 2.0)
+    rows = [[torch.Generator().manual_seed(seed) for seed in seeds] for seeds in ([3, 4], [4])]
+    together, alone = agent.act({}, ["x"] * 2, generator=rows[0]), agent.act({}, ["x"], generator=rows[1])
+    np.testing.assert_array_equal(together[1], alone[0])
+    assert np.abs(together).max() <= 1
+
+
+def test_the_command(tiny_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "found.json"
+    try:
+        compare(["random"], world_model=str(tiny_world), noise=(0.0, 1.0), episodes=2, json_file=path, processes=1)
+    except RenderingUnavailable as error:
+        pytest.skip(f"no OpenGL here: {error}")
+    found = json.loads(path.read_text())
+    assert [(row["policy"], row["noise"]) for row in found["policies"]] == [("random", 0.0), ("random", 1.0)]
+    assert set(found["agreement"]) == {"success", "score", "episode_return"}
+    assert path.with_suffix(".png").stat().st_size > 1000
+    assert "careful: 2 policies" in capsys.readouterr().out
