@@ -1,0 +1,134 @@
+"""The one way to a robot: every command passes the limits, from whichever thread it comes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rise_gym.envs.real.contract import Robot
+from rise_gym.envs.real.limits import Motion, SafetyFilter
+from rise_gym.envs.real.names import RobotNames
+from rise_gym.errors import RobotFault
+from rise_gym.tasks import TaskCard
+
+Array = NDArray[np.float64]
+
+
+class Sent(NamedTuple):
+    """What the robot says it was sent (A,) in rad and m, and which limits acted: bool (5,)."""
+
+    executed: Array
+    acted: NDArray[np.bool_]
+
+
+class Seen(NamedTuple):
+    """Raw pictures and their times by the task's camera names, and measured joints (P,) in rad and m."""
+
+    pictures: dict[str, Any]
+    stamps: dict[str, float | None]
+    joints: Array
+
+
+class RobotLink:
+    """A robot behind its limits. Safe to use from several threads: one call at a time reaches the robot.
+
+    Whatever a robot's own methods raise comes out as `RobotFault`, which says what was asked of it.
+    """
+
+    def __init__(self, robot: Robot, names: RobotNames, task: TaskCard, limits: SafetyFilter) -> None:
+        names.check(robot, task)
+        self.robot, self.names, self.task, self.filter = robot, names, task, limits
+        self._lock = threading.RLock()
+        self._motion: Motion | None = None
+        self._measured: Array | None = None
+
+    def connect(self) -> None:
+        """Connects, if that is not done yet. Moves nothing.
+
+        Raises:
+            RobotFault: if the robot can't be reached.
+        """
+        with self._lock:
+            if not self._asked("connect", lambda: self.robot.is_connected):
+                self._motion = None
+                self._asked("connect", self.robot.connect)
+
+    def disconnect(self) -> None:
+        """Lets go of the robot, where it is; what it raises is of no use to anyone any more."""
+        with self._lock:
+            self._motion = None
+            try:
+                if self.robot.is_connected:
+                    self.robot.disconnect()
+            except Exception:  # a robot that is gone can't be let go of
+                return
+
+    def observe(self) -> Seen:
+        """What the robot measures now.
+
+        Raises:
+            RobotFault: if it does not answer. InvalidRobot: if a joint's number is missing or in other units.
+        """
+        with self._lock:
+            told: Mapping[str, Any] = self._asked("get_observation", self.robot.get_observation)
+            joints = self.names.measured(told, self.task)
+            self._measured = joints
+        cameras = self.task.cameras
+        pictures = {name: told.get(key) for name, key in zip(cameras, self.names.cameras, strict=True)}
+        stamps = {name: told.get(key) for name, key in zip(cameras, self.names.stamps, strict=True)}
+        return Seen(pictures, stamps, joints)
+
+    def begin(self, joints: Array) -> None:
+        """Commands start at rest from here.
+
+        Raises:
+            InvalidRobot: if that is outside the limits.
+        """
+        with self._lock:
+            self._motion, self._measured = self.filter.start(joints), joints
+
+    def send(self, target: NDArray[np.floating]) -> Sent:
+        """One command towards joint targets (A,) in rad and m, as far as the limits allow.
+
+        Raises:
+            RobotFault: if the robot does not take it, or `begin` was never called.
+        """
+        with self._lock:
+            if self._motion is None or self._measured is None:
+                raise RobotFault("nothing may be sent before the robot was measured; reset the env first")
+            allowed = self.filter.step(self._motion, target, self._measured)
+            position = allowed.motion.position
+            answer = self._asked("send_action", lambda: self.robot.send_action(self.names.command(position)))
+            self._motion = allowed.motion
+            return Sent(self.names.executed(answer, position), allowed.acted)
+
+    def brake(self) -> bool:
+        """One command on the way to rest; returns whether the robot's last command moved it, so that one was needed.
+
+        At rest nothing is sent: a position servo holds what it was told last.
+        """
+        with self._lock:
+            if self._motion is None or self.filter.at_rest(self._motion):
+                return False
+            self.send(self._motion.position)
+            return True
+
+    @property
+    def commanded(self) -> Array | None:
+        """The last command (A,) in rad and m; None before the first episode."""
+        with self._lock:
+            return None if self._motion is None else self._motion.position.copy()
+
+    @staticmethod
+    def _asked(what: str, call: Any) -> Any:
+        try:
+            return call()
+        except Exception as error:  # each robot fails in its own way
+            raise RobotFault(
+                f"the robot failed at `{what}`: {type(error).__name__}: {error}; its servos hold what they were told "
+                "last. Check power and cables, then reset"
+            ) from error
