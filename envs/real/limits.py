@@ -21,7 +21,12 @@ from rise_gym.tasks import TaskCard
 LIMIT_NAMES = ("joint", "force", "velocity", "acceleration", "workspace")
 """Which limit changed a command, in the order of `Filtered.acted`."""
 
-_SHARES = (1.0, 0.5, 0.25, 0.125)  # of the way from braking to what was asked for that are tried at the workspace's edge
+_SHARES = (
+    1.0,
+    0.5,
+    0.25,
+    0.125,
+)  # of the way from braking to what was asked for that are tried at the workspace's edge
 _CHANGED = 1e-9  # rad, m, and their rates: less is rounding
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rise_gym.envs.real.clock import Clock
 from rise_gym.envs.real.contract import Robot
 from rise_gym.envs.real.limits import Motion, SafetyFilter
 from rise_gym.envs.real.names import RobotNames
@@ -36,12 +37,19 @@ class Seen(NamedTuple):
 class RobotLink:
     """A robot behind its limits. Safe to use from several threads: one call at a time reaches the robot.
 
-    Whatever a robot's own methods raise comes out as `RobotFault`, which says what was asked of it.
+    Commands never follow each other faster than the limits count on, whoever sends them. Whatever a robot's own methods
+    raise comes out as `RobotFault`, which says what was asked of it.
+
+    Attributes:
+        stopped: while it is set, every command is a braking one, whatever was asked for.
     """
 
-    def __init__(self, robot: Robot, names: RobotNames, task: TaskCard, limits: SafetyFilter) -> None:
+    def __init__(self, robot: Robot, names: RobotNames, task: TaskCard, limits: SafetyFilter, clock: Clock) -> None:
         names.check(robot, task)
         self.robot, self.names, self.task, self.filter = robot, names, task, limits
+        self.stopped = threading.Event()
+        self._clock, self._sent_at_s = clock, -float("inf")
+        self._never = threading.Event()
         self._lock = threading.RLock()
         self._motion: Motion | None = None
         self._measured: Array | None = None
@@ -100,10 +108,12 @@ class RobotLink:
         with self._lock:
             if self._motion is None or self._measured is None:
                 raise RobotFault("nothing may be sent before the robot was measured; reset the env first")
-            allowed = self.filter.step(self._motion, target, self._measured)
+            self._clock.wait(self._never, self._sent_at_s + self.filter.period_s)
+            goal = self._motion.position if self.stopped.is_set() else target
+            allowed = self.filter.step(self._motion, goal, self._measured)
             position = allowed.motion.position
             answer = self._asked("send_action", lambda: self.robot.send_action(self.names.command(position)))
-            self._motion = allowed.motion
+            self._motion, self._sent_at_s = allowed.motion, self._clock.now()
             return Sent(self.names.executed(answer, position), allowed.acted)
 
     def brake(self) -> bool:

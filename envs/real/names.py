@@ -86,7 +86,9 @@ class RobotNames:
             try:
                 value = float(observation[key])
             except (KeyError, TypeError, ValueError):
-                raise InvalidRobot(f"the robot's observation has no number {key!r}, it has {sorted(observation)}") from None
+                raise InvalidRobot(
+                    f"the robot's observation has no number {key!r}, it has {sorted(observation)}"
+                ) from None
             low, high = task.action_low[index], task.action_high[index]
             slack = _OUTSIDE * (high - low)
             if not low - slack <= value <= high + slack:

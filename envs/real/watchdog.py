@@ -8,6 +8,8 @@ from collections.abc import Callable
 from rise_gym.envs.real.clock import Clock
 from rise_gym.errors import RobotFault
 
+_LOOK_EVERY_S = 0.02
+
 
 class Watchdog:
     """A thread that looks after the robot between two commands, whatever the main program is doing.
@@ -17,11 +19,11 @@ class Watchdog:
 
     Args:
         brake: sends one braking command; returns whether it was needed. clock: what commands are timed by.
-        late_after_s: how long after a command the next one is late. period_s: between two braking commands.
-        stop_requested: asks the operator.
+        late_after_s: how long after a command the next one is late.
+        stop_requested: asks the operator. stopped: is set when the operator says so; whoever moves the robot heeds it.
 
     Attributes:
-        stopped: set from the operator's stop on, until `release`. late: how often a command was late, since `begin`.
+        late: how many braking commands were sent because another one was late, since `begin`.
     """
 
     def __init__(
@@ -30,13 +32,13 @@ class Watchdog:
         *,
         clock: Clock,
         late_after_s: float,
-        period_s: float,
         stop_requested: Callable[[], bool],
+        stopped: threading.Event,
     ) -> None:
-        self.stopped = threading.Event()
+        self.stopped = stopped
         self.late = 0
         self._brake, self._clock, self._stop_requested = brake, clock, stop_requested
-        self._late_after_s, self._period_s = late_after_s, period_s
+        self._late_after_s = late_after_s
         self._fed: float | None = None
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -52,14 +54,6 @@ class Watchdog:
     def feed(self) -> None:
         """A command was sent just now."""
         self._fed = self._clock.now()
-
-    def stop(self) -> None:
-        """Stops the robot, from any thread, at any moment; also what waits for the next tick."""
-        self.stopped.set()
-
-    def release(self) -> None:
-        """The robot may move again, on the operator's word."""
-        self.stopped.clear()
 
     def close(self) -> None:
         """Ends the thread."""
@@ -82,11 +76,9 @@ class Watchdog:
             return
         if not self.stopped.is_set():
             self.late += int(braked)
-        if braked:
-            self._closing.wait(self._period_s)
-        else:
+        if not braked:
             self._fed = None  # at rest
 
     def _run(self) -> None:
-        while not self._closing.wait(min(0.02, self._period_s / 2)):
+        while not self._closing.wait(_LOOK_EVERY_S):
             self.poll()
