@@ -28,7 +28,7 @@ class SystemClock:
 
 
 class InstantClock:
-    """Time that passes only when somebody waits for it, and then at once: for robots that are simulated step by step."""
+    """Passes only when somebody waits, and then at once: for robots that are simulated step by step."""
 
     def __init__(self) -> None:
         self._now = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +11,28 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from rise_gym.envs.real.cameras import CameraFault, CameraLimits, CameraWatch
+from rise_gym.envs.real.cameras import CameraFault, CameraLimits
 from rise_gym.envs.real.clock import Clock, clock
 from rise_gym.envs.real.contract import Judge, Operator, ResetHelp, Resetter, Robot, imported
 from rise_gym.envs.real.judges import judge_of
 from rise_gym.envs.real.limits import LIMIT_NAMES, Limits, SafetyFilter
-from rise_gym.envs.real.link import RobotLink
+from rise_gym.envs.real.link import OperatorStop, RobotLink
+from rise_gym.envs.real.moves import move_to
 from rise_gym.envs.real.names import RobotNames
 from rise_gym.envs.real.people import KeyboardOperator, NoOperator
-from rise_gym.envs.real.stuck import StuckFault, StuckWatch
+from rise_gym.envs.real.senses import Senses
+from rise_gym.envs.real.stuck import StuckFault
 from rise_gym.envs.real.watchdog import Watchdog
 from rise_gym.errors import InvalidRobot, RobotFault, StepOutOfOrder
-from rise_gym.spaces import action_space, checked_actions, observation_space, proprio_bounds
+from rise_gym.spaces import action_space, checked_actions, observation_space
 from rise_gym.tasks import task_card
 from rise_gym.types import Observation
 
 _LATE_AFTER_TICKS = 2.0  # without a command for so long, the watchdog brakes
-_SLOW_SHARE = 0.25  # of the velocity limits, for moves between episodes
-_ARRIVED_RAD = 0.03
 
 
 class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
-    """A task on a real robot, behind safety limits. The spaces and the task card are those of the dream and the replica.
+    """A task on a real robot, behind safety limits. Spaces and task card are those of the dream and the replica.
 
     **Action** `Box(-1, 1, (K, A), float32)`: the next K control ticks, each the absolute joint targets (left arm
     first, gripper last in each arm) scaled by the ranges of `env.unwrapped.task`. Anything else is refused. What is
@@ -103,18 +104,15 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.observation_space = observation_space(self.task)  # type: ignore[assignment]  # its arrays are our Observation
         self.action_space = action_space(self.task, self.chunk)  # type: ignore[assignment]  # Box is typed less narrowly
         self.metadata = {**type(self).metadata, "render_fps": max(1, round(self.task.control_hz / self.chunk))}
-        self._bounds = proprio_bounds(self.task)
         self._camera_limits = cameras if isinstance(cameras, CameraLimits) else CameraLimits(**(cameras or {}))
         self._build(robot, robot_arguments, limits, names, clock)
         self.operator: Operator = _operator(operator)
         self._judge = judge_of(judge, self.operator, task, device)
         self._resetter: Resetter | None = imported(resetter, "a resetter") if isinstance(resetter, str) else resetter
         self.watchdog = Watchdog(
-            self.link.brake,
-            clock=self._clock,
+            self.link,
             late_after_s=_LATE_AFTER_TICKS * self._tick_s,
             stop_requested=self.operator.stop_requested,
-            stopped=self.link.stopped,
         )
         self._over: bool | None = None  # None: never reset
 
@@ -144,20 +142,19 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._over = True  # until everything is known to be well
         drawn = int(self.np_random.integers(2**31)) if seed is None else seed
         self.watchdog.begin()
-        self._check_stop()
+        self.link.check_stop()
         self.link.connect()
         self.link.begin(self.link.observe().joints)
         if self._resetter is not None:
             self._prepare(self._resetter, drawn)
-        self._cameras = CameraWatch(self.task.cameras, self.task.image_size, self._camera_limits)
-        self._stuck = StuckWatch(self.task)
-        self._first_look()
+        self._senses = Senses(self.link, self.task, self._camera_limits)
+        self.link.begin(self._senses.joints)
         self._judge.begin()
         self._tick, self._fault = 0, ("", "")
-        self._progress, _ = self._judge.look(self._views(), self.task.instruction)
+        self._progress, _ = self._judge.look(self._senses.views(), self.task.instruction)
         self._next_tick_s, self._over, self.watchdog.late = self._clock.now(), False, 0
         info = {**self._info(None), "progress": np.full(1, self._progress, np.float32)}
-        return self._observation(), {**info, "instruction": self.task.instruction}
+        return self._senses.observation(), {**info, "instruction": self.task.instruction}
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Execute one chunk of K control ticks, in K ticks of time.
@@ -177,18 +174,18 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
                     break
         except BaseException:  # Ctrl-C too: the robot is never left moving
             self._over = True
-            self._rest()
+            self.link.rest()
             raise
         truncated = decided is None and (bool(self._fault[0]) or self._tick >= self.task.horizon_ticks)
         self._over = truncated or decided is not None
         if self._over:
-            self._rest()
+            self.link.rest()
         info = self._info(decided, rows, truncated)
-        return self._observation(), self._progress - before, decided is not None, truncated, info
+        return self._senses.observation(), self._progress - before, decided is not None, truncated, info
 
     def render(self) -> NDArray[np.uint8] | None:
         """The cameras side by side, uint8 (H, V * W, 3), or None without a render mode."""
-        return None if self.render_mode is None else np.concatenate(list(self._views()), axis=1)
+        return None if self.render_mode is None else np.concatenate(list(self._senses.views()), axis=1)
 
     def stop(self) -> None:
         """The operator's stop: from any thread, at any moment. The robot brakes within its limits and holds."""
@@ -201,7 +198,7 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def close(self) -> None:
         """Brake, end the watchdog, let go of the robot."""
         self.watchdog.close()
-        self._rest()
+        self.link.rest()
         self._over = None if self._over is None else True
         self.link.disconnect()
 
@@ -216,79 +213,32 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         try:
             if not self.link.stopped.is_set():
                 sent = self.link.send(self.task.unscale_action(asked))
-                self.watchdog.feed()
                 row |= {"sent": self._as_action(sent.executed), "limited": sent.acted}
             self._wait_for_tick()
-            self._check_stop()
-            self._look()
-            self._progress, decided = self._judge.look(self._views(), self.task.instruction)
+            self.link.check_stop()
+            self._senses.look()
+            self._progress, decided = self._judge.look(self._senses.views(), self.task.instruction)
         except (RobotFault, InvalidRobot) as fault:
-            self._fault = (_kind(fault, self.link.stopped.is_set()), str(fault))
+            self._fault = (_kind(fault), str(fault))
         self._tick += 1
-        return {**row, "progress": np.float32(self._progress), **self._ticks_of_row()}, decided
+        seen = self._senses.observation() if self.record_ticks else {}
+        return {**row, "progress": np.float32(self._progress), **seen}, decided
 
     def _wait_for_tick(self) -> None:
         """Until the tick's end; a tick that was late pushes all later ones back, for nothing is ever hurried."""
         self._next_tick_s = max(self._next_tick_s, self._clock.now() - self._tick_s) + self._tick_s
         self._clock.wait(self.link.stopped, self._next_tick_s)
 
-    def _look(self) -> None:
-        seen = self.link.observe()
-        self._joints = seen.joints
-        self._cameras.look(seen.pictures, seen.stamps, seen.joints)
-        if (commanded := self.link.commanded) is not None:
-            self._stuck.look(commanded, seen.joints)
-
-    def _first_look(self) -> None:
-        """The first pictures; a camera may need a few tries."""
-        for left in reversed(range(self._camera_limits.bad_ticks + 1)):
-            seen = self.link.observe()
-            self._joints = seen.joints
-            try:
-                self._cameras.look(seen.pictures, seen.stamps, seen.joints)
-                break
-            except CameraFault:
-                if not left:
-                    raise
-        self.link.begin(seen.joints)
-
     def _prepare(self, resetter: Resetter, seed: int) -> None:
         """Let the resetter do its work."""
+        link = self.link
         try:
             resetter.reset(
-                ResetHelp(robot=self.link.robot, seed=seed, move_to=self._move_to, stopped=self.link.stopped.is_set)
+                ResetHelp(robot=link.robot, seed=seed, move_to=partial(move_to, link), stopped=link.stopped.is_set)
             )
         finally:
-            self._rest()
-        self._check_stop()
-
-    def _move_to(self, joints: NDArray[np.floating]) -> None:
-        """Slowly to joint targets (A,) in rad and m, behind all limits."""
-        fastest = _SLOW_SHARE * np.array(self.link.filter.limits.velocity) * self._tick_s
-        seen = self.link.observe().joints
-        self.link.begin(seen)
-        ticks = 1 + int(np.ceil(np.max(np.abs(joints - seen) / fastest)))
-        for target in np.linspace(seen, joints, ticks + 1)[1:]:
-            self._check_stop()
-            self.link.send(target)
-            self.watchdog.feed()
-            self._clock.wait(self.link.stopped, self._clock.now() + self._tick_s)
-        self._rest()
-        left = np.abs(self.link.observe().joints - joints)
-        if left.max() > _ARRIVED_RAD:
-            name = self.task.action_names[int(left.argmax())]
-            raise RobotFault(
-                f"the resetter's move ended {left.max():.3f} away from its goal at {name} (allowed: {_ARRIVED_RAD}); "
-                "something is in the way, or the goal lies outside the limits"
-            )
-
-    def _rest(self) -> None:
-        """Brake until at rest; a robot that can't be reached holds by itself."""
-        try:
-            while self.link.brake():
-                self.watchdog.feed()
-        except RobotFault:
-            return
+            link.rest()
+        link.check_stop()
 
     def _check_order(self) -> None:
         if self._over is None:
@@ -296,28 +246,10 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if self._over:
             raise StepOutOfOrder("the episode is over (terminated or truncated); call env.reset() to begin another")
 
-    def _check_stop(self) -> None:
-        if self.link.stopped.is_set():
-            raise RobotFault(
-                "the operator has stopped the robot, it brakes and holds; when all is safe call "
-                "env.unwrapped.release(), then env.reset()"
-            )
-
     def _as_action(self, joints: NDArray[np.float64] | None) -> NDArray[np.float32]:
         """Joints (A,) in rad and m as the action that asks for them."""
         assert joints is not None  # an episode is under way
         return np.clip(self.task.scale_action(joints), -1, 1)
-
-    def _views(self) -> NDArray[np.uint8]:
-        newest = self._cameras.newest()
-        return np.stack([newest[camera] for camera in self.task.cameras])
-
-    def _observation(self) -> Observation:
-        low, high = self._bounds
-        return {**self._cameras.newest(), "proprio": np.clip(self._joints, low, high).astype(np.float32)}
-
-    def _ticks_of_row(self) -> Observation:
-        return self._observation() if self.record_ticks else {}
 
     def _info(
         self, decided: bool | None, rows: list[dict[str, Any]] | None = None, truncated: bool = False
@@ -349,10 +281,7 @@ def _operator(operator: str | Operator | None) -> Operator:
     return made
 
 
-def _kind(fault: Exception, stopped: bool) -> str:
+def _kind(fault: Exception) -> str:
     """The word for `info["truncation"]`."""
-    if stopped:
-        return "operator"
-    if isinstance(fault, CameraFault):
-        return "camera"
-    return "stuck" if isinstance(fault, StuckFault) else "robot"
+    words = {OperatorStop: "operator", CameraFault: "camera", StuckFault: "stuck"}
+    return next((word for kind, word in words.items() if isinstance(fault, kind)), "robot")

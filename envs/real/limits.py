@@ -114,6 +114,9 @@ class SafetyFilter:
         limits: what to keep. task: whose robot card says where joints put the tools.
         period_s: time between two commands.
 
+    Attributes:
+        braking_commands: how many it takes at most to come to rest.
+
     Raises:
         InvalidRobot: if the limits do not fit the task, or a gripper could not yield within one command.
     """
@@ -129,7 +132,7 @@ class SafetyFilter:
         self._box = np.array(limits.workspace_low_m), np.array(limits.workspace_high_m)
         self._grippers = list(limits.grippers)
         self._squeeze_m = limits.gripper_force_n / limits.gripper_stiffness_n_per_m
-        self._braking_commands = int(np.ceil((self._velocity / self._slowing).max()))
+        self.braking_commands = int(np.ceil((self._velocity / self._slowing).max()))
         if np.any(self._slowing[self._grippers] < 2 * self._velocity[self._grippers]):
             raise InvalidRobot(
                 "a gripper has to be able to turn round within one command, or its force could not be limited: "
@@ -154,7 +157,7 @@ class SafetyFilter:
             tools = np.round(self._tools(position), 3).tolist()
             raise InvalidRobot(
                 f"the robot starts with a tool outside the workspace {self.limits.workspace_low_m} to "
-                f"{self.limits.workspace_high_m} m: tools and hands at {tools}; move it inside by hand, nothing was sent"
+                f"{self.limits.workspace_high_m} m: tools and hands at {tools}; move them inside, nothing was sent"
             )
         return Motion(position=position, velocity=np.zeros_like(position))
 
@@ -233,9 +236,9 @@ class SafetyFilter:
         return chosen.reshape(shape)
 
     def _ends_inside(self, position: Array, velocity: Array) -> NDArray[np.bool_]:
-        """Whether moving on (n, A) and then braking stays in the workspace: (n, arms). Half-way points are looked at."""
+        """Whether moving on (n, A) and then braking stays in the workspace, half-way points too: (n, arms)."""
         inside = np.ones((len(position), self._tools.arms), bool)
-        for _ in range(self._braking_commands + 1):
+        for _ in range(self.braking_commands + 1):
             for _half in range(2):
                 position = position + 0.5 * self.period_s * velocity
                 inside &= self._inside(position)

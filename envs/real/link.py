@@ -19,6 +19,10 @@ from rise_gym.tasks import TaskCard
 Array = NDArray[np.float64]
 
 
+class OperatorStop(RobotFault):
+    """The operator has stopped the robot."""
+
+
 class Sent(NamedTuple):
     """What the robot says it was sent (A,) in rad and m, and which limits acted: bool (5,)."""
 
@@ -42,13 +46,14 @@ class RobotLink:
 
     Attributes:
         stopped: while it is set, every command is a braking one, whatever was asked for.
+        sent_at_s: time of the last command.
     """
 
     def __init__(self, robot: Robot, names: RobotNames, task: TaskCard, limits: SafetyFilter, clock: Clock) -> None:
         names.check(robot, task)
         self.robot, self.names, self.task, self.filter = robot, names, task, limits
         self.stopped = threading.Event()
-        self._clock, self._sent_at_s = clock, -float("inf")
+        self.clock, self.sent_at_s = clock, -float("inf")
         self._never = threading.Event()
         self._lock = threading.RLock()
         self._motion: Motion | None = None
@@ -108,12 +113,12 @@ class RobotLink:
         with self._lock:
             if self._motion is None or self._measured is None:
                 raise RobotFault("nothing may be sent before the robot was measured; reset the env first")
-            self._clock.wait(self._never, self._sent_at_s + self.filter.period_s)
+            self.clock.wait(self._never, self.sent_at_s + self.filter.period_s)
             goal = self._motion.position if self.stopped.is_set() else target
             allowed = self.filter.step(self._motion, goal, self._measured)
             position = allowed.motion.position
             answer = self._asked("send_action", lambda: self.robot.send_action(self.names.command(position)))
-            self._motion, self._sent_at_s = allowed.motion, self._clock.now()
+            self._motion, self.sent_at_s = allowed.motion, self.clock.now()
             return Sent(self.names.executed(answer, position), allowed.acted)
 
     def brake(self) -> bool:
@@ -126,6 +131,22 @@ class RobotLink:
                 return False
             self.send(self._motion.position)
             return True
+
+    def rest(self) -> None:
+        """Brakes until at rest; a robot that can't be reached holds by itself."""
+        try:
+            while self.brake():
+                pass
+        except RobotFault:
+            return
+
+    def check_stop(self) -> None:
+        """Raises `OperatorStop` if the operator has stopped the robot."""
+        if self.stopped.is_set():
+            raise OperatorStop(
+                "the operator has stopped the robot, it brakes and holds; when all is safe call "
+                "env.unwrapped.release(), then env.reset()"
+            )
 
     @property
     def commanded(self) -> Array | None:

@@ -43,7 +43,7 @@ class ReplicaRobot:
 
     @property
     def observation_features(self) -> dict[str, Any]:
-        pictures = {key: (*self.task.image_size, 3) for key in self._names.cameras}
+        pictures = dict.fromkeys(self._names.cameras, (*self.task.image_size, 3))
         return {**self.action_features, **pictures, **dict.fromkeys(self._names.stamps, float)}
 
     @property
