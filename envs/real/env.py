@@ -19,7 +19,7 @@ from rise_gym.envs.real.limits import LIMIT_NAMES, Limits, SafetyFilter
 from rise_gym.envs.real.link import OperatorStop, RobotLink
 from rise_gym.envs.real.moves import move_to
 from rise_gym.envs.real.names import RobotNames
-from rise_gym.envs.real.people import KeyboardOperator, NoOperator
+from rise_gym.envs.real.people import operator_of
 from rise_gym.envs.real.senses import Senses
 from rise_gym.envs.real.stuck import StuckFault
 from rise_gym.envs.real.watchdog import Watchdog
@@ -65,7 +65,8 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         judge: a world model (a folder, `bundled:<task>/world_model`, a hub id), an import string or a live judge.
         operator: `"keyboard"`, an import string, or a live one; who can stop the robot and give a verdict.
         resetter: an import string or a live one; None leaves everything as it is.
-        limits, cameras, names: the defaults are those of the task; also as a dict of their fields.
+        limits: a `Limits`, or a dict of arguments of `Limits.of`, e.g. `{"velocity_rad_s": 1.0}`.
+        cameras, names: a `CameraLimits`, a `RobotNames`, or a dict of their fields.
         clock: `"system"`; `"instant"` for a robot that is simulated step by step; or, only here, a live one.
         device: where the judge's world model runs.
         render_mode: None or `"rgb_array"`: the cameras side by side, uint8 (H, V * W, 3).
@@ -106,7 +107,7 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.metadata = {**type(self).metadata, "render_fps": max(1, round(self.task.control_hz / self.chunk))}
         self._camera_limits = cameras if isinstance(cameras, CameraLimits) else CameraLimits(**(cameras or {}))
         self._build(robot, robot_arguments, limits, names, clock)
-        self.operator: Operator = _operator(operator)
+        self.operator: Operator = operator_of(operator)
         self._judge = judge_of(judge, self.operator, task, device)
         self._resetter: Resetter | None = imported(resetter, "a resetter") if isinstance(resetter, str) else resetter
         self.watchdog = Watchdog(
@@ -268,17 +269,6 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             if self.record_ticks:
                 info["ticks"] = columns
         return info
-
-
-def _operator(operator: str | Operator | None) -> Operator:
-    if operator is None:
-        return NoOperator()
-    if not isinstance(operator, str):
-        return operator
-    if operator == "keyboard":
-        return KeyboardOperator()
-    made: Operator = imported(operator, "an operator")
-    return made
 
 
 def _kind(fault: Exception) -> str:

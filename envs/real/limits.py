@@ -7,8 +7,8 @@ it told nothing more, could come to rest within all limits. So there is a safe n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,20 +76,22 @@ class Limits:
         acceleration_rad_s2: float = 20.0,
         gripper_velocity_m_s: float = 0.5,
         gripper_acceleration_m_s2: float = 50.0,
+        **fields: Any,
     ) -> Limits:
-        """The task's joint ranges, and the same rates for all joints."""
+        """The task's joint ranges, and the same rates for all joints; `fields` are those of the class."""
         grippers = tuple(index for index, name in enumerate(task.action_names) if name.endswith("gripper_m"))
         velocity = [velocity_rad_s] * len(task.action_names)
         acceleration = [acceleration_rad_s2] * len(task.action_names)
         for gripper in grippers:
             velocity[gripper], acceleration[gripper] = gripper_velocity_m_s, gripper_acceleration_m_s2
-        return cls(
-            joint_low=task.action_low,
-            joint_high=task.action_high,
-            velocity=tuple(velocity),
-            acceleration=tuple(acceleration),
-            grippers=grippers,
-        )
+        known: dict[str, Any] = {
+            "joint_low": task.action_low,
+            "joint_high": task.action_high,
+            "velocity": tuple(velocity),
+            "acceleration": tuple(acceleration),
+            "grippers": grippers,
+        }
+        return cls(**{**known, **fields})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,11 +251,6 @@ class SafetyFilter:
         """Whether the tools are in the workspace: (..., A) -> (..., arms)."""
         points = self._tools(position)
         return np.asarray(np.all((points >= self._box[0]) & (points <= self._box[1]), axis=(-1, -2)))
-
-
-def slower(limits: Limits, share: float) -> Limits:
-    """The same limits with a share of the velocities, for moves that nobody is in a hurry for."""
-    return replace(limits, velocity=tuple(share * value for value in limits.velocity))
 
 
 def _differ(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from typing import TextIO
 
 import numpy as np
 
-from rise_gym.envs.real.contract import ResetHelp
+from rise_gym.envs.real.contract import Operator, ResetHelp, imported
 from rise_gym.errors import RobotFault
 
 
@@ -91,3 +91,17 @@ class Home:
 
     def reset(self, help: ResetHelp) -> None:
         help.move_to(self._joints)
+
+
+def operator_of(operator: str | Operator | None) -> Operator:
+    """The operator that a name stands for: `"keyboard"`, an import string, None for nobody, or one itself.
+
+    Raises:
+        InvalidRobot: if the import string names nothing.
+    """
+    if operator is None:
+        return NoOperator()
+    if not isinstance(operator, str):
+        return operator
+    made: Operator = KeyboardOperator() if operator == "keyboard" else imported(operator, "an operator")
+    return made

@@ -14,6 +14,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from multiprocessing.connection import Client, Connection, Listener
 from typing import Any
 
@@ -88,6 +89,11 @@ class ReplicaRobot:
     def begin_episode(self, seed: int) -> dict[str, Any]:
         """Lays the scene out anew, as the replica's `reset(seed=seed)` does; no robot of LeRobot has this."""
         return self._call("begin_episode", seed=seed)
+
+    def misbehave(self, **faults: Any) -> None:
+        """Other faults from now on, see `Faults`; none brings it to its senses."""
+        self.faults = Faults(**faults)
+        self._call("misbehave", faults=asdict(self.faults))
 
     def stages(self) -> dict[str, Any]:
         """What the physics says: `stages`, `score` and `progress`. Nobody can ask a real robot for it."""

@@ -33,7 +33,7 @@ class Faults:
         dead_camera: a camera that dies, after `dead_after` commands of an episode: its picture `"freezes"` (while its
             times go on), is `"stale"` (time and all), turns `"black"` or goes `"missing"`.
         stuck_joint: key of a joint, `left_joint2.pos`, that stops moving after `stuck_after` commands.
-        crash_after: commands after which the process ends as if its power was cut; None never.
+        crash_after: commands of an episode after which the process ends as if its power was cut; None never.
         degrees: measures angles in degrees.
         blind: draws no pictures but noise: needs no OpenGL.
         seed: of jitter, drops and noise.
@@ -63,8 +63,7 @@ class SimulatedRobot:
         self.faults = faults
         self._task, self._scene_class = task_card(task), scene_class(task)
         self._names = RobotNames.of(self._task)
-        self._random = np.random.default_rng(faults.seed)
-        self._began, self._sent_ever = time.monotonic(), 0
+        self._began = time.monotonic()
         self.begin_episode(0)
 
     def begin_episode(self, seed: int) -> dict[str, Any]:
@@ -72,20 +71,21 @@ class SimulatedRobot:
         self._scene = self._scene_class.sample(seeding.np_random(seed)[0], self._scene_class.config_class())
         self._proprioception = Proprioception(self._scene.model)
         mujoco.mj_forward(self._scene.model, self._scene.data)
+        self._random = np.random.default_rng([self.faults.seed, seed])
         self._sent, self._shown = 0, dict[str, Any]()
         self._held = self._measured()
         return {}
 
     def send_action(self, action: dict[str, float]) -> dict[str, Any]:
         """One control tick towards targets in rad and m; a joint without one keeps its last."""
-        if self._sent_ever == self.faults.crash_after:
+        if self._sent == self.faults.crash_after:
             os._exit(_CRASH_EXIT)  # a cut cable says no goodbye
         asked = {key: float(action.get(key, held)) for key, held in self._held.items()}
         if self.faults.stuck_joint and self._sent >= self.faults.stuck_after:
             asked[self.faults.stuck_joint] = self._held[self.faults.stuck_joint]
         self._held = asked
         self._advance(np.array(list(asked.values())))
-        self._sent, self._sent_ever = self._sent + 1, self._sent_ever + 1
+        self._sent += 1
         return {key: action.get(key, value) for key, value in asked.items()}
 
     def get_observation(self) -> dict[str, Any]:
@@ -95,6 +95,11 @@ class SimulatedRobot:
         if self.faults.degrees:
             measured = {key: value if "gripper" in key else math.degrees(value) for key, value in measured.items()}
         return {**measured, **self._pictures()}
+
+    def misbehave(self, faults: dict[str, Any]) -> dict[str, Any]:
+        """Other faults from now on; commands are counted from here."""
+        self.faults, self._sent = Faults(**faults), 0
+        return {}
 
     def stages(self) -> dict[str, Any]:
         """What the physics says about the task."""
