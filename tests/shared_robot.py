@@ -17,7 +17,7 @@ class SharedRobot(ReplicaRobot):
         """Only `end` ends the process."""
 
     def end(self) -> None:
-        super().disconnect()
+        self._end()
 
     def misbehave(self, **faults: Any) -> None:
         super().misbehave(blind=True, **faults)

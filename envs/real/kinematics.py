@@ -27,12 +27,18 @@ class ToolPoints:
     def __call__(self, joints: NDArray[np.floating]) -> Array:
         """Joints (..., A) in rad and m -> points (..., arms, 2, 3) in m; x away from the robot, y left, z up."""
         angles = np.asarray(joints, np.float64).reshape(-1, self.joints_per_arm).T  # (joints, rows)
-        place = np.broadcast_to(self._points, (*self._points.shape[:2], angles.shape[1]))
-        for index in reversed(range(self.joints_per_arm - 1)):  # from the hand back to the base
-            cosine, sine = np.cos(angles[index]), np.sin(angles[index])
-            turned = np.stack([cosine * place[0] - sine * place[1], sine * place[0] + cosine * place[1], place[2]])
-            moved = self._rotations[index] @ turned.reshape(3, -1) + self._offsets[index][:, None]
-            place = moved.reshape(turned.shape)
+        cosines, sines = np.cos(angles[:-1]), np.sin(angles[:-1])
+        place = np.empty((*self._points.shape[:2], angles.shape[1]))
+        place[:] = self._points
+        turned = np.empty_like(place)
+        for index in reversed(range(len(cosines))):  # from the hand back to the base
+            np.multiply(place[:2], cosines[index], out=turned[:2])
+            place[:2] *= sines[index]
+            turned[0] -= place[1]
+            turned[1] += place[0]
+            turned[2] = place[2]
+            np.matmul(self._rotations[index], turned.reshape(3, -1), out=place.reshape(3, -1))
+            place += self._offsets[index][:, None, None]
         found = np.moveaxis(place, (0, 1, 2), (2, 1, 0)).reshape(*np.shape(joints)[:-1], self.arms, -1, 3)
         return np.asarray(found + self._bases[:, None])
 

@@ -245,6 +245,8 @@ class SafetyFilter:
                 position = position + 0.5 * self.period_s * velocity
                 inside &= self._inside(position)
             velocity = self._braked(velocity)
+            if not velocity.any():
+                break
         return inside
 
     def _inside(self, position: Array) -> NDArray[np.bool_]:

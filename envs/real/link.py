@@ -121,13 +121,14 @@ class RobotLink:
             self._motion, self.sent_at_s = allowed.motion, self.clock.now()
             return Sent(self.names.executed(answer, position), allowed.acted)
 
-    def brake(self) -> bool:
-        """One command on the way to rest; returns whether the robot's last command moved it, so that one was needed.
+    def brake(self, unless_sent_after_s: float = float("inf")) -> bool:
+        """One command on the way to rest; returns whether one was needed, as the robot's last command moved it.
 
-        At rest nothing is sent: a position servo holds what it was told last.
+        At rest nothing is sent: a position servo holds what it was told last. Nor is anything if somebody has sent a
+        command after the given time, for then nobody was late.
         """
         with self._lock:
-            if self._motion is None or self.filter.at_rest(self._motion):
+            if self._motion is None or self.filter.at_rest(self._motion) or self.sent_at_s > unless_sent_after_s:
                 return False
             self.send(self._motion.position)
             return True

@@ -57,7 +57,7 @@ class ReplicaRobot:
 
     def connect(self) -> None:
         """Raises `ConnectionError` if the process does not come up."""
-        self.disconnect()
+        self._end()
         secret = secrets.token_hex(16)
         arguments = ["-m", __name__, "--task", self.task.name, "--faults", self.faults.to_json()]
         self._process = subprocess.Popen(
@@ -66,11 +66,14 @@ class ReplicaRobot:
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()  # the port, once it listens
         if not line.isdigit():
-            self.disconnect()
+            self._end()
             raise ConnectionError("the replica's process ended before it listened; its own message is above")
         self._connection = Client(("127.0.0.1", int(line)), authkey=secret.encode())
 
     def disconnect(self) -> None:
+        self._end()
+
+    def _end(self) -> None:
         if self._connection is not None:
             self._connection.close()
         if self._process is not None:
@@ -91,9 +94,8 @@ class ReplicaRobot:
         return self._call("begin_episode", seed=seed)
 
     def misbehave(self, **faults: Any) -> None:
-        """Other faults from now on, see `Faults`; none brings it to its senses."""
-        self.faults = Faults(**faults)
-        self._call("misbehave", faults=asdict(self.faults))
+        """Other faults from now on until it is connected anew, see `Faults`; none brings it to its senses."""
+        self._call("misbehave", faults=asdict(Faults(**faults)))
 
     def stages(self) -> dict[str, Any]:
         """What the physics says: `stages`, `score` and `progress`. Nobody can ask a real robot for it."""
@@ -108,7 +110,7 @@ class ReplicaRobot:
                 raise TimeoutError(f"no answer within {self.timeout_s:g} s")
             answer = receive(self._connection)
         except (OSError, EOFError) as error:
-            self.disconnect()
+            self._end()
             raise ConnectionError(f"the replica's process is gone ({type(error).__name__}: {error})") from error
         if "error" in answer:
             raise RobotFault(str(answer["error"]))

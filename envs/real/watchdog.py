@@ -52,18 +52,19 @@ class Watchdog:
         link = self._link
         if self._stop_requested():
             link.stopped.set()
-        sent_at_s = link.sent_at_s
+        now_s, sent_at_s = link.clock.now(), link.sent_at_s  # in this order: a command in between is a later one
         goes_on = sent_at_s == self._braked_at_s  # nobody has sent anything since the last braking command
-        late = goes_on or link.clock.now() - sent_at_s > self._late_after_s
-        if not (late or link.stopped.is_set()):
+        late = goes_on or now_s - sent_at_s > self._late_after_s
+        stopped = link.stopped.is_set()
+        if not (late or stopped):
             return
         try:
-            braked = link.brake()
+            braked = link.brake() if stopped else link.brake(unless_sent_after_s=sent_at_s)
         except RobotFault:  # it can't be reached: whoever asks it next is told, and its servos hold
             return
         if braked:
             self._braked_at_s = link.sent_at_s
-            self.late += int(not link.stopped.is_set())
+            self.late += int(not stopped)
 
     def _run(self) -> None:
         while not self._closing.wait(_LOOK_EVERY_S):

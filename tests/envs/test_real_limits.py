@@ -57,13 +57,14 @@ def wild(random: np.random.Generator, rows: int) -> np.ndarray:
     return np.where(random.random((rows, 1)) < 0.3, HOME + random.normal(0, 0.3, (rows, len(low))), anywhere)
 
 
-@pytest.mark.parametrize("acceleration", [4.0, 20.0])
-def test_half_a_million_wild_actions_exceed_nothing(acceleration: float) -> None:
+@pytest.mark.parametrize(("acceleration", "steps"), [(20.0, 190), (4.0, 10)])
+def test_in_a_million_wild_actions_no_limit_is_exceeded(acceleration: float, steps: int) -> None:
+    """Both cases together; the gentler one, where braking takes five commands, costs far more time an action."""
     keep = keeper(Limits.of(BOX_CLOSE, velocity_rad_s=2.0, acceleration_rad_s2=acceleration))
-    random, rows = np.random.default_rng(int(acceleration)), 5000
+    random, rows = np.random.default_rng(steps), 5000
     motion = Motion(position=np.tile(HOME, (rows, 1)), velocity=np.zeros((rows, 14)))
     target, acted = wild(random, rows), np.zeros(len(LIMIT_NAMES), np.int64)
-    for _ in range(100):  # both accelerations together: a million
+    for _ in range(steps):
         fresh = random.random((rows, 1)) < 0.3  # others go on until something stops them
         target = np.where(fresh, wild(random, rows), target)
         measured = np.clip(motion.position + random.normal(0, 0.02, motion.position.shape), *ENDS)
@@ -73,13 +74,13 @@ def test_half_a_million_wild_actions_exceed_nothing(acceleration: float) -> None
     assert np.all(acted > 1000), dict(zip(LIMIT_NAMES, acted, strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, derandomize=True, deadline=None)
 @given(
     seeds=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=12),
-    velocity=st.floats(0.05, 5),
-    acceleration=st.floats(0.5, 200),
+    velocity=st.floats(0.05, 3),
+    acceleration=st.floats(5, 200),
     force=st.floats(0.5, 50),
-    hertz=st.sampled_from([10.0, 30.0, 200.0]),
+    hertz=st.sampled_from([10.0, 30.0]),
 )
 def test_any_limits_are_kept_and_braking_always_ends(
     seeds: list[int], velocity: float, acceleration: float, force: float, hertz: float
