@@ -13,7 +13,7 @@ from rise_gym.envs.real.clock import Clock
 from rise_gym.envs.real.contract import Robot
 from rise_gym.envs.real.limits import Motion, SafetyFilter
 from rise_gym.envs.real.names import RobotNames
-from rise_gym.errors import RobotFault
+from rise_gym.errors import RenderingUnavailable, RobotFault
 from rise_gym.tasks import TaskCard
 
 Array = NDArray[np.float64]
@@ -159,6 +159,8 @@ class RobotLink:
     def _asked(what: str, call: Any) -> Any:
         try:
             return call()
+        except RenderingUnavailable:  # the replica as a robot: its message names the way out
+            raise
         except Exception as error:  # each robot fails in its own way
             raise RobotFault(
                 f"the robot failed at `{what}`: {type(error).__name__}: {error}; its servos hold what they were told "

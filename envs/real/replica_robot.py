@@ -23,7 +23,7 @@ import numpy as np
 from rise_gym.envs.real.contract import ResetHelp
 from rise_gym.envs.real.names import RobotNames
 from rise_gym.envs.real.simulated import Faults, SimulatedRobot
-from rise_gym.errors import RobotFault
+from rise_gym.errors import RenderingUnavailable, RobotFault
 from rise_gym.tasks import task_card
 
 _SECRET = "RISE_GYM_REPLICA_ROBOT_SECRET"  # only who started the process may talk to it
@@ -113,7 +113,8 @@ class ReplicaRobot:
             self._end()
             raise ConnectionError(f"the replica's process is gone ({type(error).__name__}: {error})") from error
         if "error" in answer:
-            raise RobotFault(str(answer["error"]))
+            kind = RenderingUnavailable if answer["kind"] == RenderingUnavailable.__name__ else RobotFault
+            raise kind(str(answer["error"]))
         return answer
 
 
@@ -167,7 +168,7 @@ def _serve(robot: SimulatedRobot, listener: Listener) -> None:
             try:
                 send(connection, getattr(robot, method)(**call))
             except Exception as error:  # told to the client, whose user can't see into this process
-                send(connection, {"error": f"{type(error).__name__}: {error}"})
+                send(connection, {"kind": type(error).__name__, "error": f"{type(error).__name__}: {error}"})
 
 
 def _main() -> None:

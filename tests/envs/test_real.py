@@ -27,7 +27,6 @@ from rise_gym.envs.real.people import AskedPerson, Home, KeyboardOperator
 from rise_gym.envs.real.replica_robot import ReplicaResetter, ReplicaRobot
 from rise_gym.envs.wrappers import RecordEpisodes
 from rise_gym.errors import InvalidRobot, RenderingUnavailable, RobotFault, StepOutOfOrder
-from rise_gym.tasks import BOX_CLOSE
 
 ID = "RiseReal-BoxClose-v0"
 REPLICA = "rise_gym.envs.real.replica_robot"
@@ -106,7 +105,7 @@ def test_one_policy_folder_acts_in_dream_replica_and_robot_and_the_last_two_agre
         env = gymnasium.make(env_id, **arguments)
         try:
             observation, info = env.reset(seed=100_000)
-        except (RenderingUnavailable, RobotFault) as error:
+        except RenderingUnavailable as error:
             env.close()
             pytest.skip(f"no OpenGL here: {error}")
         told[env_id] = [observation]
@@ -117,7 +116,10 @@ def test_one_policy_folder_acts_in_dream_replica_and_robot_and_the_last_two_agre
         env.close()
     for replica, same in zip(told["RiseMujoco-BoxClose-v0"], told[ID], strict=True):
         for name, value in replica.items():
-            np.testing.assert_allclose(same[name], value, atol=1 if name in BOX_CLOSE.cameras else 1e-4)
+            if name == "proprio":
+                np.testing.assert_allclose(same[name], value, atol=1e-4)
+            else:  # rounding on the way may tip a pixel at an edge over
+                assert np.mean(np.abs(same[name].astype(int) - value) > 1) < 0.01
 
 
 def test_what_was_asked_and_what_was_sent_are_reported_and_what_was_sent_is_recorded() -> None:
