@@ -223,6 +223,16 @@ def test_a_late_policy_is_braked_for_and_then_held() -> None:
     env.close()
 
 
+def test_commands_never_follow_each_other_faster_than_the_limits_count_on() -> None:
+    env = real()
+    env.reset(seed=0)
+    began_s = env.link.clock.now()
+    for _ in range(5):
+        env.link.send(home_joints())
+    assert env.link.clock.now() - began_s >= 0.4 - 1e-9
+    env.close()
+
+
 def test_latency_and_jitter_make_ticks_later_never_hurried() -> None:
     env = real(chunk=5, clock="system")
     env.reset(seed=0)
@@ -250,8 +260,7 @@ def test_the_operator_stops_it_within_a_chunk_and_it_stays_stopped() -> None:
 
 
 def test_a_keyboard_stops_even_between_steps_and_gives_verdicts() -> None:
-    keys = io.StringIO("y\n")
-    env = real(operator=KeyboardOperator(keys), limits={"acceleration_rad_s2": 5.0})
+    env = real(operator=KeyboardOperator(io.StringIO()), limits={"acceleration_rad_s2": 5.0})
     env.reset(seed=0)
     env.operator._verdict = True  # type: ignore[attr-defined]
     _, reward, terminated, _, info = env.step(hold(env))
@@ -298,7 +307,7 @@ def test_progress_is_the_value_models_and_an_operators_word_goes_before_it(count
     env.close()
 
 
-def test_a_bundled_world_model_judges(tiny_world: Path) -> None:
+def test_a_world_model_folder_judges(tiny_world: Path) -> None:
     env = real(judge=str(tiny_world), chunk=2)
     env.reset(seed=0)
     progress = env.step(hold(env))[4]["progress"]
