@@ -52,9 +52,12 @@ class EpisodeRecorder:
     ) -> None:
         """What `step(executed)` led to; `clean` (K, A) is what was meant, if that is another thing.
 
+        Where an env tells what it made of the action, as `info["sent"]` (a real robot's limits), that was executed.
+
         Raises:
             RiseGymError: if the env does not tell what happened within its step.
         """
+        executed = info.get("sent", executed)
         ticks = self._ticks(observation, info, len(executed))
         happened = len(ticks["proprio"])  # fewer than asked for where the episode ended within the chunk
         self._append(ticks)

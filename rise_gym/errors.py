@@ -39,6 +39,14 @@ class RenderingUnavailable(RiseGymError, RuntimeError):
     """The replica has no OpenGL to draw with; the imagined environment needs none."""
 
 
+class InvalidRobot(RiseGymError, ValueError):
+    """A real robot whose features, units, pose or limits do not fit the task; nothing was sent to it."""
+
+
+class RobotFault(RiseGymError, RuntimeError):
+    """A real robot that can't be used safely now: unreachable, stopped by its operator, blind or stuck."""
+
+
 class UnknownTask(RiseGymError, KeyError):
     """A task name that is not in the registry."""
 

@@ -14,6 +14,7 @@ BACKENDS: dict[str, dict[str, Any]] = {
         "vector_entry_point": "rise_gym.envs.vector:ImaginedVectorEnv",
     },
     "Mujoco": {"entry_point": "rise_gym.envs.mujoco.env:MujocoEnv"},
+    "Real": {"entry_point": "rise_gym.envs.real.env:RealEnv"},
 }
 
 
