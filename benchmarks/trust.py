@@ -68,7 +68,7 @@ def main(
         figures |= {"seeds": [seeds[0], seeds[-1]], "episodes": episodes, "states": states}
         gains = short_horizon(model, policies, states, rollouts_by=base)
         starts = first_windows(gymnasium.make(common.REPLICA, disable_env_checker=True), seeds)
-        rows = []
+        rows: list[dict[str, Any]] = []
         for quality in track(policies, "playing"):
             true, dreamt = played(quality, seeds, processes), imagined(quality, seeds, starts, model)
             rows.append({"policy": quality.name, "true": true | gains[quality.name]["true"],

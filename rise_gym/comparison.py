@@ -7,7 +7,7 @@ seeds. The true score counts whole stages, the imagined one is ten times the pro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -16,15 +16,24 @@ from torch import Generator
 
 from rise_gym.evaluation import EpisodeResult
 from rise_gym.metrics import bootstrap_interval, mean_rank_violation, pearson, spearman
-from rise_gym.protocols import Agent
 from rise_gym.starts import Starts
 from rise_gym.tasks import TaskCard
+from rise_gym.types import Observation
 
 __all__ = ["FEWEST_EPISODES", "FEWEST_POLICIES", "agreement", "doubts", "dreamt_episodes", "first_windows", "means"]
 
 FEWEST_POLICIES, FEWEST_EPISODES = 8, 40
 """With fewer of them a ranking says little."""
 FIGURES = ("success", "score", "episode_return")
+
+
+class SeededAgent(Protocol):
+    """An `Agent` whose chance is an argument."""
+
+    def act(
+        self, observation: Observation, instruction: Sequence[str], *, generator: Sequence[Generator]
+    ) -> NDArray[np.float32]:
+        """As `rise_gym.protocols.Agent.act`, with one generator a row."""
 
 
 def first_windows(env: gymnasium.Env[Any, Any], seeds: Sequence[int]) -> Starts:
@@ -42,15 +51,14 @@ def first_windows(env: gymnasium.Env[Any, Any], seeds: Sequence[int]) -> Starts:
 
 
 def dreamt_episodes(
-    agent: Agent, dreams: gymnasium.vector.VectorEnv[Any, Any, Any], seeds: Sequence[int], **how: Any
+    agent: SeededAgent, dreams: gymnasium.vector.VectorEnv[Any, Any, Any], seeds: Sequence[int]
 ) -> list[EpisodeResult]:
     """One whole dream a row of `dreams`, row i from its start number i, with noise of the row's own seed.
 
     Args:
-        agent: who acts; its `act` takes a generator a row.
+        agent: who acts.
         dreams: the imagined vector env, with as many rows and starts as seeds.
         seeds: one a row.
-        how: further arguments of `act`.
     """
     count = len(seeds)
     observation, info = dreams.reset(seed=list(seeds), options={"start": list(range(count))})  # type: ignore[arg-type]
@@ -59,7 +67,7 @@ def dreamt_episodes(
     running, success = np.ones(count, bool), np.zeros(count, bool)
     score, total, steps = np.zeros(count), np.zeros(count), np.zeros(count, int)
     while running.any():
-        actions = agent.act(observation, instruction, generator=noise, **how)  # type: ignore[call-arg]  # see above
+        actions = agent.act(observation, instruction, generator=noise)
         observation, reward, terminated, truncated, info = dreams.step(actions)
         total += np.where(running, reward, 0)
         score = np.where(running, info["score"], score)
