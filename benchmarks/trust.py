@@ -11,6 +11,7 @@ true score counts whole stages, the imagined one is ten times the progress.
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def main(
         seeds = list(range(FIRST_SEED, FIRST_SEED + episodes))
         figures |= {"seeds": [seeds[0], seeds[-1]], "episodes": episodes, "states": states}
         gains = short_horizon(model, policies, states, rollouts_by=base)
-        starts = first_windows(gymnasium.make(common.REPLICA, disable_env_checker=True), seeds)
+        with closing(gymnasium.make(common.REPLICA, disable_env_checker=True)) as replica:
+            starts = first_windows(replica, seeds)
         rows: list[dict[str, Any]] = []
         for quality in track(policies, "playing"):
             true, dreamt = played(quality, seeds, processes), imagined(quality, seeds, starts, model)

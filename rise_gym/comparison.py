@@ -20,7 +20,16 @@ from rise_gym.starts import Starts
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Observation
 
-__all__ = ["FEWEST_EPISODES", "FEWEST_POLICIES", "agreement", "doubts", "dreamt_episodes", "first_windows", "means"]
+__all__ = [
+    "FEWEST_EPISODES",
+    "FEWEST_POLICIES",
+    "agreement",
+    "doubts",
+    "dreamt_episodes",
+    "first_windows",
+    "means",
+    "ranked",
+]
 
 FEWEST_POLICIES, FEWEST_EPISODES = 8, 40
 """With fewer of them a ranking says little."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from expert_play import play
 
-from rise_gym.agents.scripted import ScriptedExpert, expert_actor
+from rise_gym.agents.scripted import expert_actor
 
 
 @pytest.fixture
@@ -16,17 +17,6 @@ def env(blind_replica: Callable[[str], Any]) -> Any:
     env = blind_replica("backpack_pack")
     env.reset(seed=2)
     return env
-
-
-def play(env: Any, expert: ScriptedExpert, ticks: int = 1000) -> list[Any]:
-    """The infos of the episode under way, the expert acting to its end or for some ticks."""
-    infos: list[Any] = []
-    while len(infos) < ticks:
-        _, _, terminated, truncated, info = env.step(expert.act(env)[1])
-        infos.append(info)
-        if terminated or truncated:
-            break
-    return infos
 
 
 def take_over(env: Any) -> bool:
