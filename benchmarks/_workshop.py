@@ -17,8 +17,8 @@ from rise_gym.commands.train import train
 from rise_gym.errors import InvalidCheckpoint
 from rise_gym.locations import resolve
 
-DEMONSTRATION_NOISE = {"box_close": 1.8, "brick_sort": 3.0, "backpack_pack": 1.5}
-"""Of a hand that is disturbed, so that demonstrations show how to recover; see `rise-gym collect --noise`."""
+DEMONSTRATION_NOISE = {"box_close": 1.8, "brick_sort": 9.0, "backpack_pack": 11.0}
+"""Of a hand that is disturbed, so that about half of the demonstrations succeed; see `rise-gym collect --noise`."""
 
 
 @dataclass(frozen=True, kw_only=True)
