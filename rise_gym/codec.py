@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -156,9 +157,13 @@ def train_codec(
     config: CodecTraining,
     folder: str | Path,
     *,
+    initial: FrameCodec | None = None,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> FrameCodec:
     """Train a codec on recorded frames; a run in `folder` goes on where it stopped.
+
+    With `initial` training starts from the weights of that codec, which is left as it is, and its normalisation is
+    kept: what learnt to work with its latents starts close to these.
 
     Returns the codec, averaged over the last steps and its latents normalised, in eval mode.
 
@@ -167,9 +172,7 @@ def train_codec(
     """
     if not len(recordings):
         raise InvalidDataset("a codec learns from frames, the recordings are empty; collect some episodes first")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
-        codec = FrameCodec.of(config.codec)
+    codec = _untrained(config) if initial is None else copy.deepcopy(initial).train().requires_grad_()
     medians = _median_pictures(recordings)
 
     def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
@@ -181,9 +184,17 @@ def train_codec(
     trainer = Trainer(codec, loss, config.training, folder)
     trainer.run(on_progress=on_progress)
     trainer.use_average()
+    if initial is not None:
+        return codec.eval()
     sample = torch.linspace(0, len(recordings) - 1, min(len(recordings), 2000)).long()
     codec.fit_normalisation(recordings.frames[sample])
     return codec.eval()
+
+
+def _untrained(config: CodecTraining) -> FrameCodec:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        return FrameCodec.of(config.codec)
 
 
 def _median_pictures(recordings: Recordings) -> Tensor:

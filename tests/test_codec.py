@@ -92,3 +92,15 @@ def test_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
     empty = Recordings(**{**flat.__dict__, "proprio": flat.proprio[:0]})
     with pytest.raises(InvalidDataset, match="empty"):
         train_codec(empty, CodecTraining(), tmp_path)
+
+
+def test_training_goes_on_from_another_codec_close_to_its_latents(codec: FrameCodec, tmp_path: Path) -> None:
+    before = {name: weight.clone() for name, weight in codec.state_dict().items()}
+    settings = TrainingConfig(steps=20, batch_size=8, learning_rate=1e-3, warmup_steps=2, ema_decay=0.9)
+    config = CodecTraining(training=settings, codec=SMALL)
+    further = train_codec(squares(4, seed=3), config, tmp_path, initial=codec)
+    frames = squares(2, seed=4).frames
+    moved = (further.encode(frames) - codec.encode(frames)).square().mean()
+    assert 0 < moved < 0.1 * codec.encode(frames).square().mean()
+    assert all(torch.equal(weight, before[name]) for name, weight in codec.state_dict().items())
+    assert torch.equal(further.latent_scale, codec.latent_scale)

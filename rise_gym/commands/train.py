@@ -59,8 +59,8 @@ def train(
         steps: gradient steps; by default what the bundled models took.
         learning_rate: its peak.
         minutes: stop after so many, even if steps are left.
-        initial: policy, or folder with the dynamics or the value, to start from; by default from nothing. A renderer
-            is drawn into the dynamics there, by default into that in `out`.
+        initial: policy, or folder with the codec, the value or the dynamics, to start from; by default from nothing. A
+            renderer is drawn into the dynamics there, by default into that in `out`.
         initial_share: for the dynamics and the renderer: how much of the initial weights the final ones keep.
         world_model: for a policy: learn from rollouts too, with the advantage that this world model gives them (the
             paper's RECAP); without it only demonstrations are cloned.
@@ -168,7 +168,8 @@ def _train_world_part(
         shown, run = shown_by(step), out / f"{part}_run"
         model: Any
         if part == "codec":
-            model = train_codec(recordings, config, run, on_progress=shown)
+            known_codec = None if initial is None else _saved_part(FrameCodec, Path(initial) / "codec")
+            model = train_codec(recordings, config, run, initial=known_codec, on_progress=shown)
         elif part == "decoder":
             assert codec is not None
             dynamics = _saved_part(VideoDynamics, out / "dynamics").eval()
