@@ -184,6 +184,7 @@ def _initial(
                 replace(config.dynamics, gain=config.dynamics.gain and learns_gain), recordings.task
             )
         shape = {name: value for name, value in initial.config.items() if not name.startswith("_")}
+        shape["task"] = recordings.task.name
         if learns_gain:
             shape |= {"gain": True, "later": config.dynamics.later}
         model: VideoDynamics = VideoDynamics.from_config(shape)

@@ -111,7 +111,7 @@ def train_value(
             f"progress of {config.progress_on} ({config.progress_target}) was wanted, no recorded frame has any; "
             "add successful demonstrations"
         )
-    value = _untrained(recordings, config) if initial is None else copy.deepcopy(initial).train().requires_grad_()
+    value = _untrained(recordings, config) if initial is None else _like(initial, recordings)
     if initial is not None:
         config = replace(config, progress_only=0.0)
     losses = _Losses(recordings, config, value, label)
@@ -126,6 +126,14 @@ def _untrained(recordings: Recordings, config: ValueTraining) -> ProgressValue:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         return ProgressValue.of(config.value, recordings.task)
+
+
+def _like(initial: ProgressValue, recordings: Recordings) -> ProgressValue:
+    """A copy to go on with, for the task of the recordings."""
+    with torch.random.fork_rng(devices=[]):
+        value: ProgressValue = ProgressValue.from_config({**initial.config, "task": recordings.task.name})
+    value.load_state_dict(initial.state_dict())
+    return value.train()
 
 
 def progress_labels(recordings: Recordings, config: ValueTraining) -> Tensor:

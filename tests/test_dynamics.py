@@ -19,7 +19,7 @@ from rise_gym.dynamics_training import DynamicsTraining, dynamics_loss, shortene
 from rise_gym.errors import InvalidAction, InvalidDataset
 from rise_gym.protocols import Dynamics
 from rise_gym.recordings import Recordings
-from rise_gym.tasks import BOX_CLOSE
+from rise_gym.tasks import BOX_CLOSE, BRICK_SORT
 from rise_gym.training import TrainingConfig
 from rise_gym.types import Episode
 from rise_gym.value import ProgressValue, ProgressValueConfig
@@ -272,7 +272,8 @@ def test_training_learns_how_joints_lag_behind(trained: VideoDynamics) -> None:
 def test_training_goes_on_from_an_earlier_model_without_touching_it(trained: VideoDynamics, tmp_path: Path) -> None:
     before = {name: value.clone() for name, value in trained.state_dict().items()}
     settings = DynamicsTraining(training=TrainingConfig(steps=2, batch_size=4, learning_rate=1e-6, ema_decay=0.0))
-    further = train_dynamics(toy(2), settings, tmp_path, initial=trained)
+    further = train_dynamics(replace(toy(2), task=BRICK_SORT), settings, tmp_path, initial=trained)
+    assert (trained.config["task"], further.config["task"]) == ("box_close", "brick_sort")
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
     changed = [not torch.equal(value, before[name]) for name, value in further.state_dict().items()]
     assert any(changed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rise_gym.errors import InvalidDataset
 from rise_gym.metrics import auroc, pearson
 from rise_gym.protocols import Value
 from rise_gym.recordings import Recordings
-from rise_gym.tasks import BOX_CLOSE
+from rise_gym.tasks import BOX_CLOSE, BRICK_SORT
 from rise_gym.training import TrainingConfig
 from rise_gym.types import Episode, Source
 from rise_gym.value import ProgressValue, ProgressValueConfig
@@ -102,9 +103,11 @@ def test_training_goes_on_from_a_model_which_stays_as_it_is(trained: ProgressVal
     before = {name: weight.clone() for name, weight in trained.state_dict().items()}
     few = settings(training=TrainingConfig(steps=5, batch_size=64, learning_rate=1e-4, warmup_steps=1, ema_decay=0.5))
     seen: list[dict[str, float]] = []
+    bricks = replace(toy(8, seed=5), task=BRICK_SORT)
     further = train_value(
-        toy(8, seed=5), few, tmp_path, initial=trained, on_progress=lambda step, figures: seen.append(figures)
+        bricks, few, tmp_path, initial=trained, on_progress=lambda step, figures: seen.append(figures)
     )
+    assert (trained.config["task"], further.config["task"]) == ("box_close", "brick_sort")
     held_out = toy(12, seed=1)
     assert pearson(values_of(held_out, further).numpy(), values_of(held_out, trained).numpy()) > 0.99
     assert not torch.equal(further.enter.weight, trained.enter.weight)
