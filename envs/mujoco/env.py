@@ -125,9 +125,11 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._over = terminated or truncated
         ticks = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         info = {**self._info(), "is_success": terminated, "progress": ticks["progress"].astype(np.float32)}
-        if self.record_ticks:
-            info["ticks"] = {name: values.copy() for name, values in ticks.items()}
-        return self._observation(), self._progress - before, terminated, truncated, info
+        if not self.record_ticks:
+            return self._observation(), self._progress - before, terminated, truncated, info
+        info["ticks"] = ticks
+        newest = {name: ticks[name][-1].copy() for name in self.observation_space}  # painted once, a tick ago
+        return newest, self._progress - before, terminated, truncated, info
 
     def render(self) -> NDArray[np.uint8] | None:
         """The cameras side by side, uint8 (H, V * W, 3), or None without a render mode."""
