@@ -32,7 +32,7 @@ class Recordings:
         progress: (N,) in [0, 1]; NaN where nothing measured it.
         first, last: (N,) index of the first and the last (terminal) row of the moment's episode.
         episode: (N,) which episode the moment belongs to.
-        success: bool (E,). sources: one of `Source` an episode. instructions, tasks: one an episode, by name the latter.
+        success: bool (E,). sources: one of `Source` an episode. instructions, tasks: one an episode, tasks by name.
     """
 
     task: TaskCard
