@@ -42,9 +42,9 @@ class BatchMoments:
 
     def draw(self, rows: int, generator: Generator) -> list[Tensor]:
         """Moments of a batch of so many rows: as equal a part of each of its tasks as can be."""
-        chosen = range(len(self._pools))
-        if len(chosen) > 1:
-            chosen = torch.randperm(len(chosen), generator=generator)[:TASKS_A_BATCH].tolist()
+        chosen = [0]
+        if len(self._pools) > 1:
+            chosen = torch.randperm(len(self._pools), generator=generator)[:TASKS_A_BATCH].tolist()
         sizes = [len(part) for part in torch.arange(rows).tensor_split(len(chosen))]
         parts = [(self._pools[which], size) for which, size in zip(chosen, sizes, strict=True) if size]
         return [self._drawn(*pool, size, generator) for pool, size in parts]

@@ -42,9 +42,7 @@ class DreamtHistory(nn.Module):
         self.register_buffer("frames", torch.zeros(rows, len(self.ticks), *size, dtype=torch.float16))
         self.register_buffer("known", torch.zeros(rows, dtype=torch.bool))
 
-    def mixed_in(
-        self, parts: Sequence[Tensor], share: float, generator: Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def mixed_in(self, parts: Sequence[Tensor], share: float, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
         """A batch of moments (B,), some of which are dreams to go on from.
 
         Args:

@@ -28,7 +28,8 @@ class DynamicsTraining:
 
     Attributes:
         training: steps and rates.
-        dynamics: size of the model; of another from which training goes on, only what it is to expect changes.
+        dynamics: size of the model; of another from which training goes on, only what it is to expect changes, and
+            whether it is instructed, if it was not yet.
         sigma_mean, sigma_spread: noise levels are logit-normal, as in the paper.
         pure_noise: fraction of rows at noise level 1, where sampling in few steps begins.
         context_noise: noise on the history, up to this much a row, so that imagined history does no harm; the paper's.
@@ -173,7 +174,7 @@ def _keep(initial: VideoDynamics, model: VideoDynamics, share: float) -> None:
 def _initial(
     recordings: Recordings, config: DynamicsTraining, initial: VideoDynamics | None, learns_gain: bool
 ) -> VideoDynamics:
-    """A new model, or a copy of `initial`, which expects gains only if it did or is to learn it now."""
+    """A new model, or a copy of `initial`, which expects gains, and is instructed, only if it was or is to be now."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         if initial is None:
@@ -183,6 +184,8 @@ def _initial(
         shape = {name: value for name, value in initial.config.items() if not name.startswith("_")}
         if learns_gain:
             shape |= {"gain": True, "later": config.dynamics.later}
+        if config.dynamics.instructed:
+            shape |= {"instructed": True}
         model: VideoDynamics = VideoDynamics.from_config(shape)
     fresh = model.state_dict()
     for name, learnt in initial.state_dict().items():
@@ -245,7 +248,8 @@ def dynamics_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Squared error of the predicted clean future and of the proprioception; with a judge, also of what it makes of it.
 
-    A judge is a frozen value: it tells imagined frames from recorded ones by what matters to each row's instruction.
+    A judge is a frozen value: it tells imagined frames from recorded ones by what matters to each row's instruction,
+    of which there have to be as many as rows then, as there have to be for a model that is instructed.
     `copy_ratio` among the figures is the error divided by that of copying the newest frame.
     """
     return _losses(model, window, config, generator, judge, instruction)[:2]
@@ -272,7 +276,8 @@ def _losses(
     amount = config.context_noise * torch.rand(len(sigma), 1, 1, 1, 1, 1, generator=generator)
     history = window.history + amount * torch.randn(window.history.shape, generator=generator)
     arguments = (history, noisy, sigma, window.proprio, window.actions)
-    clean, following, gain, later = model(*(argument.to(model.device) for argument in arguments))
+    given = (argument.to(model.device) for argument in arguments)
+    clean, following, gain, later = model(*given, instruction=instruction or None)
 
     future, happened = window.future.to(clean), window.happened.to(clean)
     here = happened[:, :, None, None, None, None]

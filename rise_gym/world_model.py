@@ -170,7 +170,12 @@ class CompositionalWorldModel:
         history = state.latents[:, :: self.dynamics.config.stride]  # (B, T, ...) oldest first, the newest tick last
         actions = actions.to(self.device, torch.float32)
         latents, proprio, uncertainty, gain, later = self.dynamics.sample(
-            history, state.proprio, actions, generator=generator, drawn=drawn or not self.dynamics.expects_gain
+            history,
+            state.proprio,
+            actions,
+            generator=generator,
+            drawn=drawn or not self.dynamics.expects_gain,
+            instruction=state.instruction,
         )
         seen, scale = self._values(latents, state.instruction), self.config.advantage_scale
         expected = seen if gain is None else state.progress[:, None] + gain
@@ -209,7 +214,7 @@ class CompositionalWorldModel:
         history = state.latents[:, :: self.dynamics.config.stride]
         with torch.enable_grad():
             varied = actions.to(self.device, torch.float32).detach().requires_grad_()
-            foreseen = self.dynamics.foresee(history, state.proprio, varied, noise=noise)
+            foreseen = self.dynamics.foresee(history, state.proprio, varied, noise=noise, instruction=state.instruction)
             if foreseen.gain is None:
                 texts = [text for text in state.instruction for _ in range(varied.shape[1])]
                 values = self.value(foreseen.latents.flatten(0, 1), texts).unflatten(0, varied.shape[:2])
