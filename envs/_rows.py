@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rise_gym.envs._choosing import chosen_start
 from rise_gym.envs._sharing import shared_starts, shared_world_model
-from rise_gym.errors import InvalidCheckpoint, InvalidStart, StepOutOfOrder
+from rise_gym.errors import InvalidStart, StepOutOfOrder
 from rise_gym.spaces import proprio_bounds
 from rise_gym.starts import Starts
 from rise_gym.tasks import task_card
@@ -232,11 +232,7 @@ class ImaginedRows:
 def _model_of(config: RowsConfig) -> CompositionalWorldModel:
     if isinstance(config.world_model, str | Path):
         return shared_world_model(str(config.world_model), config.task, config.device)
-    if config.world_model.task.name != config.task:
-        raise InvalidCheckpoint(
-            f"a world model of task {config.task!r} was wanted, this one is of {config.world_model.task.name!r}"
-        )
-    return config.world_model
+    return config.world_model.for_task(config.task)
 
 
 def _starts_of(config: RowsConfig) -> Starts:

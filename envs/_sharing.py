@@ -8,7 +8,7 @@ from pathlib import Path
 from rise_gym.checkpoints import MANIFEST_NAME
 from rise_gym.errors import InvalidStart
 from rise_gym.locations import bundled_folder, resolve
-from rise_gym.starts import STARTS_NAME, Starts, load_starts
+from rise_gym.starts import STARTS_NAME, Starts, load_starts, starts_name
 from rise_gym.world_model import CompositionalWorldModel
 
 
@@ -19,7 +19,7 @@ def shared_world_model(name: str, task: str, device: str = "cpu") -> Composition
 
 
 def shared_starts(name: str | None, task: str, world_model: str | None) -> Starts:
-    """Start windows: of the given file, else those saved with the world model, else the bundled ones.
+    """Start windows: of the given file, else those saved with the world model for the task, else the bundled ones.
 
     Raises:
         InvalidStart: if there are none.
@@ -27,7 +27,8 @@ def shared_starts(name: str | None, task: str, world_model: str | None) -> Start
     """
     candidates = [] if name is None else [Path(name)]
     if name is None:
-        candidates = [] if world_model is None else [resolve(world_model) / STARTS_NAME]
+        names = [] if world_model is None else [starts_name(task), STARTS_NAME]
+        candidates = [resolve(str(world_model)) / one for one in names]
         candidates.append(bundled_folder(task) / STARTS_NAME)
     for path in candidates:
         if path.is_file():

@@ -7,6 +7,8 @@ was truly recorded. How long such dreams get is geometrically distributed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -31,6 +33,8 @@ class DreamtHistory(nn.Module):
         super().__init__()
         assert recordings.latents is not None  # checked where training begins
         self._last, self._chunk = recordings.last, shape.chunk
+        names = sorted(set(recordings.tasks))
+        self._task = torch.tensor([names.index(name) for name in recordings.tasks])[recordings.episode]
         back = torch.arange(shape.history - 1, -1, -1) * shape.stride
         self.ticks = (shape.chunk - 1 - back)[back < shape.chunk]  # of a chunk, which make the newest part of a history
         size = recordings.latents.shape[1:]
@@ -38,9 +42,30 @@ class DreamtHistory(nn.Module):
         self.register_buffer("frames", torch.zeros(rows, len(self.ticks), *size, dtype=torch.float16))
         self.register_buffer("known", torch.zeros(rows, dtype=torch.bool))
 
-    def draw(self, count: int, generator: Generator) -> Tensor:
-        """Which to go on from: at most `count` of those kept, at random."""
-        kept = self.known.nonzero().flatten()
+    def mixed_in(self, parts: Sequence[Tensor], share: float, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """A batch of moments (B,), some of which are dreams to go on from.
+
+        Args:
+            parts: the batch as it was drawn; of several parts each is one task's, and goes on from dreams of it only.
+            share: the most of each part that goes on from a dream. generator: which.
+
+        Returns:
+            The moments (B,), which of its rows (n,) go on from dreams, and from which of those kept (n,).
+        """
+        drawn, rows, chosen, before = torch.cat(list(parts)), [], [], 0
+        for part in parts:
+            going_on = self.draw(round(share * len(part)), generator, like=part[:1] if len(parts) > 1 else None)
+            rows.append(before + torch.randperm(len(part), generator=generator)[: len(going_on)])
+            chosen.append(going_on)
+            before += len(part)
+        replaced, kept = torch.cat(rows), torch.cat(chosen)
+        drawn[replaced] = self.moment[kept]
+        return drawn, replaced, kept
+
+    def draw(self, count: int, generator: Generator, *, like: Tensor | None = None) -> Tensor:
+        """Which to go on from: at most `count` of those kept, at random; of the task of a moment `like` (1,)."""
+        usable = self.known if like is None else self.known & (self._task[self.moment] == self._task[like])
+        kept = usable.nonzero().flatten()
         return kept[torch.randperm(len(kept), generator=generator)[:count]]
 
     def replaced(self, history: Tensor, rows: Tensor, chosen: Tensor) -> Tensor:

@@ -12,15 +12,6 @@ from rise_gym.tasks import TASKS, TaskCard
 
 MANIFEST_NAME = "rise_gym.json"
 _PICKLE_SUFFIXES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
-_CARD_FIELDS = (
-    "cameras",
-    "image_size",
-    "control_hz",
-    "action_names",
-    "action_low",
-    "action_high",
-    "proprio_names",
-)
 
 
 def file_names(folder: Path) -> list[str]:
@@ -67,12 +58,11 @@ def read_card(folder: Path) -> TaskCard:
     except (KeyError, TypeError) as error:
         raise InvalidCheckpoint(f"{folder}: task.json is no task card ({error})") from error
     known = TASKS.get(card.name, card)
-    for field in _CARD_FIELDS:
-        if getattr(card, field) != getattr(known, field):
-            raise InvalidCheckpoint(
-                f"{folder}: task {card.name!r} with {field} {getattr(known, field)} was wanted, "
-                f"it was made for {getattr(card, field)}; train it anew for this task"
-            )
+    for field in card.differences(known):
+        raise InvalidCheckpoint(
+            f"{folder}: task {card.name!r} with {field} {getattr(known, field)} was wanted, "
+            f"it was made for {getattr(card, field)}; train it anew for this task"
+        )
     return card
 
 

@@ -147,7 +147,8 @@ def load_checkpoint(folder: str | Path, *, kind: Kind, task: str | None = None) 
     Args:
         folder: a local folder (see `resolve` for names).
         kind: what is wanted.
-        task: name of the wanted task, or None for any.
+        task: name of the wanted task, or None for any. One made for several lists them in `extra["tasks"]`; the card
+            is that of the first all the same.
 
     Raises:
         InvalidCheckpoint: if it is missing, of another task, kind or format version, incomplete, or changed.
@@ -165,12 +166,15 @@ def load_checkpoint(folder: str | Path, *, kind: Kind, task: str | None = None) 
         )
     if manifest.get("kind") != kind:
         raise InvalidCheckpoint(f"{path}: a {kind} was wanted, it holds a {manifest.get('kind')}")
-    if task is not None and manifest.get("task") != task:
+    extra = dict(manifest.get("extra", {}))
+    made_for = {manifest.get("task"), *extra.get("tasks", ())}
+    if task is not None and task not in made_for:
         raise InvalidCheckpoint(
-            f"{path}: a checkpoint for task {task!r} was wanted, it was made for {manifest.get('task')!r}"
+            f"{path}: a checkpoint for task {task!r} was wanted, it was made for "
+            f"{' and '.join(map(repr, sorted(made_for, key=str)))}"
         )
     verify(path, manifest.get("sha256"))
-    return Checkpoint(folder=path, kind=kind, task=read_card(path), extra=dict(manifest.get("extra", {})))
+    return Checkpoint(folder=path, kind=kind, task=read_card(path), extra=extra)
 
 
 def _stored(component: Any, half_precision: bool) -> Any:

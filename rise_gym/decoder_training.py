@@ -88,7 +88,11 @@ def _pairs(
     history = recordings.latents[recordings.history(moments, shape.history, shape.stride)].float()
     acted, _ = recordings.chunk(moments, shape.chunk)
     imagined = dynamics.sample(
-        history, recordings.proprio[moments], recordings.actions[acted], generator=generator
+        history,
+        recordings.proprio[moments],
+        recordings.actions[acted],
+        generator=generator,
+        instruction=recordings.instruction_of(moments),
     ).latents
     after, happened = recordings.future(moments, shape.chunk)
     ticks = torch.randperm(shape.chunk, generator=generator)[: config.ticks]

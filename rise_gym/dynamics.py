@@ -25,6 +25,7 @@ from rise_gym._frame_sight import seen, seen_channels
 from rise_gym._renderer import FrameRenderer
 from rise_gym._robot_sight import RobotSight
 from rise_gym.errors import InvalidAction
+from rise_gym.instruction import InstructionEncoder
 from rise_gym.protocols import Generators
 from rise_gym.robots import robot_card
 from rise_gym.tasks import TaskCard, task_card
@@ -50,6 +51,7 @@ class VideoDynamicsConfig:
         sigmas: noise levels of sampling, falling from 1; as many passes of the network.
         proprioception: what `predict` returns beside the frames: what the network predicts to be measured, or, as in
             the paper, the commanded target.
+        instructed: be told the instruction as well, which tells tasks apart whose scenes look alike.
     """
 
     history: int = 4
@@ -67,6 +69,7 @@ class VideoDynamicsConfig:
     renderer_widths: tuple[int, int] | None = None
     sigmas: tuple[float, ...] = (1.0, 0.9)
     proprioception: Literal["predicted", "commanded"] = "predicted"
+    instructed: bool = False
 
 
 class Prediction(NamedTuple):
@@ -168,6 +171,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         renderer_widths: Sequence[int] | None = None,
         sigmas: Sequence[float] = (1.0, 0.9),
         proprioception: Literal["predicted", "commanded"] = "predicted",
+        instructed: bool = False,
     ) -> None:
         super().__init__()
         if latent_size % 4 or sigmas[0] != 1.0 or any(a <= b for a, b in zip(sigmas, [*sigmas[1:], 0.0], strict=True)):
@@ -207,6 +211,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         self.renderer = None
         if renderer_widths is not None:
             self.renderer = self._new_renderer(*renderer_widths)
+        self.instruction = _silent(InstructionEncoder(embedding_width)) if instructed else None
         self.to(memory_format=torch.channels_last)
 
     def _new_renderer(self, full: int, half: int) -> FrameRenderer:
@@ -242,24 +247,41 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         scheduler.set_timesteps(sigmas=list(self.config.sigmas))
         return scheduler
 
-    def forward(self, history: Tensor, noisy: Tensor, sigma: Tensor, proprio: Tensor, actions: Tensor) -> Forecast:
+    def forward(
+        self,
+        history: Tensor,
+        noisy: Tensor,
+        sigma: Tensor,
+        proprio: Tensor,
+        actions: Tensor,
+        *,
+        instruction: Sequence[str] | None = None,
+    ) -> Forecast:
         """Clean future, proprioception and expected gain from a noisy future.
 
         history (B, T, V, c, h, w) oldest first, noisy (B, K, V, c, h, w), sigma (B,) in [0, 1], proprio (B, P) in rad
-        and m, actions (B, K, A) in [-1, 1].
+        and m, actions (B, K, A) in [-1, 1], instruction one a row, for a model that is `instructed`.
         """
-        embedding, following = self.actuation(self.scaled(proprio), actions)
+        embedding, following = self._conditioned(proprio, actions, instruction)
         shown = self._shown(history, proprio, following.detach())  # drawing is no way for pictures to teach the joints
         found = self._clean(history, noisy, sigma, embedding, shown)
         return Forecast(found.clean, following, *self._expected(found.gain, int(self.config.chunk)))
 
-    def foresee(self, history: Tensor, proprio: Tensor, actions: Tensor, *, noise: Tensor) -> Forecast:
+    def foresee(
+        self,
+        history: Tensor,
+        proprio: Tensor,
+        actions: Tensor,
+        *,
+        noise: Tensor,
+        instruction: Sequence[str] | None = None,
+    ) -> Forecast:
         """One pass from pure noise, differentiable in the actions (B, k, A); the others as for `sample`.
 
         noise: what `noise` draws, (B, K, V, c, h, w). Proprioception is scaled; k ticks come back.
         """
         ticks, sigma = actions.shape[1], noise.new_ones(len(noise))
-        embedding, following = self.actuation(self.scaled(proprio), self._held(actions))
+        embedding, following = self._conditioned(proprio, self._held(actions), instruction)
         shown = self._shown(history, proprio, following)
         found = self._clean(history, noise, sigma, embedding, shown)
         return Forecast(found.clean[:, :ticks], following[:, :ticks], *self._expected(found.gain, ticks))
@@ -286,6 +308,25 @@ class VideoDynamics(ModelMixin, ConfigMixin):
                 f"a chunk of 1 to {chunk} ticks was wanted, got {ticks}; split it, or train for longer ones"
             )
         return torch.cat([actions, actions[:, -1:].expand(-1, chunk - ticks, -1)], dim=1)
+
+    def _conditioned(
+        self, proprio: Tensor, actions: Tensor, instruction: Sequence[str] | None
+    ) -> tuple[Tensor, Tensor]:
+        """What the denoiser is told (B, D), and scaled proprioception (B, K, P).
+
+        Raises:
+            ValueError: if a model that is `instructed` was not given one instruction a row.
+        """
+        embedding, following = self.actuation(self.scaled(proprio), actions)
+        if self.instruction is None:
+            return embedding, following
+        if instruction is None or len(instruction) != len(actions):
+            came = "none came" if instruction is None else f"{len(instruction)} came"
+            raise ValueError(
+                f"this dynamics is instructed: one instruction a row was wanted ({len(actions)}), {came}; pass "
+                "`instruction=[...]`"
+            )
+        return embedding + self.instruction(instruction), following
 
     def _clean(self, history: Tensor, noisy: Tensor, sigma: Tensor, embedding: Tensor, shown: _Shown | None) -> _Pass:
         newest = history[:, -1:]
@@ -335,15 +376,28 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         return self._low + (scaled + 1) * 0.5 * (self._high - self._low)
 
     def predict(
-        self, history: Tensor, proprio: Tensor, actions: Tensor, *, generator: Generators
+        self,
+        history: Tensor,
+        proprio: Tensor,
+        actions: Tensor,
+        *,
+        generator: Generators,
+        instruction: Sequence[str] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Sample the frames that follow a chunk; see `rise_gym.protocols.Dynamics`."""
-        latents, following, *_ = self.sample(history, proprio, actions, generator=generator)
+        latents, following, *_ = self.sample(history, proprio, actions, generator=generator, instruction=instruction)
         return latents, following
 
     @torch.no_grad()
     def sample(
-        self, history: Tensor, proprio: Tensor, actions: Tensor, *, generator: Generators, drawn: bool = True
+        self,
+        history: Tensor,
+        proprio: Tensor,
+        actions: Tensor,
+        *,
+        generator: Generators,
+        drawn: bool = True,
+        instruction: Sequence[str] | None = None,
     ) -> Prediction:
         """Sample frames, proprioception and how far to trust them.
 
@@ -353,23 +407,28 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             actions: (B, k, A) in [-1, 1], 1 to K ticks; of fewer than K the last is held, and k frames come back.
             generator: the noise, one for the batch or one a row.
             drawn: whether the renderer, if there is one, draws the frames anew; all else is the same without.
+            instruction: one a row; only a model that is `instructed` reads them.
 
         Raises:
             InvalidAction: if there are more ticks than the model was trained for, or none.
+            ValueError: if a model that is `instructed` was not given one instruction a row.
         """
         ticks, held = actions.shape[1], self._held(actions)
         columns = (
             part.split(self.rows_at_once) for part in (history, self.noise(len(history), generator), proprio, held)
         )
-        parts = [self._sampled(rows, ticks, drawn) for rows in zip(*columns, strict=True)]
+        texts = _in_parts(instruction, len(history), self.rows_at_once)
+        parts = [self._sampled(rows, text, ticks, drawn) for *rows, text in zip(*columns, texts, strict=True)]
         latents, measured, moved, *gain = (torch.cat(column) for column in zip(*parts, strict=True))
         expected = self._expected(gain[0] if gain else None, ticks)
         return Prediction(latents[:, :ticks], measured[:, :ticks], moved[:, :ticks].mean(1), *expected)
 
-    def _sampled(self, rows: tuple[Tensor, ...], ticks: int, drawn: bool) -> tuple[Tensor, ...]:
+    def _sampled(
+        self, rows: Sequence[Tensor], instruction: Sequence[str] | None, ticks: int, drawn: bool
+    ) -> tuple[Tensor, ...]:
         """Latents (B, k, V, c, h, w), proprioception (B, K, P), how far the last level moved them (B, K), and gains."""
         history, noise, proprio, held = rows
-        coarse = self.coarse(history, noise, proprio, held)
+        coarse = self.coarse(history, noise, proprio, held, instruction=instruction)
         latents, following = coarse.latents, self.unscaled(coarse.following)
         if drawn and self.renderer is not None:
             every = torch.arange(ticks, device=latents.device).expand(len(latents), -1)
@@ -380,9 +439,17 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         found = (latents, measured, coarse.moved)
         return found if coarse.gain is None else (*found, coarse.gain)
 
-    def coarse(self, history: Tensor, noise: Tensor, proprio: Tensor, actions: Tensor) -> CoarseChunk:
+    def coarse(
+        self,
+        history: Tensor,
+        noise: Tensor,
+        proprio: Tensor,
+        actions: Tensor,
+        *,
+        instruction: Sequence[str] | None = None,
+    ) -> CoarseChunk:
         """What the denoiser makes of noise (B, K, V, c, h, w), step by step; the others as for `sample`."""
-        embedding, following = self.actuation(self.scaled(proprio), actions)
+        embedding, following = self._conditioned(proprio, actions, instruction)
         shown = self._shown(history, proprio, following)
         sample, passes = noise, []
         for sigma, smaller in pairwise([*self.config.sigmas, 0.0]):
@@ -406,6 +473,22 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         joints = torch.cat([proprio[:, None], self.unscaled(coarse.following[row, ticks])], dim=1)
         maps = torch.cat([seen(self.robot_sight, joints, newest), coarse.latents[row, ticks]], dim=3)
         return newest[:, None] + self.renderer(maps, coarse.features, ticks)
+
+
+def _silent(encoder: InstructionEncoder) -> InstructionEncoder:
+    """An encoder that says nothing yet, so that a model which was not instructed begins as it was."""
+    for parameter in encoder.leave[-1].parameters():
+        torch.nn.init.zeros_(parameter)
+    return encoder
+
+
+def _in_parts(instruction: Sequence[str] | None, rows: int, most: int) -> list[Sequence[str] | None]:
+    """Instructions of so many rows at most at once, as `Tensor.split` does it; None for each part if there are none."""
+    if instruction is not None and len(instruction) != rows:
+        raise ValueError(f"one instruction a row was wanted ({rows}), {len(instruction)} came")
+    return [
+        None if instruction is None else instruction[start : start + most] for start in range(0, max(rows, 1), most)
+    ]
 
 
 def _noise(shape: tuple[int, ...], generator: Generators) -> Tensor:

@@ -12,11 +12,12 @@ import torch
 from diffusers.training_utils import compute_density_for_timestep_sampling
 from torch import Generator, Tensor
 
+from rise_gym._batch_moments import BatchMoments
 from rise_gym._dreamt_history import DreamtHistory
 from rise_gym._following_training import train_following
 from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
 from rise_gym.errors import InvalidDataset
-from rise_gym.recordings import Recordings, eventful_moments
+from rise_gym.recordings import Recordings
 from rise_gym.training import Trainer, TrainingConfig
 from rise_gym.value import ProgressValue
 
@@ -27,7 +28,8 @@ class DynamicsTraining:
 
     Attributes:
         training: steps and rates.
-        dynamics: size of the model; of another from which training goes on, only what it is to expect changes.
+        dynamics: size of the model; of another from which training goes on, only what it is to expect changes, and
+            whether it is instructed, if it was not yet.
         sigma_mean, sigma_spread: noise levels are logit-normal, as in the paper.
         pure_noise: fraction of rows at noise level 1, where sampling in few steps begins.
         context_noise: noise on the history, up to this much a row, so that imagined history does no harm; the paper's.
@@ -37,6 +39,8 @@ class DynamicsTraining:
         short_chunks: fraction of rows whose chunk ends early, the last target held, so that every length is known.
         eventful_share: fraction of rows that start where progress is about to change, if it is known; the others start
             anywhere. Half of what a failing policy records is a robot that is stuck.
+        task_centric: of recordings of several tasks each batch is from two of them, half of the rows each, drawn anew
+            for each batch, as in the paper; else from all alike. Dreams that a batch goes on from are of its tasks.
         initial_share: where training goes on from another model, how much of its weights the final ones keep: the mean
             of both knows what either knows (a further 2000 steps on dreamt history cost 0.2 dB at one chunk and stop
             long dreams from drifting; half of each has both).
@@ -64,6 +68,7 @@ class DynamicsTraining:
     recorded_only: float = 0.5
     short_chunks: float = 0.2
     eventful_share: float = 0.5
+    task_centric: bool = True
     initial_share: float = 0.0
     following_steps: int = 6000
     seen_weight: float = 0.05
@@ -131,23 +136,16 @@ def train_dynamics(
     )
     train_following(model, recordings, moments, joints, Path(folder) / "following")
 
-    eventful = moments if progress is None else eventful_moments(recordings, moments, progress)
-
+    batches = BatchMoments(
+        recordings, moments, progress, eventful_share=config.eventful_share, task_centric=config.task_centric
+    )
     dreamt = DreamtHistory(config.training.batch_size, model.config, recordings)
     dreams_from = 0.0 if initial is not None else config.recorded_only * config.training.steps
 
     def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
-        rows, chosen = config.training.batch_size, round(config.eventful_share * config.training.batch_size)
-        drawn = torch.cat(
-            [
-                recordings.draw(chosen, generator, among=eventful),
-                recordings.draw(rows - chosen, generator, among=moments),
-            ]
-        )
         share = config.dreamt_history if trainer.progress.step >= dreams_from else 0.0
-        going_on = dreamt.draw(round(share * rows), generator)
-        replaced = torch.randperm(rows, generator=generator)[: len(going_on)]
-        drawn[replaced] = dreamt.moment[going_on]
+        parts = batches.draw(config.training.batch_size, generator)
+        drawn, replaced, going_on = dreamt.mixed_in(parts, share, generator)
         window = training_window(recordings, drawn, model.config, progress)
         window = window._replace(history=dreamt.replaced(window.history, replaced, going_on))
         window = shortened(window, config.short_chunks, generator)
@@ -176,7 +174,7 @@ def _keep(initial: VideoDynamics, model: VideoDynamics, share: float) -> None:
 def _initial(
     recordings: Recordings, config: DynamicsTraining, initial: VideoDynamics | None, learns_gain: bool
 ) -> VideoDynamics:
-    """A new model, or a copy of `initial`, which expects gains only if it did or is to learn it now."""
+    """A new model, or a copy of `initial`, which expects gains, and is instructed, only if it was or is to be now."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         if initial is None:
@@ -187,6 +185,8 @@ def _initial(
         shape["task"] = recordings.task.name
         if learns_gain:
             shape |= {"gain": True, "later": config.dynamics.later}
+        if config.dynamics.instructed:
+            shape |= {"instructed": True}
         model: VideoDynamics = VideoDynamics.from_config(shape)
     fresh = model.state_dict()
     for name, learnt in initial.state_dict().items():
@@ -249,7 +249,8 @@ def dynamics_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Squared error of the predicted clean future and of the proprioception; with a judge, also of what it makes of it.
 
-    A judge is a frozen value: it tells imagined frames from recorded ones by what matters to each row's instruction.
+    A judge is a frozen value: it tells imagined frames from recorded ones by what matters to each row's instruction,
+    of which there have to be as many as rows then, as there have to be for a model that is instructed.
     `copy_ratio` among the figures is the error divided by that of copying the newest frame.
     """
     return _losses(model, window, config, generator, judge, instruction)[:2]
@@ -276,7 +277,8 @@ def _losses(
     amount = config.context_noise * torch.rand(len(sigma), 1, 1, 1, 1, 1, generator=generator)
     history = window.history + amount * torch.randn(window.history.shape, generator=generator)
     arguments = (history, noisy, sigma, window.proprio, window.actions)
-    clean, following, gain, later = model(*(argument.to(model.device) for argument in arguments))
+    given = (argument.to(model.device) for argument in arguments)
+    clean, following, gain, later = model(*given, instruction=instruction or None)
 
     future, happened = window.future.to(clean), window.happened.to(clean)
     here = happened[:, :, None, None, None, None]

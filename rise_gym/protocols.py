@@ -35,11 +35,17 @@ class Dynamics(Protocol):
     """What comes next."""
 
     def predict(
-        self, history: Tensor, proprio: Tensor, actions: Tensor, *, generator: Generators
+        self,
+        history: Tensor,
+        proprio: Tensor,
+        actions: Tensor,
+        *,
+        generator: Generators,
+        instruction: Sequence[str] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Sample the frames that follow a chunk.
 
-        history (B, T, V, c, h, w) oldest first, proprio (B, P), actions (B, K, A) in [-1, 1]
+        history (B, T, V, c, h, w) oldest first, proprio (B, P), actions (B, K, A) in [-1, 1], instruction one a row
         -> latents (B, K, V, c, h, w), proprio (B, K, P), one a tick.
         """
 

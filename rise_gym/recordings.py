@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from rise_gym.errors import InvalidDataset
 from rise_gym.protocols import Codec
-from rise_gym.tasks import TaskCard
+from rise_gym.tasks import TASKS, TaskCard
 from rise_gym.types import Episode, Source
 
 
@@ -22,6 +23,7 @@ class Recordings:
     """Flat view of E episodes with N rows in all.
 
     Attributes:
+        task: the card whose cameras, ranges and rates hold for all; where episodes are of several tasks, one of these.
         frames: uint8 (N, V, H, W, 3) in the task card's camera order; (0, V, H, W, 3) `without_frames`.
         latents: float16 (N, V, c, h, w) once `encoded`, else None.
         proprio: (N, P) in rad and m.
@@ -30,7 +32,7 @@ class Recordings:
         progress: (N,) in [0, 1]; NaN where nothing measured it.
         first, last: (N,) index of the first and the last (terminal) row of the moment's episode.
         episode: (N,) which episode the moment belongs to.
-        success: bool (E,). sources: one of `Source` an episode. instructions: one an episode.
+        success: bool (E,). sources: one of `Source` an episode. instructions, tasks: one an episode, tasks by name.
     """
 
     task: TaskCard
@@ -46,13 +48,20 @@ class Recordings:
     success: Tensor
     sources: tuple[Source, ...]
     instructions: tuple[str, ...]
+    tasks: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.proprio)
 
     @classmethod
     def of(cls, episodes: Sequence[Episode], task: TaskCard) -> Recordings:
-        """Lay `episodes` end to end."""
+        """Lay `episodes` end to end: of `task`, or of several tasks that share its cameras, ranges and rates.
+
+        Raises:
+            InvalidDataset: if an episode is of a task that does not.
+        """
+        for name in sorted({episode.task for episode in episodes} - {task.name}):
+            require_alike(task, TASKS.get(name, task))
         lengths = np.array([len(episode) for episode in episodes])
         ends = np.cumsum(lengths)
         unmeasured = [np.full(len(e), np.nan, np.float32) if e.progress is None else e.progress for e in episodes]
@@ -75,6 +84,7 @@ class Recordings:
             success=torch.tensor([e.success for e in episodes]),
             sources=tuple(e.source for e in episodes),
             instructions=tuple(e.instruction for e in episodes),
+            tasks=tuple(e.task for e in episodes),
         )
 
     @torch.no_grad()
@@ -98,7 +108,13 @@ class Recordings:
 
     @classmethod
     def joined(cls, parts: Sequence[Recordings]) -> Recordings:
-        """Recordings of one task laid end to end; all encoded, or none."""
+        """Recordings laid end to end; all encoded, or none. The first one's card is that of the whole.
+
+        Raises:
+            InvalidDataset: if they are of tasks that differ in cameras, ranges or rates.
+        """
+        for part in parts:
+            require_alike(parts[0].task, part.task)
         rows = np.cumsum([0] + [len(part) for part in parts]).tolist()
         counts = np.cumsum([0] + [len(part.sources) for part in parts]).tolist()
 
@@ -114,6 +130,7 @@ class Recordings:
             episode=column("episode", counts),
             sources=tuple(source for part in parts for source in part.sources),
             instructions=tuple(text for part in parts for text in part.instructions),
+            tasks=tuple(name for part in parts for name in part.tasks),
             **{name: column(name) for name in ("frames", "proprio", "actions", "clean_actions", "progress", "success")},
         )
 
@@ -133,6 +150,7 @@ class Recordings:
             success=self.success[list(episodes)],
             sources=tuple(self.sources[index] for index in episodes),
             instructions=tuple(self.instructions[index] for index in episodes),
+            tasks=tuple(self.tasks[index] for index in episodes),
             **{name: getattr(self, name)[kept] for name in columns},
         )
 
@@ -167,6 +185,19 @@ class Recordings:
     def instruction_of(self, moments: Tensor) -> tuple[str, ...]:
         """The instruction of each moment."""
         return tuple(self.instructions[e] for e in self.episode[moments].tolist())
+
+
+def require_alike(task: TaskCard, other: TaskCard) -> None:
+    """Check that recordings of two tasks can be laid end to end.
+
+    Raises:
+        InvalidDataset: if they differ in cameras, ranges or rates.
+    """
+    for field in task.differences(other):
+        raise InvalidDataset(
+            f"recordings like those of {task.name!r} were wanted, {field} {getattr(task, field)}, those of "
+            f"{other.name!r} have {getattr(other, field)}; train a model for each of them"
+        )
 
 
 def eventful_moments(

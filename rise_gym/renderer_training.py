@@ -91,9 +91,10 @@ def train_renderer(
         amount = config.context_noise * torch.rand(len(drawn), 1, 1, 1, 1, 1, generator=generator)
         history = history + amount * torch.randn(history.shape, generator=generator)
         window = shortened(window._replace(history=history), config.short_chunks, generator)
-        coarse = _coarse(model, window, generator)
+        text = recordings.instruction_of(drawn)
+        coarse = _coarse(model, window, generator, text)
         _go_on(model, window, coarse, dreamt, drawn, config)
-        return _losses(model, window, coarse, config, generator, judge, recordings.instruction_of(drawn))
+        return _losses(model, window, coarse, config, generator, judge, text)
 
     trainer = Trainer(model.renderer, loss, config.training, folder, extra_state=dreamt)
     trainer.run(on_progress=on_progress)
@@ -118,10 +119,10 @@ def _with_renderer(dynamics: VideoDynamics, config: RendererTraining) -> VideoDy
 
 
 @torch.no_grad()
-def _coarse(model: VideoDynamics, window: Window, generator: Generator) -> CoarseChunk:
+def _coarse(model: VideoDynamics, window: Window, generator: Generator, instruction: tuple[str, ...]) -> CoarseChunk:
     arguments = (part.to(model.device) for part in (window.proprio, window.actions))
     noise = model.noise(len(window.history), generator)
-    return model.coarse(window.history.to(model.device), noise, *arguments)
+    return model.coarse(window.history.to(model.device), noise, *arguments, instruction=instruction)
 
 
 @torch.no_grad()

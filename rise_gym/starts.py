@@ -23,6 +23,11 @@ from rise_gym.types import Episode
 STARTS_NAME = "starts.npz"
 
 
+def starts_name(task: str, *, own: bool = False) -> str:
+    """The file's name in a checkpoint of several tasks; of the one that is its `own`, as in one of a single task."""
+    return STARTS_NAME if own else f"starts_{task}.npz"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Starts:
     """S windows of W ticks.

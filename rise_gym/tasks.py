@@ -16,6 +16,18 @@ from rise_gym.errors import UnknownTask
 
 ARMS = ("left", "right")
 
+WORLD_FIELDS = (
+    "cameras",
+    "image_size",
+    "control_hz",
+    "action_names",
+    "action_low",
+    "action_high",
+    "proprio_names",
+    "robot",
+)
+"""In what the cards of several tasks have to agree for one world model to serve them all."""
+
 # AgileX Piper: joint limits in rad; the gripper is the opening between its two fingers in m.
 _PIPER_RANGES = (
     ("joint1_rad", -2.618, 2.618),
@@ -82,6 +94,10 @@ class TaskCard:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data; `from_dict` reads it back."""
         return asdict(self)
+
+    def differences(self, other: TaskCard) -> tuple[str, ...]:
+        """Of `WORLD_FIELDS` those in which two cards differ; one world model serves both if there are none."""
+        return tuple(name for name in WORLD_FIELDS if getattr(self, name) != getattr(other, name))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> TaskCard:

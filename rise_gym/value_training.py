@@ -33,7 +33,8 @@ class ValueTraining:
         success_margin: measured progress short of success is shrunk to [0, 1 - success_margin], so that what is done
             stands out from what is nearly done (a lid that is shut but whose tab is not tucked).
         progress_only: fraction of the steps before temporal differences set in; 10k of 50k in the paper.
-        progress_weight, td_weight: of the two losses; both 1 in the paper.
+        progress_weight, td_weight: of the two losses; both 1 in the paper. Without progress, temporal differences set
+            in at once.
         discount: a tick; gamma. td_ticks: how far ahead the bootstrap looks (1 frame in the paper).
         terminal_ticks: the window at an episode's end where the outcome is the target (10 frames there).
         success_reward, failure_reward: the outcome; the paper says -1, its release -0.6.
@@ -80,6 +81,11 @@ class ValueTraining:
             raise ValueError(
                 f"success_margin is a fraction of all progress, from 0 to below 1, got {self.success_margin}"
             )
+        if min(self.progress_weight, self.td_weight) < 0 or not self.progress_weight + self.td_weight:
+            raise ValueError(
+                "weights from 0 up were wanted, and one of them above it, for something to be learnt; got "
+                f"progress_weight {self.progress_weight} and td_weight {self.td_weight}"
+            )
         if self.progress_on == "everything" and self.progress_target == "time":
             raise ValueError(
                 'elapsed time is no progress in a failure: progress_on="everything" needs "measured" targets'
@@ -112,7 +118,7 @@ def train_value(
             "add successful demonstrations"
         )
     value = _untrained(recordings, config) if initial is None else _like(initial, recordings)
-    if initial is not None:
+    if initial is not None or not config.progress_weight:
         config = replace(config, progress_only=0.0)
     losses = _Losses(recordings, config, value, label)
     trainer = Trainer(value, losses, config.training, folder, extra_state=losses.target, after_step=losses.follow)
@@ -182,7 +188,7 @@ class _Losses:
         predicted = self.value(self._augmented(moments, generator), self.recordings.instruction_of(moments))
         progress = functional.mse_loss(predicted, self.label[moments].to(predicted))
         loss, figures = config.progress_weight * progress, {"progress": float(progress.detach())}
-        if self.step >= config.progress_only * config.training.steps:
+        if config.td_weight and self.step >= config.progress_only * config.training.steps:
             difference = self._temporal_difference(self.recordings.draw(half, generator), generator)
             loss = loss + config.td_weight * difference
             figures["temporal_difference"] = float(difference.detach())

@@ -7,10 +7,10 @@ in, a new one comes out.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,8 +21,8 @@ from rise_gym.errors import InvalidAction, InvalidCheckpoint, InvalidStart
 from rise_gym.locations import resolve
 from rise_gym.protocols import Generators
 from rise_gym.reward import progress_gain
-from rise_gym.starts import STARTS_NAME, Starts, save_starts
-from rise_gym.tasks import TaskCard
+from rise_gym.starts import Starts, save_starts, starts_name
+from rise_gym.tasks import TaskCard, task_card
 from rise_gym.types import Imagination, WorldState
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class CompositionalWorldModel:
         codec: frames to latents and back. dynamics: what comes next. value: how far along.
         task: the card that they were made for.
         config: how they are joined.
+        others: how they are joined for further tasks that they were trained for, by name; see `for_task`.
     """
 
     def __init__(
@@ -87,9 +88,10 @@ class CompositionalWorldModel:
         value: ProgressValue,
         task: TaskCard,
         config: WorldModelConfig | None = None,
+        others: Mapping[str, WorldModelConfig] | None = None,
     ) -> None:
         self.codec, self.dynamics, self.value, self.task = codec, dynamics, value, task
-        self.config = config or WorldModelConfig()
+        self.config, self.others = config or WorldModelConfig(), dict(others or {})
         for part in (codec, dynamics, value):
             part.eval().requires_grad_(False)
 
@@ -112,6 +114,29 @@ class CompositionalWorldModel:
         """The progress from which on an imagined frame looks done."""
         own = self.config.success_threshold
         return float(self.value.config.success_threshold if own is None else own)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of all tasks that it can dream of, its own first."""
+        return self.task.name, *sorted(self.others)
+
+    def for_task(self, name: str) -> CompositionalWorldModel:
+        """The same parts, joined for one of its tasks.
+
+        Raises:
+            InvalidCheckpoint: if it was not trained for that.
+        """
+        if name == self.task.name:
+            return self
+        if name not in self.others or self.task.differences(task_card(name)):
+            raise InvalidCheckpoint(
+                f"a world model of task {name!r} was wanted, this one is of {', '.join(map(repr, self.tasks))}; train "
+                "one with recordings of that task, `rise-gym train --across-tasks` for several"
+            )
+        others = {**self.others, self.task.name: self.config}
+        config = others.pop(name)
+        parts: dict[str, Any] = {"codec": self.codec, "dynamics": self.dynamics, "value": self.value}
+        return CompositionalWorldModel(**parts, task=task_card(name), config=config, others=others)
 
     def to(self, device: str | torch.device) -> CompositionalWorldModel:
         """The same model with its weights on `device`."""
@@ -170,7 +195,12 @@ class CompositionalWorldModel:
         history = state.latents[:, :: self.dynamics.config.stride]  # (B, T, ...) oldest first, the newest tick last
         actions = actions.to(self.device, torch.float32)
         latents, proprio, uncertainty, gain, later = self.dynamics.sample(
-            history, state.proprio, actions, generator=generator, drawn=drawn or not self.dynamics.expects_gain
+            history,
+            state.proprio,
+            actions,
+            generator=generator,
+            drawn=drawn or not self.dynamics.expects_gain,
+            instruction=state.instruction,
         )
         seen, scale = self._values(latents, state.instruction), self.config.advantage_scale
         expected = seen if gain is None else state.progress[:, None] + gain
@@ -209,7 +239,7 @@ class CompositionalWorldModel:
         history = state.latents[:, :: self.dynamics.config.stride]
         with torch.enable_grad():
             varied = actions.to(self.device, torch.float32).detach().requires_grad_()
-            foreseen = self.dynamics.foresee(history, state.proprio, varied, noise=noise)
+            foreseen = self.dynamics.foresee(history, state.proprio, varied, noise=noise, instruction=state.instruction)
             if foreseen.gain is None:
                 texts = [text for text in state.instruction for _ in range(varied.shape[1])]
                 values = self.value(foreseen.latents.flatten(0, 1), texts).unflatten(0, varied.shape[:2])
@@ -249,26 +279,35 @@ class CompositionalWorldModel:
     ) -> CompositionalWorldModel:
         """Load a checkpoint: a folder, `bundled:<task>/<name>`, or a hub id (see `rise_gym.locations.resolve`).
 
+        With `task` it has to be of that one, or of several of which that is one.
+
         Raises:
             InvalidCheckpoint: if it is missing, of another task or format version, incomplete, or changed.
         """
         checkpoint = load_checkpoint(resolve(name), kind="world_model", task=task)
         try:
-            config = WorldModelConfig(**checkpoint.extra)
+            settings = {name: value for name, value in checkpoint.extra.items() if name != "tasks"}
+            config = WorldModelConfig(**settings)
+            others = {name: WorldModelConfig(**own) for name, own in checkpoint.extra.get("tasks", {}).items()}
         except TypeError as error:
             raise InvalidCheckpoint(f"{checkpoint.folder}: unknown world model settings ({error})") from error
         codec, dynamics, value = (checkpoint.component(part) for part in ("autoencoder", "dynamics", "value"))
-        return cls(codec=codec, dynamics=dynamics, value=value, task=checkpoint.task, config=config).to(device)
+        others.pop(checkpoint.task.name, None)
+        model = cls(codec=codec, dynamics=dynamics, value=value, task=checkpoint.task, config=config, others=others).to(
+            device
+        )
+        return model if task is None else model.for_task(task)
 
     def save_pretrained(
         self,
         folder: str | Path,
         *,
-        starts: Starts | None = None,
+        starts: Starts | Sequence[Starts] | None = None,
         card: str | None = None,
         half_precision: bool = False,
     ) -> Path:
-        """Write a checkpoint folder, whole or not at all; with `starts` an env needs nothing else to begin from.
+        """Write a checkpoint folder, whole or not at all; with `starts` an env needs nothing else to begin from: those
+        of its task, or of several tasks each.
 
         `half_precision` stores weights as float16, half the size; they are loaded as float32 either way.
 
@@ -279,19 +318,26 @@ class CompositionalWorldModel:
         parts["scheduler"] = self.dynamics.scheduler()
         with tempfile.TemporaryDirectory() as scratch:
             files = {}
-            if starts is not None:
-                files[STARTS_NAME] = Path(scratch) / STARTS_NAME
-                save_starts(starts, files[STARTS_NAME])
+            for windows in [starts] if isinstance(starts, Starts) else starts or ():
+                name = starts_name(windows.task, own=windows.task == self.task.name)
+                files[name] = Path(scratch) / name
+                save_starts(windows, files[name])
             return save_checkpoint(
                 folder,
                 kind="world_model",
                 task=self.task,
                 components=parts,
-                extra=asdict(self.config),
+                extra=self._settings(),
                 card=self.card() if card is None else card,
                 files=files,
                 half_precision=half_precision,
             )
+
+    def _settings(self) -> dict[str, Any]:
+        """How the parts are joined, and, if there are several tasks, how for each."""
+        joined = {self.task.name: self.config, **self.others}
+        several = {"tasks": {name: asdict(config) for name, config in joined.items()}} if self.others else {}
+        return {**asdict(self.config), **several}
 
     def card(self) -> str:
         """A README that says what the checkpoint is; a training command adds how it was made."""
@@ -300,9 +346,10 @@ class CompositionalWorldModel:
             for name, part in (("codec", self.codec), ("dynamics", self.dynamics), ("value", self.value))
         }
         rows = "\n".join(f"| {name} | {count:,} |" for name, count in sizes.items())
+        titles = [self.task.title, *(task_card(name).title for name in sorted(self.others))]
         return (
             "---\nlibrary_name: rise_gym\nlicense: apache-2.0\ntags: [world-model, robotics]\n---\n"
-            f"# World model for {self.task.title}\n\n{self.task.instruction}\n\n"
+            f"# World model for {', '.join(titles)}\n\n{self.task.instruction}\n\n"
             f'```python\nfrom rise_gym import WorldModel\n\nmodel = WorldModel.from_pretrained("this folder")\n```\n\n'
             f"| part | parameters |\n| --- | --- |\n{rows}\n\nSettings: {asdict(self.config)}\n"
         )

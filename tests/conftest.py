@@ -57,6 +57,7 @@ class CountingDynamics(nn.Module):
         *,
         generator: Sequence[Generator],
         drawn: bool = True,
+        instruction: Sequence[str] | None = None,
     ) -> Prediction:
         self.history = history[:, :, 0, 0, 0, 0]
         jumps = 1 + actions[..., 0].cumsum(1) * 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rise_gym.errors import InvalidDataset
 from rise_gym.recordings import Recordings
-from rise_gym.tasks import BOX_CLOSE
+from rise_gym.tasks import BOX_CLOSE, BRICK_SORT
 from rise_gym.types import Episode
 
 
@@ -147,3 +150,22 @@ def test_each_moment_knows_its_instruction() -> None:
 @pytest.mark.parametrize("column", ["proprio", "actions", "progress", "first", "last", "episode"])
 def test_every_column_has_every_row(column: str) -> None:
     assert len(getattr(recordings(3, 5, 2), column)) == 10
+
+
+def test_recordings_of_several_tasks_know_each_episodes_task() -> None:
+    bricks = Recordings.of([episode(3, task="brick_sort")], BRICK_SORT)
+    joined = Recordings.joined([recordings(4, 2), bricks])
+    assert joined.tasks == ("box_close", "box_close", "brick_sort")
+    assert joined.task == BOX_CLOSE
+    assert joined.only([2, 0]).tasks == ("brick_sort", "box_close")
+    at_once = Recordings.of([episode(4), episode(2), episode(3, task="brick_sort")], BOX_CLOSE)
+    assert at_once.tasks == joined.tasks
+
+
+def test_tasks_that_another_robot_does_are_not_joined() -> None:
+    card = replace(BRICK_SORT, name="fast_sort", control_hz=30.0)
+    fast = Recordings.of([episode(3, task="fast_sort")], card)
+    with pytest.raises(InvalidDataset, match=r"'box_close' were wanted, control_hz 10.0.*'fast_sort' have 30.0"):
+        Recordings.joined([recordings(4), fast])
+    with pytest.raises(InvalidDataset, match="control_hz"):
+        Recordings.of([episode(4)], card)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -11,22 +13,34 @@ import torch
 from rise_gym.codec import FrameCodec, FrameCodecConfig
 from rise_gym.commands.train import train
 from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
+from rise_gym.envs.imagined import ImaginedEnv
 from rise_gym.episodes import write_episodes
-from rise_gym.errors import RiseGymError
-from rise_gym.tasks import BOX_CLOSE
+from rise_gym.errors import InvalidCheckpoint, InvalidDataset, RiseGymError
+from rise_gym.tasks import BOX_CLOSE, BRICK_SORT, TaskCard
 from rise_gym.types import Episode
 from rise_gym.value import ProgressValue, ProgressValueConfig
 from rise_gym.world_model import CompositionalWorldModel
 
 
-def episode(number: int) -> Episode:
+def episode(number: int, task: TaskCard = BOX_CLOSE) -> Episode:
     rng = np.random.default_rng(number)
     frames = {camera: rng.integers(0, 256, (20, 64, 64, 3), dtype=np.uint8) for camera in BOX_CLOSE.cameras}
     return Episode(
-        task="box_close", instruction=BOX_CLOSE.instruction, frames=frames, proprio=np.full((20, 14), 0.01, np.float32),
+        task=task.name, instruction=task.instruction, frames=frames, proprio=np.full((20, 14), 0.01, np.float32),
         actions=np.zeros((20, 14), np.float32), success=number == 0, score=10.0, source="rollout", policy="test",
         seed=number, progress=np.linspace(0, 1, 20, dtype=np.float32),
     )  # fmt: skip
+
+
+SMALL = VideoDynamicsConfig(widths=(16, 32, 32), embedding_width=32, gain=False, later=(), sight=False)
+
+
+def small_parts(folder: Path) -> None:
+    """A codec, a dynamics and a value, untrained."""
+    torch.manual_seed(0)
+    FrameCodec.of(FrameCodecConfig(width=8)).eval().save_pretrained(folder / "codec")
+    VideoDynamics.of(SMALL, BOX_CLOSE).save_pretrained(folder / "dynamics")
+    ProgressValue.of(ProgressValueConfig(widths=(16, 16), hidden=16), BOX_CLOSE).save_pretrained(folder / "value")
 
 
 @pytest.fixture
@@ -36,12 +50,9 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_a_decoder_goes_on_from_what_lies_there_and_the_model_is_sealed(data: Path, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    out, codec = tmp_path / "out", FrameCodec.of(FrameCodecConfig(width=8)).eval()
-    small = VideoDynamicsConfig(widths=(16, 32, 32), embedding_width=32, gain=False, later=(), sight=False)
-    codec.save_pretrained(out / "codec")
-    VideoDynamics.of(small, BOX_CLOSE).save_pretrained(out / "dynamics")
-    ProgressValue.of(ProgressValueConfig(widths=(16, 16), hidden=16), BOX_CLOSE).save_pretrained(out / "value")
+    out = tmp_path / "out"
+    small_parts(out)
+    codec = FrameCodec.from_pretrained(out / "codec")
     train("decoder", out, data=[data], steps=2, learning_rate=1.0)
     model = CompositionalWorldModel.from_pretrained(out / "checkpoint")
     frames = torch.from_numpy(episode(0).views(BOX_CLOSE.cameras))[:2]
@@ -67,3 +78,54 @@ def test_a_part_that_is_missing_is_named(data: Path, tmp_path: Path) -> None:
     FrameCodec.of(FrameCodecConfig(width=8)).save_pretrained(tmp_path / "out" / "codec")
     with pytest.raises(RiseGymError, match="rise-gym train dynamics"):
         train("decoder", tmp_path / "out", data=[data], steps=2)
+
+
+def test_one_world_model_serves_all_tasks_that_it_was_trained_across(data: Path, tmp_path: Path) -> None:
+    bricks, out = tmp_path / "bricks", tmp_path / "out"
+    write_episodes(bricks, [episode(number, BRICK_SORT) for number in (7, 8)], BRICK_SORT)
+    small_parts(out)
+    train(
+        "dynamics", out, data=[data, bricks], across_tasks=True, instructed=True, initial=str(out), steps=1,
+        progress_from="value",
+    )  # fmt: skip
+    folder = out / "checkpoint"
+    settings = json.loads((folder / "rise_gym.json").read_text())["extra"]["tasks"]
+    assert sorted(settings) == ["box_close", "brick_sort"]
+    assert settings["box_close"]["success_threshold"] is not None  # of its two episodes one succeeded
+    assert settings["brick_sort"]["success_threshold"] is None
+    model = CompositionalWorldModel.from_pretrained(folder, task="brick_sort")
+    assert (model.task, model.tasks) == (BRICK_SORT, ("brick_sort", "box_close"))
+    assert model.dynamics.config.instructed
+    assert CompositionalWorldModel.from_pretrained(folder).task == BOX_CLOSE
+    for name, seeds in (("BrickSort", {7, 8}), ("BoxClose", {0, 1})):
+        env = gymnasium.make(f"rise_gym:RiseImagined-{name}-v0", world_model=str(folder), disable_env_checker=True)
+        assert env.reset(seed=0)[1]["start_seed"] in seeds
+        env.step(env.action_space.sample())
+    live = ImaginedEnv(task="box_close", world_model=model, starts=str(folder / "starts.npz"))
+    assert live.world_model.config.success_threshold == settings["box_close"]["success_threshold"]
+    with pytest.raises(InvalidCheckpoint, match=r"'backpack_pack' was wanted.*'box_close' and 'brick_sort'"):
+        CompositionalWorldModel.from_pretrained(folder, task="backpack_pack")
+    with pytest.raises(InvalidCheckpoint, match="--across-tasks"):
+        model.for_task("backpack_pack")
+
+
+def test_a_dataset_of_the_named_task_has_to_be_there(data: Path, tmp_path: Path) -> None:
+    small_parts(tmp_path / "out")
+    with pytest.raises(InvalidDataset, match=r"'brick_sort' was wanted among --data, they are of box_close"):
+        train("decoder", tmp_path / "out", data=[data], task="brick_sort", across_tasks=True)
+    with pytest.raises(InvalidDataset, match="task 'brick_sort' was wanted"):
+        train("decoder", tmp_path / "out", data=[data], task="brick_sort")
+
+
+def test_a_value_that_is_to_teach_progress_has_to_be_there(data: Path, tmp_path: Path) -> None:
+    FrameCodec.of(FrameCodecConfig(width=8)).save_pretrained(tmp_path / "out" / "codec")
+    with pytest.raises(RiseGymError, match="rise-gym train value"):
+        train("dynamics", tmp_path / "out", data=[data], progress_from="value")
+
+
+def test_a_value_can_be_trained_without_one_of_its_losses(data: Path, tmp_path: Path) -> None:
+    small_parts(tmp_path / "out")
+    train("value", tmp_path / "out", data=[data], steps=2, progress_weight=0.0, initial=str(tmp_path / "out"))
+    assert (tmp_path / "out" / "checkpoint").is_dir()
+    with pytest.raises(ValueError, match="one of them above it"):
+        train("value", tmp_path / "out", data=[data], progress_weight=0.0, td_weight=0.0)

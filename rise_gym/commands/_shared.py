@@ -18,12 +18,17 @@ Spread = Literal["uniform", "quantile"]
 LATENTS = ".latents"  # folder beside a dataset where encoded frames are kept
 
 
-def load_recordings(folders: list[Path], task: TaskCard) -> Recordings:
-    """All episodes of several datasets, laid end to end."""
-    from rise_gym.episodes import read_episodes
-    from rise_gym.recordings import Recordings
+def load_recordings(folders: list[Path], task: TaskCard, *, across_tasks: bool = False) -> Recordings:
+    """All episodes of several datasets, laid end to end: of one task, or `across_tasks` that share its robot."""
+    from rise_gym.episodes import read_episodes, stored_task
+    from rise_gym.recordings import Recordings, require_alike
 
-    return Recordings.of([episode for folder in folders for episode in read_episodes(folder, task=task)], task)
+    episodes = []
+    for folder in folders:
+        card = stored_task(folder) if across_tasks else task
+        require_alike(task, card)
+        episodes += read_episodes(folder, task=card)
+    return Recordings.of(episodes, task)
 
 
 def labelled(recordings: Recordings, world_model: str, spread: Spread, latents: Path) -> tuple[Recordings, Any]:

@@ -10,15 +10,14 @@ import tyro
 
 from rise_gym.commands._progress import progress_bar, shown_by
 from rise_gym.commands._shared import LATENTS, Spread, labelled, load_recordings, policy_card, replica_check
-from rise_gym.errors import RiseGymError
-from rise_gym.tasks import TaskCard, task_card
+from rise_gym.commands._world_parts import PartJob, ProgressFrom, WorldPart, train_world_part
+from rise_gym.tasks import task_card
 
 if TYPE_CHECKING:
-    from rise_gym.codec import FrameCodec
     from rise_gym.recordings import Recordings
 
 
-Part = Literal["codec", "dynamics", "renderer", "decoder", "value", "policy"]
+Part = WorldPart | Literal["policy"]
 
 
 def train(
@@ -33,6 +32,12 @@ def train(
     minutes: float | None = None,
     initial: str | None = None,
     initial_share: float = 0.0,
+    across_tasks: bool = False,
+    task_centric: bool = True,
+    instructed: bool = False,
+    progress_weight: float | None = None,
+    td_weight: float | None = None,
+    progress_from: ProgressFrom = "recordings",
     world_model: str | None = None,
     spread: Spread = "quantile",
     demonstration_share: float | None = None,
@@ -51,17 +56,28 @@ def train(
     The decoder, last, goes on with the codec's, so that it shows what the dynamics imagines as well as can be.
     A policy goes into `out/checkpoint` as well.
 
+    With `--across-tasks` the datasets of a world model's part may be of any tasks: dynamics is trained on all of them
+    first, then with `--initial` on one. The checkpoint then serves every task of its datasets, each with starts from
+    the last dataset of it.
+
     Args:
         part: codec, value, dynamics, renderer, decoder or policy.
         out: where to; the same command goes on where it was.
         data: dataset folders.
-        task: name of the task.
+        task: name of the task; across tasks that whose card is written into the checkpoint.
         steps: gradient steps; by default what the bundled models took.
         learning_rate: its peak.
         minutes: stop after so many, even if steps are left.
         initial: policy, or folder with the codec, the value or the dynamics, to start from; by default from nothing. A
             renderer is drawn into the dynamics there, by default into that in `out`.
         initial_share: for the dynamics and the renderer: how much of the initial weights the final ones keep.
+        across_tasks: the datasets may be of several tasks, with the same robot and cameras.
+        task_centric: for the dynamics, across tasks: each batch is from two of them, as in the paper.
+        instructed: for the dynamics: it is told the instruction as well, which tells tasks apart.
+        progress_weight, td_weight: for the value: of its two losses, progress and temporal differences; 0 leaves one
+            out.
+        progress_from: for the dynamics: whose progress it learns to expect: the recorded, where all episodes have it,
+            or what the value in `out` makes of their frames, as in the paper.
         world_model: for a policy: learn from rollouts too, with the advantage that this world model gives them (the
             paper's RECAP); without it only demonstrations are cloned.
         spread: how those advantages fill the bins: as they are (the paper), or by rank.
@@ -87,8 +103,15 @@ def train(
             image_shift_px,
             check_episodes,
         )
-    else:
-        _train_world_part(part, card, data, out, overrides, initial, initial_share)
+        return
+    weights = {"progress_weight": progress_weight, "td_weight": td_weight}
+    train_world_part(
+        PartJob(
+            part=part, card=card, data=data, out=out, overrides=overrides, initial=initial, initial_share=initial_share,
+            weights={name: weight for name, weight in weights.items() if weight is not None},
+            across_tasks=across_tasks, task_centric=task_centric, instructed=instructed, progress_from=progress_from,
+        )
+    )  # fmt: skip
 
 
 def _train_policy(
@@ -123,116 +146,3 @@ def _train_policy(
         )  # fmt: skip
     save_policy(out / "checkpoint", policy, card=policy_card(policy, "trained on recordings", config))
     print(f"policy: {out / 'checkpoint'}")
-
-
-def _train_world_part(
-    part: Part,
-    card: TaskCard,
-    data: list[Path],
-    out: Path,
-    overrides: dict[str, Any],
-    initial: str | None,
-    initial_share: float,
-) -> None:
-    from rise_gym.advantage import values_of
-    from rise_gym.codec import CodecTraining, FrameCodec, train_codec
-    from rise_gym.decoder_training import DecoderTraining, train_decoder
-    from rise_gym.dynamics import VideoDynamics
-    from rise_gym.dynamics_training import DynamicsTraining, train_dynamics
-    from rise_gym.renderer_training import RendererTraining, train_renderer
-    from rise_gym.value import ProgressValue
-    from rise_gym.value_training import (
-        ValueTraining,
-        calibrate_success,
-        calibration_split,
-        progress_labels,
-        train_value,
-    )
-
-    codec = None if part == "codec" else _saved_part(FrameCodec, out / "codec")
-    recordings = load_recordings(data, card) if codec is None else _encoded(data, card, codec, part == "decoder")
-    measured = not bool(recordings.progress.isnan().any())
-    taught = ValueTraining.measured() if measured else ValueTraining()
-    config: Any = {
-        "codec": CodecTraining(),
-        "dynamics": DynamicsTraining(initial_share=initial_share),
-        "renderer": RendererTraining(initial_share=0.0 if initial is None else initial_share),
-        "decoder": DecoderTraining(),
-        "value": taught,
-    }[part]
-    config = replace(config, training=replace(config.training, **overrides))
-    judge = None
-    if part in ("dynamics", "renderer") and (out / "value").is_dir():
-        judge = _saved_part(ProgressValue, out / "value")
-    with progress_bar(f"training the {part}", config.training.steps) as step:
-        shown, run = shown_by(step), out / f"{part}_run"
-        model: Any
-        if part == "codec":
-            known_codec = None if initial is None else _saved_part(FrameCodec, Path(initial) / "codec")
-            model = train_codec(recordings, config, run, initial=known_codec, on_progress=shown)
-        elif part == "decoder":
-            assert codec is not None
-            dynamics = _saved_part(VideoDynamics, out / "dynamics").eval()
-            model = train_decoder(codec.eval(), dynamics, recordings, config, run, on_progress=shown)
-        elif part == "renderer":
-            dynamics = _saved_part(VideoDynamics, Path(initial or out) / "dynamics").eval()
-            model = train_renderer(dynamics, recordings, config, run, value=judge, on_progress=shown)
-        elif part == "value":
-            learnt, spared = calibration_split(recordings)
-            before = None if initial is None else _saved_part(ProgressValue, Path(initial) / "value")
-            model = train_value(learnt, config, run, initial=before, on_progress=shown)
-            model.set_success_threshold(calibrate_success(model, spared))
-        else:
-            start = None if initial is None else _saved_part(VideoDynamics, Path(initial) / "dynamics")
-            known = progress_labels(recordings, taught) if measured else judge and values_of(recordings, judge)
-            model = train_dynamics(
-                recordings, config, run, initial=start, value=judge, progress=known, on_progress=shown
-            )
-    model.save_pretrained(out / {"decoder": "codec", "renderer": "dynamics"}.get(part, part))
-    _seal(out, data, card)
-
-
-def _encoded(data: list[Path], card: TaskCard, codec: FrameCodec, with_frames: bool = False) -> Recordings:
-    """Latents, one dataset after the other; mostly alone: the frames of all would take many times the memory."""
-    from rise_gym._latent_cache import encoded_once
-    from rise_gym.recordings import Recordings
-
-    parts = (encoded_once(load_recordings([folder], card), codec, data[0] / LATENTS) for folder in data)
-    return Recordings.joined([part if with_frames else part.without_frames() for part in parts])
-
-
-def _saved_part(kind: Any, folder: Path) -> Any:
-    if not folder.is_dir():
-        raise RiseGymError(f"{folder} was wanted, it is not there; run `rise-gym train {folder.name}` first")
-    return kind.from_pretrained(folder, local_files_only=True)
-
-
-def _seal(out: Path, data: list[Path], task: TaskCard) -> None:
-    """Once all three parts are there, write the world model's checkpoint, with starts from the last dataset.
-
-    What counts as done in a dream is calibrated on its episodes as well, if some of them succeeded and some failed.
-    """
-    import numpy as np
-
-    from rise_gym.calibration import calibrate_dreams
-    from rise_gym.codec import FrameCodec
-    from rise_gym.dynamics import VideoDynamics
-    from rise_gym.episodes import read_episodes
-    from rise_gym.recordings import Recordings
-    from rise_gym.starts import Starts
-    from rise_gym.value import ProgressValue
-    from rise_gym.world_model import CompositionalWorldModel
-
-    kinds = {"codec": FrameCodec, "dynamics": VideoDynamics, "value": ProgressValue}
-    if missing := [part for part in kinds if not (out / part).is_dir()]:
-        print(f"{out}: still without {' and '.join(missing)}")
-        return
-    parts = {part: _saved_part(kind, out / part) for part, kind in kinds.items()}
-    model = CompositionalWorldModel(task=task, **parts)
-    episodes = read_episodes(data[-1], limit=60)
-    if 0 < sum(episode.success for episode in episodes) < len(episodes):
-        model.config = replace(model.config, success_threshold=calibrate_dreams(model, Recordings.of(episodes, task)))
-    window, random = model.history_ticks, np.random.default_rng(0)
-    starts = Starts.from_episodes(episodes[:24], task, window=window, mid_episode=1, generator=random)
-    model.save_pretrained(out / "checkpoint", starts=starts, half_precision=True)
-    print(f"world model: {out / 'checkpoint'}")

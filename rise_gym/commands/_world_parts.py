@@ -1,0 +1,271 @@
+"""The parts of a world model trained, a small function each, and sealed into a checkpoint once all are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rise_gym.commands._progress import progress_bar, shown_by
+from rise_gym.commands._shared import LATENTS, load_recordings
+from rise_gym.errors import InvalidDataset, RiseGymError
+from rise_gym.tasks import TaskCard, task_card
+
+if TYPE_CHECKING:
+    from rise_gym.codec import FrameCodec
+    from rise_gym.dynamics import VideoDynamics
+    from rise_gym.recordings import Recordings
+    from rise_gym.starts import Starts
+    from rise_gym.value import ProgressValue
+    from rise_gym.value_training import ValueTraining
+    from rise_gym.world_model import CompositionalWorldModel, WorldModelConfig
+
+WorldPart = Literal["codec", "dynamics", "renderer", "decoder", "value"]
+ProgressFrom = Literal["recordings", "value"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartJob:
+    """What `rise-gym train` was asked for; see there.
+
+    Attributes:
+        overrides: fields of the part's `TrainingConfig`. weights: fields of `ValueTraining`.
+        The others: the command's arguments, `card` being that of its task.
+    """
+
+    part: WorldPart
+    card: TaskCard
+    data: list[Path]
+    out: Path
+    overrides: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+    initial: str | None = None
+    initial_share: float = 0.0
+    across_tasks: bool = False
+    task_centric: bool = True
+    instructed: bool = False
+    progress_from: ProgressFrom = "recordings"
+
+    @property
+    def run(self) -> Path:
+        return self.out / f"{self.part}_run"
+
+    def configured(self, config: Any) -> Any:
+        """A part's settings with the command's own steps and rates."""
+        return replace(config, training=replace(config.training, **self.overrides))
+
+    @contextmanager
+    def watched(self, config: Any) -> Iterator[Any]:
+        """A progress bar; yields what a training calls on its way."""
+        with progress_bar(f"training the {self.part}", config.training.steps) as step:
+            yield shown_by(step)
+
+
+def train_world_part(job: PartJob) -> None:
+    """Train one part from the job's datasets, save it in `out`, and seal the world model if it is whole."""
+    folders = datasets_of_tasks(job)
+    train, place = _PARTS[job.part]
+    train(job).save_pretrained(job.out / place)
+    _seal(job, folders)
+
+
+def datasets_of_tasks(job: PartJob) -> dict[str, Path]:
+    """The last dataset of each task; without `across_tasks` all are of the one.
+
+    Raises:
+        InvalidDataset: if there is none of the job's task.
+    """
+    from rise_gym.episodes import stored_task
+
+    if not job.across_tasks:
+        return {job.card.name: job.data[-1]}
+    folders = {stored_task(folder).name: folder for folder in job.data}
+    if job.card.name not in folders:
+        raise InvalidDataset(
+            f"a dataset of task {job.card.name!r} was wanted among --data, they are of {', '.join(sorted(folders))}; "
+            "add one, or name one of these with --task"
+        )
+    return folders
+
+
+# -- a part each ------------------------------------------------------------------------------------------------------
+
+
+def _train_codec(job: PartJob) -> FrameCodec:
+    from rise_gym.codec import CodecTraining, FrameCodec, train_codec
+
+    config = job.configured(CodecTraining())
+    before = None if job.initial is None else saved_part(FrameCodec, Path(job.initial) / "codec")
+    recordings = load_recordings(job.data, job.card, across_tasks=job.across_tasks)
+    with job.watched(config) as shown:
+        return train_codec(recordings, config, job.run, initial=before, on_progress=shown)
+
+
+def _train_value(job: PartJob) -> ProgressValue:
+    from rise_gym.value import ProgressValue
+    from rise_gym.value_training import calibrate_success, calibration_split, train_value
+
+    recordings = _encoded(job)
+    learnt, spared = calibration_split(recordings)
+    before = None if job.initial is None else saved_part(ProgressValue, Path(job.initial) / "value")
+    config = job.configured(replace(_teaching(recordings), **job.weights))
+    with job.watched(config) as shown:
+        value = train_value(learnt, config, job.run, initial=before, on_progress=shown)
+    value.set_success_threshold(calibrate_success(value, spared))
+    return value
+
+
+def _train_dynamics(job: PartJob) -> VideoDynamics:
+    from rise_gym.advantage import values_of
+    from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
+    from rise_gym.dynamics_training import DynamicsTraining, train_dynamics
+    from rise_gym.value_training import progress_labels
+
+    recordings, judge = _encoded(job), _judge(job)
+    start = None if job.initial is None else saved_part(VideoDynamics, Path(job.initial) / "dynamics")
+    if job.progress_from == "recordings" and _measured(recordings):
+        known: Any = progress_labels(recordings, _teaching(recordings))
+    else:
+        known = judge and values_of(recordings, judge)
+    config = job.configured(
+        DynamicsTraining(
+            initial_share=job.initial_share,
+            task_centric=job.task_centric,
+            dynamics=VideoDynamicsConfig(instructed=job.instructed),
+        )
+    )
+    with job.watched(config) as shown:
+        return train_dynamics(
+            recordings, config, job.run, initial=start, value=judge, progress=known, on_progress=shown
+        )
+
+
+def _train_renderer(job: PartJob) -> VideoDynamics:
+    from rise_gym.dynamics import VideoDynamics
+    from rise_gym.renderer_training import RendererTraining, train_renderer
+
+    share = 0.0 if job.initial is None else job.initial_share
+    config = job.configured(RendererTraining(initial_share=share))
+    recordings, judge = _encoded(job), _judge(job)
+    dynamics = saved_part(VideoDynamics, Path(job.initial or job.out) / "dynamics").eval()
+    with job.watched(config) as shown:
+        return train_renderer(dynamics, recordings, config, job.run, value=judge, on_progress=shown)
+
+
+def _train_decoder(job: PartJob) -> FrameCodec:
+    from rise_gym.codec import FrameCodec
+    from rise_gym.decoder_training import DecoderTraining, train_decoder
+    from rise_gym.dynamics import VideoDynamics
+
+    config, recordings = job.configured(DecoderTraining()), _encoded(job, with_frames=True)
+    codec = saved_part(FrameCodec, job.out / "codec").eval()
+    dynamics = saved_part(VideoDynamics, job.out / "dynamics").eval()
+    with job.watched(config) as shown:
+        return train_decoder(codec, dynamics, recordings, config, job.run, on_progress=shown)
+
+
+_PARTS: dict[WorldPart, tuple[Callable[[PartJob], Any], str]] = {
+    "codec": (_train_codec, "codec"),
+    "value": (_train_value, "value"),
+    "dynamics": (_train_dynamics, "dynamics"),
+    "renderer": (_train_renderer, "dynamics"),
+    "decoder": (_train_decoder, "codec"),
+}
+"""How each part is trained, and in which folder it then lies."""
+
+
+# -- what several parts need ------------------------------------------------------------------------------------------
+
+
+def saved_part(kind: Any, folder: Path) -> Any:
+    """A part that was trained before.
+
+    Raises:
+        RiseGymError: if it is not there.
+    """
+    if not folder.is_dir():
+        raise RiseGymError(f"{folder} was wanted, it is not there; run `rise-gym train {folder.name}` first")
+    return kind.from_pretrained(folder, local_files_only=True)
+
+
+def _encoded(job: PartJob, *, with_frames: bool = False) -> Recordings:
+    """Latents, one dataset after the other; mostly alone: the frames of all would take many times the memory."""
+    from rise_gym._latent_cache import encoded_once
+    from rise_gym.codec import FrameCodec
+    from rise_gym.recordings import Recordings
+
+    codec, latents = saved_part(FrameCodec, job.out / "codec"), job.data[0] / LATENTS
+    parts = (
+        encoded_once(load_recordings([folder], job.card, across_tasks=job.across_tasks), codec, latents)
+        for folder in job.data
+    )
+    return Recordings.joined([part if with_frames else part.without_frames() for part in parts])
+
+
+def _judge(job: PartJob) -> ProgressValue | None:
+    from rise_gym.value import ProgressValue
+
+    there = (job.out / "value").is_dir()
+    if job.progress_from == "value" and not there:
+        raise RiseGymError(
+            f"progress from a value was wanted, {job.out} has none; run `rise-gym train value` there first"
+        )
+    judge: ProgressValue | None = saved_part(ProgressValue, job.out / "value") if there else None
+    return judge
+
+
+def _measured(recordings: Recordings) -> bool:
+    return not bool(recordings.progress.isnan().any())
+
+
+def _teaching(recordings: Recordings) -> ValueTraining:
+    """How a value learns from these."""
+    from rise_gym.value_training import ValueTraining
+
+    return ValueTraining.measured() if _measured(recordings) else ValueTraining()
+
+
+# -- all parts together -----------------------------------------------------------------------------------------------
+
+
+def _seal(job: PartJob, folders: dict[str, Path]) -> None:
+    """Once all three parts are there, write the world model's checkpoint, with starts of each task's last dataset."""
+    from rise_gym.codec import FrameCodec
+    from rise_gym.dynamics import VideoDynamics
+    from rise_gym.value import ProgressValue
+    from rise_gym.world_model import CompositionalWorldModel
+
+    kinds = {"codec": FrameCodec, "dynamics": VideoDynamics, "value": ProgressValue}
+    if missing := [part for part in kinds if not (job.out / part).is_dir()]:
+        print(f"{job.out}: still without {' and '.join(missing)}")
+        return
+    parts = {part: saved_part(kind, job.out / part) for part, kind in kinds.items()}
+    model = CompositionalWorldModel(task=job.card, **parts)
+    found = {name: _begun(model, folder, name) for name, folder in folders.items()}
+    model.config = found[job.card.name][0]
+    model.others = {name: config for name, (config, _) in found.items() if name != job.card.name}
+    starts = [windows for _, windows in found.values()]
+    model.save_pretrained(job.out / "checkpoint", starts=starts, half_precision=True)
+    print(f"world model: {job.out / 'checkpoint'}")
+
+
+def _begun(model: CompositionalWorldModel, folder: Path, task: str) -> tuple[WorldModelConfig, Starts]:
+    """How the parts are joined for a task, and its starts, from a dataset of it.
+
+    What counts as done in a dream is calibrated on its episodes, if some of them succeeded and some failed.
+    """
+    import numpy as np
+
+    from rise_gym.calibration import calibrate_dreams
+    from rise_gym.episodes import read_episodes
+    from rise_gym.recordings import Recordings
+    from rise_gym.starts import Starts
+
+    card, config = model.task if task == model.task.name else task_card(task), model.config
+    episodes = read_episodes(folder, limit=60)
+    if 0 < sum(episode.success for episode in episodes) < len(episodes):
+        config = replace(config, success_threshold=calibrate_dreams(model, Recordings.of(episodes, card)))
+    window, random = model.history_ticks, np.random.default_rng(0)
+    return config, Starts.from_episodes(episodes[:24], card, window=window, mid_episode=1, generator=random)
