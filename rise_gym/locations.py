@@ -13,13 +13,15 @@ from rise_gym.tasks import TASKS
 
 _BUNDLED = re.compile(r"bundled:(?P<task>\w+)(?:/(?P<name>[\w.-]+))?")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_SEVERAL = "several_tasks"  # beside the tasks' own folders in the package
 
 
 def resolve(name: str | Path, *, default: str = "world_model") -> Path:
     """The folder that a checkpoint's name stands for.
 
     `name` is a local folder, `bundled:<task>/<name>` (part of this package, no download; `bundled:<task>` alone means
-    `<default>`), the name of a task for short, or a hub id `owner/name`, optionally with `@revision`.
+    `<default>`; where a task has none of its own it is the one of several tasks), the name of a task for short, or a
+    hub id `owner/name`, optionally with `@revision`.
 
     Raises:
         InvalidCheckpoint: if nothing is there, or the hub can't be reached.
@@ -46,15 +48,16 @@ def bundled_folder(task: str) -> Path:
 
 
 def _bundled(task: str, name: str) -> Path:
-    folder = bundled_folder(task) / name
-    if not folder.is_dir():
-        root = bundled_folder(task).parent
-        have = sorted(f"bundled:{path.parent.name}/{path.name}" for path in root.glob("*/*") if path.is_dir())
-        raise InvalidCheckpoint(
-            f"bundled:{task}/{name} is not part of this package; it has {', '.join(have) or 'none'}; "
-            "give one of these, or the folder of one you trained"
-        )
-    return folder
+    for owner in (task, _SEVERAL) if task in TASKS else (task,):
+        folder = bundled_folder(owner) / name
+        if folder.is_dir():
+            return folder
+    root = bundled_folder(task).parent
+    have = sorted(f"bundled:{path.parent.name}/{path.name}" for path in root.glob("*/*") if path.is_dir())
+    raise InvalidCheckpoint(
+        f"bundled:{task}/{name} is not part of this package; it has {', '.join(have) or 'none'}; "
+        "give one of these, or the folder of one you trained"
+    )
 
 
 def _download(hub_id: str) -> Path:

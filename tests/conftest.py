@@ -167,11 +167,15 @@ def tiny_kwargs(tiny_world: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def imagined_kwargs_of(tiny_world_of: Callable[[str], Path]) -> Callable[[str], dict[str, Any]]:
     """`gym.make` arguments of a task's imagined env: the bundled world model where there is one, else the tiny one."""
-    from rise_gym.locations import bundled_folder
+    from rise_gym.errors import InvalidCheckpoint
+    from rise_gym.locations import resolve
 
     def arguments(task: str) -> dict[str, Any]:
-        bundled = (bundled_folder(task) / "world_model" / "rise_gym.json").is_file()
-        return {} if bundled else {"world_model": str(tiny_world_of(task))}
+        try:
+            resolve(f"bundled:{task}/world_model")
+        except InvalidCheckpoint:
+            return {"world_model": str(tiny_world_of(task))}
+        return {}
 
     return arguments
 

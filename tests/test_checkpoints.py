@@ -201,6 +201,9 @@ def test_names_stand_for_folders(folder: Path, monkeypatch: pytest.MonkeyPatch, 
         assert resolve(name) == tmp_path / "bundled" / "box_close" / "world_model"
     with pytest.raises(InvalidCheckpoint, match="not part of this package; it has bundled:box_close/world_model"):
         resolve("bundled:box_close/rise")
+    shutil.copytree(folder, tmp_path / "bundled" / "several_tasks" / "world_model")
+    assert resolve("bundled:brick_sort/world_model") == tmp_path / "bundled" / "several_tasks" / "world_model"
+    assert resolve("box_close") == tmp_path / "bundled" / "box_close" / "world_model"
     with pytest.raises(InvalidCheckpoint, match="is no folder"):
         resolve("./nowhere")
 
