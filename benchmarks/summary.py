@@ -15,6 +15,9 @@ from typing import Any
 import _common as common
 import tyro
 from _cells import recorded_cells
+from ablations import PAPER_MODULES
+from dynamics_table import LAST_FRAME, MODELS, row_of
+from dynamics_table import PAPER as PAPER_DYNAMICS
 from main_table import PAPER, ordered
 
 Json = dict[str, Any]
@@ -40,6 +43,7 @@ def main(*, results: Path = common.RESULTS) -> None:
     for name, section_of in TABLES.items():
         if cells := recorded_cells(results / name):
             parts += section_of(cells)
+    parts += [*modules(recorded_cells(results / "ablations")), *dynamics_table(results / "dynamics_table.json")]
     notes = results / "notes.md"
     parts += [notes.read_text().strip()] if notes.exists() else []
     page = results / "README.md"
@@ -231,13 +235,66 @@ def ablations(cells: list[Json]) -> list[str]:
          _percent(cell["success_rate"]), _interval(cell["success_ci95"], 100, 0), cell["score_mean"],
          str(cell.get("commit"))[:12])
         for cell in cells
+        if cell["table"] != "modules"
     ]  # fmt: skip
+    if not rows:
+        return []
     return [
         "## Ablations (replica, from seed 100000)",
         "`python benchmarks/ablations.py`, which says what each table compares.",
         table(("table", "variant", "task", "episodes", "success", "95 %", "score", "commit"), rows),
     ]
 
+
+def modules(cells: list[Json]) -> list[str]:
+    """The paper's Table IV, row by row; what has not been measured says so."""
+    recorded = {(cell["task"], cell["variant"]): cell for cell in cells if cell["table"] == "modules"}
+    rows = [
+        (task, name, *_module(recorded.get((task, name))), f"{complete} %", score)
+        for task in sorted({task for task, _ in recorded}) or ["-"]
+        for name, (complete, score) in PAPER_MODULES.items()
+    ]
+    columns = ("task", "RISE", "success", "95 %", "score", "episodes", "commit", "paper: complete", "paper: score")
+    return [
+        "## Modules (the paper's Table IV)",
+        "RISE in world models that are made from scratch, with the same codec, steps and episodes each. The paper's "
+        "figures are of brick sorting on its robot. `python benchmarks/ablations.py --tables modules`.",
+        table(columns, rows),
+    ]
+
+
+def _module(cell: Json | None) -> tuple[object, ...]:
+    """Success, its interval, score, episodes and commit of a cell."""
+    if cell is None:
+        return NOT_RECORDED, None, None, None, None
+    success = _percent(cell["success_rate"]), _interval(cell["success_ci95"], 100, 0)
+    return *success, cell["score_mean"], cell["episodes"], str(cell.get("commit"))[:12]
+
+
+def dynamics_table(path: Path) -> list[str]:
+    """The paper's Tables V and VI, row by row; what has not been measured says so."""
+    recorded: Json = json.loads(path.read_text()) if path.exists() else {"rows": {}}
+    rows: list[Sequence[object]] = []
+    for outcome in ("success", "failure"):
+        found = recorded["rows"].get(outcome, {})
+        for name in (*MODELS, LAST_FRAME):
+            ours = row_of(found[name]) if name in found else (NOT_RECORDED, None, None, None, None)
+            theirs = PAPER_DYNAMICS.get(name, {})
+            paper = [theirs.get(key) for key in ("psnr_db", "ssim", "flow_error_px", "fvd", "lpips")]
+            rows.append((outcome, name, *ours, *paper))
+    columns = ("episodes", "dynamics", "PSNR, dB", "SSIM", "flow error, px", "Fréchet distance of features", "LPIPS",
+               "paper: PSNR", "SSIM", "flow error, px", "FVD", "LPIPS")  # fmt: skip
+    parts = [
+        "## Dynamics without one thing (the paper's Tables V and VI)",
+        "Two chunks ahead on held-out episodes, in the world models of the table above. The Fréchet distance is of the "
+        "codec's features of whole clips: it is not the paper's FVD, and the two are not to be compared. LPIPS, like "
+        "FVD, needs weights that are nowhere to be had without the network. The paper's episodes are not told apart.",
+        table(columns, rows),
+    ]
+    return [*parts, _origin("dynamics_table", recorded)] if "command" in recorded else parts
+
+
+NOT_RECORDED = "not recorded yet"
 
 TABLES = {"main_table": main_table, "ablations": ablations}
 """Folders of cells, a JSON file each."""

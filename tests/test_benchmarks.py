@@ -237,6 +237,8 @@ def test_the_summary_shows_what_was_recorded_and_leaves_out_what_was_not(
     assert "| base | cloned | 200 | 35.5 % | 29 to 42 | 6.25 | 6.00 to 7.00 |" in page
     assert "| rise - base | +12.5 | - | 40 | 15 |" in page
     assert "## Speed" not in page
+    assert "| - | without pre-training | not recorded yet | - | - | - | - | 15 % | 7.43 |" in page
+    assert "| failure | full | not recorded yet | - | - | - | - | 23.9 | 0.82 | 0.54 | 66.8 | 0.07 |" in page
 
 
 def test_a_recorded_cell_of_the_main_table_is_not_measured_again(
@@ -297,3 +299,70 @@ def test_ablations_differ_in_what_their_rows_say(
     assert played == [1.0] * 9 + [-0.1, -1.0]
     with pytest.raises(SystemExit, match="no table is called size"):
         ablations.main(output=tmp_path / "cells", tables=("size",), workspace=tmp_path)
+
+
+def test_world_models_of_the_table_of_modules_differ_in_one_thing(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop_of, worlds = benchmark("_workshop"), benchmark("_world_models")
+    trained: dict[str, dict[str, Any]] = {}
+
+    def train(part: str, out: Path, **how: Any) -> None:
+        assert f"{out.name}/{part}" not in trained
+        trained[f"{out.name}/{part}"] = how
+        (out / part).mkdir(parents=True, exist_ok=True)
+
+    monkeypatch.setattr(worlds, "train", train)
+    monkeypatch.setattr(workshop_of, "collect", lambda folder, **how: None)
+    models = worlds.WorldModels(workshop_of.Workshop("box_close", 0, workshop_of.Budget(), tmp_path))
+    made = [models.made(name) for _ in range(2) for name in worlds.VARIANTS]
+    assert made[:5] == made[5:]
+    assert len(set(made)) == 5
+    begun = {name.split("_0/")[0]: how for name, how in trained.items() if name.startswith("world_begun")}
+    assert len(begun["world_begun"]["data"]) == 9  # demonstrations, mishaps, random targets of three tasks
+    assert begun["world_begun"]["data"] == begun["world_begun_mixed"]["data"]
+    assert [how.get("task_centric") for how in begun.values()] == [True, None, False]
+    assert [folder.name for folder in begun["world_begun_on_one_task"]["data"]] == ["demonstrations", "rollouts_0"]
+    assert len({how["steps"] for how in begun.values()}) == 1
+    values = [how for name, how in trained.items() if name.endswith("/value")]
+    assert [how.get("progress_weight") for how in values] == [None, 0.0, None]
+    assert [how.get("td_weight") for how in values] == [None, None, 0.0]
+    last = {name: how for name, how in trained.items() if name.endswith("/dynamics") and "begun" not in name}
+    assert len(last) == 5
+    assert [Path(how.pop("initial")).name for how in last.values()] == [
+        "world_begun_0", "world_begun_on_one_task_0", "world_begun_mixed_0", "world_begun_0", "world_begun_0",
+    ]  # fmt: skip
+    assert all(how == next(iter(last.values())) for how in last.values())
+
+
+def test_rise_is_improved_in_each_of_those_world_models(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ablations, cells, workshop = benchmark("ablations"), benchmark("_cells"), benchmark("_workshop")
+    used: list[str] = []
+    summary = {"success_rate": 0.5, "success_ci95": [0.1, 0.9], "score_mean": 8.0, "score_ci95": [7.0, 9.0]}
+    monkeypatch.setattr(cells, "played", lambda made, **how: {"episodes": 100, **summary})
+    monkeypatch.setattr(workshop, "improve", lambda out, *, world_model, **how: used.append(world_model))
+    monkeypatch.setattr(workshop, "collect", lambda folder, **how: None)
+    monkeypatch.setattr(ablations.WorldModels, "made", lambda self, name: name)
+    ablations.main(output=tmp_path / "ablations", tables=("modules",), workspace=tmp_path)
+    assert used == list(ablations.VARIANTS) == list(ablations.PAPER_MODULES)
+    benchmark("summary").main(results=tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    assert "| box_close | full | 50.0 % | 10 to 90 | 8 | 100 | None | 70 % | 9.43 |" in page
+    assert "## Ablations" not in page
+
+
+def test_dynamics_table_miniature(
+    benchmark: Callable[[str], Any], tiny_world: Path, held_out: Path, tmp_path: Path
+) -> None:
+    path, tables = tmp_path / "dynamics_table.json", benchmark("dynamics_table")
+    tables.main(quick=True, output=path, checkpoints=dict.fromkeys(tables.MODELS, str(tiny_world)), data=held_out)
+    found = json.loads(path.read_text())
+    for rows in found["rows"].values():
+        assert list(rows) == [*tables.MODELS, tables.LAST_FRAME]
+        assert rows["full"] == rows["without pre-training"]  # the same model
+        assert rows["full"]["lpips"] == "not available"
+        assert rows["full"]["frechet_distance_of_features"] > 0
+    benchmark("summary").main(results=tmp_path)
+    assert "| success | last frame copied |" in (tmp_path / "README.md").read_text()
