@@ -11,7 +11,7 @@ available for the same reason.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +68,16 @@ def main(
 
     cv2.setNumThreads(1)  # frames are small: more threads only wait for each other
     count, moments = (6, 3) if quick else (episodes, moments)
-    budget = Budget.miniature() if quick else replace(Budget(), rise_steps=0)
+    budget = Budget.miniature() if quick else Budget()
     workshop = Workshop(task, 0, budget, workspace / ("quick" if quick else ""), use_bundled=not quick)
     with common.recorded("dynamics_table", output, quick) as figures:
         named = checkpoints or {name: WorldModels(workshop).made(name) for name in MODELS}
         place = data or workspace / f"held_out_{task}_{count}"
-        policy = common.BASE if place.is_dir() else workshop.base().policy
+        policy = common.BASE if place.is_dir() else workshop.base().policy  # asked for only where episodes are played
         held_out = common.held_out_episodes(place, count, policy=policy, task=task)
         models = {name: CompositionalWorldModel.from_pretrained(folder, task=task) for name, folder in named.items()}
-        figures |= {"task": task, "seeds": [held_out[0].seed, held_out[-1].seed], "episodes": count}
+        figures |= {"task": task, "budget": None if checkpoints else asdict(budget)}
+        figures |= {"seeds": [held_out[0].seed, held_out[-1].seed], "episodes": count}
         recordings = Recordings.of(held_out, next(iter(models.values())).task)
         figures["moments"], figures["rows"] = {}, {}
         for outcome, success in (("success", True), ("failure", False)):
