@@ -18,6 +18,7 @@ from rich.table import Table
 
 from rise_gym._processes import Factory, in_order
 from rise_gym.collection import FIRST_EVALUATION_SEED, ExplorationNoise
+from rise_gym.commands._shared import env_id_of
 from rise_gym.episodes import read_episodes, write_episodes
 from rise_gym.evaluation import write_report_json
 from rise_gym.report_material import play_and_record
@@ -70,27 +71,29 @@ def interval_text(interval: Sequence[float], *, percent: bool = False) -> str:
 class Player:
     """A replica and who acts in it, in a process of their own; called with a seed."""
 
-    def __init__(self, actor: Factory, policy: str, chunk: int) -> None:
-        self.env = gymnasium.make(REPLICA, chunk=chunk, record_ticks=True, disable_env_checker=True)
+    def __init__(self, actor: Factory, policy: str, chunk: int, task: str = TASK) -> None:
+        self.env = gymnasium.make(env_id_of("Mujoco", task), chunk=chunk, record_ticks=True, disable_env_checker=True)
         self.actor, self.policy = actor.build(), policy
 
     def __call__(self, seed: int) -> Episode:
         return play_and_record(self.env, self.actor, seed, policy=self.policy)
 
 
-def policy_actor(policy: str, *, noise: ExplorationNoise | None = None, advantage: float = 1.0) -> Factory:
+def policy_actor(
+    policy: str, *, noise: ExplorationNoise | None = None, advantage: float = 1.0, task: str = TASK
+) -> Factory:
     """A saved policy as an actor."""
-    agent = Factory(target="rise_gym.agents.flow_policy:load_policy", arguments={"name": policy, "task": TASK})
+    agent = Factory(target="rise_gym.agents.flow_policy:load_policy", arguments={"name": policy, "task": task})
     arguments: Mapping[str, Any] = {"agent": agent, "noise": noise, "advantage": advantage}
     return Factory(target="rise_gym.collection:AgentActor", arguments=arguments)
 
 
-def expert_actor(noise: float) -> Factory:
+def expert_actor(noise: float, *, task: str = TASK) -> Factory:
     """The scripted expert."""
-    return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"task": TASK, "noise": noise})
+    return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"task": task, "noise": noise})
 
 
-def held_out_episodes(folder: Path, count: int, *, policy: str = BASE) -> list[Episode]:
+def held_out_episodes(folder: Path, count: int, *, policy: str = BASE, task: str = TASK) -> list[Episode]:
     """`count` episodes of seeds that no training sees: a third by the base policy, a third with exploration noise, a
     third by the noisy expert. Played once, then read from `folder`.
     """
@@ -101,15 +104,15 @@ def held_out_episodes(folder: Path, count: int, *, policy: str = BASE) -> list[E
         raise SystemExit(f"{folder} holds {len(episodes)} episodes, {count} were wanted; remove it to have them played")
     third = count // 3
     parts = (
-        (policy_actor(policy), "base", 10, third),
-        (policy_actor(policy, noise=ExplorationNoise()), "base_noisy", 10, third),
-        (expert_actor(1.0), "noisy_expert", 1, count - 2 * third),
+        (policy_actor(policy, task=task), "base", 10, third),
+        (policy_actor(policy, noise=ExplorationNoise(), task=task), "base_noisy", 10, third),
+        (expert_actor(1.0, task=task), "noisy_expert", 1, count - 2 * third),
     )
     episodes, seed, processes = [], HELD_OUT_SEED, 2 if count > 6 else 1
     for actor, name, chunk, number in parts:
         seeds = range(seed, seed + number)
-        with closing(in_order(partial(Player, actor, name, chunk), seeds, processes=processes)) as played:
+        with closing(in_order(partial(Player, actor, name, chunk, task), seeds, processes=processes)) as played:
             episodes += list(track(played, f"playing {name}", total=number))
         seed += number
-    write_episodes(folder, episodes, task_card(TASK))
+    write_episodes(folder, episodes, task_card(task))
     return read_episodes(folder)

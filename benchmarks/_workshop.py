@@ -19,6 +19,8 @@ from rise_gym.locations import resolve
 
 DEMONSTRATION_NOISE = {"box_close": 1.8, "brick_sort": 9.0, "backpack_pack": 11.0}
 """Of a hand that is disturbed, so that about half of the demonstrations succeed; see `rise-gym collect --noise`."""
+MISHAP_NOISE = 0.55
+"""Times those: of `who="noisy_expert"`, for which that is about four times as much; 1.0 for 1.8, as in the recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,9 @@ class Budget:
         interactions: episodes in which DAgger's expert takes over, and those that PPO and DSRL learn from.
         base_steps: of cloning from nothing, the first `shifted_steps` with shifted pictures.
         control_steps, recap_steps, dagger_steps, rise_steps: on from the base; about as long for each.
+        play: episodes of a noisy expert, and as many of random targets, of each task; what world models that are made
+            here begin with.
+        codec_steps, value_steps, pretraining_steps, dynamics_steps, renderer_steps: of those world models.
     """
 
     demonstrations: int = 130
@@ -42,13 +47,20 @@ class Budget:
     recap_steps: int = 1600
     dagger_steps: int = 2400
     rise_steps: int = 1000
+    play: int = 30
+    codec_steps: int = 2400
+    value_steps: int = 3000
+    pretraining_steps: int = 4000
+    dynamics_steps: int = 2000
+    renderer_steps: int = 600
 
     @classmethod
     def miniature(cls) -> Budget:
         """Of everything a little, to see that it works."""
         return cls(
             demonstrations=2, rollouts=2, interactions=2, base_steps=4, shifted_steps=2, control_steps=2, recap_steps=2,
-            dagger_steps=2, rise_steps=2,
+            dagger_steps=2, rise_steps=2, play=1, codec_steps=2, value_steps=2, pretraining_steps=1, dynamics_steps=1,
+            renderer_steps=1,
         )  # fmt: skip
 
 
@@ -83,14 +95,27 @@ class Workshop:
     @cached_property
     def demonstrations(self) -> Path:
         """The same for all seeds."""
-        folder, noise = self.folder / "demonstrations", DEMONSTRATION_NOISE[self.task]
-        collect(folder, episodes=self.budget.demonstrations, first_seed=100, noise=noise, task=self.task)
+        return self.demonstrations_of(self.task)
+
+    def demonstrations_of(self, task: str) -> Path:
+        """Those of any task."""
+        folder, noise = self.folder.parent / task / "demonstrations", DEMONSTRATION_NOISE[task]
+        collect(folder, episodes=self.budget.demonstrations, first_seed=100, noise=noise, task=task)
         return folder
+
+    def plays_of(self, task: str) -> tuple[Path, Path]:
+        """What nobody does on purpose: an expert whose hand is pushed about, and random targets."""
+        folder = self.folder.parent / task
+        noise = MISHAP_NOISE * DEMONSTRATION_NOISE[task]
+        how: dict[str, Any] = {"episodes": self.budget.play, "task": task}
+        collect(folder / "mishaps", who="noisy_expert", first_seed=10_100, noise=noise, **how)
+        collect(folder / "random", who="random", first_seed=11_000, **how)
+        return folder / "mishaps", folder / "random"
 
     @cached_property
     def rollouts(self) -> Path:
         """The base's own episodes, with smooth deviations."""
-        folder = self._place("rollouts")
+        folder = self.place("rollouts")
         collect(
             folder, who="policy", policy=self.base().policy, episodes=self.budget.rollouts,
             first_seed=4000 + 1000 * self.seed, noise=0.5, task=self.task,
@@ -105,7 +130,7 @@ class Workshop:
         """Cloned from demonstrations."""
         if found := self._bundled("base"):
             return Made(policy=found)
-        begun, whole = self._place("base_begun"), self._place("base")
+        begun, whole = self.place("base_begun"), self.place("base")
         if not _there(whole):
             self._train(begun, self.budget.shifted_steps)
             steps = self.budget.base_steps - self.budget.shifted_steps
@@ -115,7 +140,7 @@ class Workshop:
     def control(self) -> Made:
         """Cloned on for as long as RISE trains."""
         steps = self.budget.control_steps
-        policy = self._train(self._place("control"), steps, initial=self.base().policy, **_ON)
+        policy = self._train(self.place("control"), steps, initial=self.base().policy, **_ON)
         return Made(policy=policy, gradient_steps=steps)
 
     def dagger(self) -> Made:
@@ -132,7 +157,7 @@ class Workshop:
 
     def recap(self, name: str = "recap", steps: int | None = None) -> Made:
         """Advantage-labelled offline training."""
-        out, steps = self._place(name), steps or self.budget.recap_steps
+        out, steps = self.place(name), steps or self.budget.recap_steps
         if not _there(out):
             data = [self.demonstrations, self.rollouts]
             self._train(
@@ -150,15 +175,16 @@ class Workshop:
 
     def improved(self, name: str, steps: int, **how: Any) -> Made:
         """By RISE, with options of `rise-gym improve`."""
-        out = self._place(name)
+        out, how = self.place(name), {"world_model": self.world_model} | how
         if not _there(out):
             improve(
                 out, data=[self.demonstrations, self.rollouts], policy=self.base().policy, task=self.task, steps=steps,
-                world_model=self.world_model, seed=self.seed, **how,
+                seed=self.seed, **how,
             )  # fmt: skip
         return Made(policy=str(out / "checkpoint"), replica_episodes=self.budget.rollouts, gradient_steps=steps)
 
-    def _place(self, name: str) -> Path:
+    def place(self, name: str) -> Path:
+        """The folder in which what has that name is made, of this task and seed."""
         return self.folder / f"{name}_{self.seed}"
 
     def _bundled(self, name: str) -> str | None:
@@ -175,7 +201,7 @@ class Workshop:
         return str(out / "checkpoint")
 
     def _baseline(self, method: Any, steps: int | None, name: str | None = None, **how: Any) -> Made:
-        out, episodes = self._place(name or method), self.budget.interactions
+        out, episodes = self.place(name or method), self.budget.interactions
         if not _there(out):
             baseline(
                 method, out, policy=self.base().policy, task=self.task, episodes=episodes, steps=steps,

@@ -7,6 +7,7 @@
 - `horizon`: 1, 2, 3 or 5 chunks imagined on from a recorded state, which the paper does not have.
 - `steering`: the improved policy asked for the best, the middle, and the worst advantage.
 - `longer`: RECAP and DSRL with many more steps.
+- `modules`: RISE in world models that are made from scratch, each without one thing (`_world_models.py`); some hours.
 
 All cells of a table differ in nothing else; recorded ones are skipped.
 """
@@ -23,6 +24,7 @@ import _common as common
 import tyro
 from _cells import keep_cell, recorded_cells
 from _workshop import Budget, Made, Workshop
+from _world_models import VARIANTS, WorldModels
 
 from rise_gym.tasks import task_card
 
@@ -46,6 +48,23 @@ def _improved(name: str, **how: Any) -> Variant:
     return Variant(name=name, make=make)
 
 
+def _in_world(name: str) -> Variant:
+    def make(workshop: Workshop) -> Made:
+        world_model, steps = WorldModels(workshop).made(name), workshop.budget.rise_steps
+        return workshop.improved(f"modules_{name.replace(' ', '_')}", steps, world_model=world_model)
+
+    return Variant(name=name, make=make)
+
+
+PAPER_MODULES = {
+    "full": (70, 9.43),
+    "without pre-training": (15, 7.43),
+    "without task-centric batching": (40, 8.78),
+    "without progress loss": (50, 8.78),
+    "without temporal differences": (35, 8.38),
+}
+"""Its Table IV, brick sorting on its robot: complete in per cent, and score."""
+
 TABLES: dict[str, tuple[Variant, ...]] = {
     "offline_ratio": tuple(_improved(f"ratio {ratio}", offline_ratio=ratio) for ratio in (0.1, 0.3, 0.6, 0.9)),
     "online": (
@@ -62,6 +81,7 @@ TABLES: dict[str, tuple[Variant, ...]] = {
         Variant(name=name, make=partial(method, name=f"{name}_longer", steps=LONGER * steps))
         for name, method, steps in (("recap", Workshop.recap, 1600), ("dsrl", Workshop.dsrl, 35_500))
     ),
+    "modules": tuple(_in_world(name) for name in VARIANTS),
 }
 
 

@@ -8,16 +8,15 @@ Reads the JSON files that the other benchmarks wrote, and `notes.md`, which peop
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import _common as common
 import tyro
 from _cells import recorded_cells
+from _markdown import Json, cell_text, interval_of, origin, percent, table
+from _module_tables import dynamics_table, modules
 from main_table import PAPER, ordered
 
-Json = dict[str, Any]
 PREDICTORS = ("imagined", "last_frame", "codec_alone")
 
 
@@ -36,10 +35,11 @@ def main(*, results: Path = common.RESULTS) -> None:
         path = results / f"{name}.json"
         if path.exists():
             recorded = json.loads(path.read_text())
-            parts += [*section(recorded), _origin(name, recorded)]
+            parts += [*section(recorded), origin(name, recorded)]
     for name, section_of in TABLES.items():
         if cells := recorded_cells(results / name):
             parts += section_of(cells)
+    parts += [*modules(recorded_cells(results / "ablations")), *dynamics_table(results / "dynamics_table.json")]
     notes = results / "notes.md"
     parts += [notes.read_text().strip()] if notes.exists() else []
     page = results / "README.md"
@@ -47,49 +47,19 @@ def main(*, results: Path = common.RESULTS) -> None:
     print(page)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; numbers are rounded to three digits."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _interval(interval: Sequence[float | None], factor: float = 1.0, digits: int = 2) -> str:
-    low, high = interval
-    return "-" if low is None or high is None else f"{factor * low:.{digits}f} to {factor * high:.{digits}f}"
-
-
-def _with_interval(figure: Json) -> list[object]:
-    return [figure["value"], _interval(figure["ci95"])]
-
-
-def _origin(name: str, recorded: Json) -> str:
-    machine = recorded.get("machine", {})
-    where = f"{machine.get('cpus', '?')} CPU cores, torch {machine.get('torch', '?')}"
-    commit = str(recorded.get("commit", "?"))[:12]
-    return (
-        f"`{recorded['command']}`: {recorded['seconds'] / 60:.0f} minutes on {where}, commit {commit}; `{name}.json`."
-    )
+def _withinterval_of(figure: Json) -> list[object]:
+    return [figure["value"], interval_of(figure["ci95"])]
 
 
 def improvement(recorded: Json) -> list[str]:
     first, last = recorded["seeds"]
     policies = [
-        (name, row["note"], row["episodes"], _percent(row["success_rate"]), _interval(row["success_ci95"], 100, 0),
-         row["score_mean"], _interval(row["score_ci95"]))
+        (name, row["note"], row["episodes"], percent(row["success_rate"]), interval_of(row["success_ci95"], 100, 0),
+         row["score_mean"], interval_of(row["score_ci95"]))
         for name, row in recorded["policies"].items()
     ]  # fmt: skip
     pairs = [
-        (name, f"{row['success_points']:+.1f}", _interval(row["success_points_ci95"], digits=1),
+        (name, f"{row['success_points']:+.1f}", interval_of(row["success_points_ci95"], digits=1),
          row["only_first_succeeds"], row["only_second_succeeds"])
         for name, row in recorded["paired"].items()
     ]  # fmt: skip
@@ -104,7 +74,7 @@ def improvement(recorded: Json) -> list[str]:
 def plateau(recorded: Json) -> list[str]:
     first, last = recorded["seeds"]
     rows = [
-        (row["steps"], row["episodes"], _percent(row["success_rate"]), _interval(row["success_ci95"], 100, 0),
+        (row["steps"], row["episodes"], percent(row["success_rate"]), interval_of(row["success_ci95"], 100, 0),
          row["score_mean"])
         for row in recorded["checkpoints"]
     ]  # fmt: skip
@@ -152,7 +122,7 @@ def dynamics(recorded: Json) -> list[str]:
         parts.append(
             table(
                 (f"eight chunks from each of {hard['states']} states ({hard['decisive_states']} decisive)", "", "95 %"),
-                [(name.replace("_", " "), *_with_interval(hard[name])) for name in names],
+                [(name.replace("_", " "), *_withinterval_of(hard[name])) for name in names],
             )
         )
     return parts
@@ -163,17 +133,17 @@ def value(recorded: Json) -> list[str]:
     return [
         f"## Value ({recorded['episodes']} held-out episodes, {recorded['successes']} successful)",
         "Asked: AUROC of success against failure at least 0.9; correlation with the stage score at least 0.85.",
-        table(("figure", "", "95 %"), [(name.replace("_", " "), *_with_interval(recorded[name])) for name in names]),
+        table(("figure", "", "95 %"), [(name.replace("_", " "), *_withinterval_of(recorded[name])) for name in names]),
     ]
 
 
 def trust(recorded: Json) -> list[str]:
     agreement = [
-        (name.replace("_", " "), *_with_interval(row["pearson"]), *_with_interval(row["spearman"]))
+        (name.replace("_", " "), *_withinterval_of(row["pearson"]), *_withinterval_of(row["spearman"]))
         for name, row in recorded["agreement"].items()
     ]
     policies = [
-        (row["policy"], _percent(row["true"]["success"]), _percent(row["imagined"]["success"]), row["true"]["score"],
+        (row["policy"], percent(row["true"]["success"]), percent(row["imagined"]["success"]), row["true"]["score"],
          row["imagined"]["score"], row["true"]["gain"], row["imagined"]["gain"])
         for row in recorded["policies"]
     ]  # fmt: skip
@@ -189,7 +159,7 @@ def trust(recorded: Json) -> list[str]:
 def throughput(recorded: Json) -> list[str]:
     rows = [
         (row["batch"], row["steps_per_s"], row["view_frames_per_s"], row["real_time_factor"],
-         _percent(row["fraction_of_peak"]))
+         percent(row["fraction_of_peak"]))
         for row in recorded["dream"]
     ]  # fmt: skip
     replica = recorded["replica"]["steps_per_s"] if recorded["replica"] else None
@@ -198,7 +168,7 @@ def throughput(recorded: Json) -> list[str]:
         "Asked: at least 600 view-frames/s at batch 32, at least 10 times real time; import under 1 s; first step of "
         "the dream under 5 s.",
         table(("batch", "dream steps/s", "view-frames/s", "x real time", "of matmul peak"), rows),
-        f"Replica {_cell(replica)} steps/s; import {recorded['import_s']:.2f} s; `gym.make` and first step "
+        f"Replica {cell_text(replica)} steps/s; import {recorded['import_s']:.2f} s; `gym.make` and first step "
         f"{recorded['make_and_first_step_s']:.1f} s; load average before {recorded['load_average_before']:.1f}.",
     ]
 
@@ -206,7 +176,7 @@ def throughput(recorded: Json) -> list[str]:
 def main_table(cells: list[Json]) -> list[str]:
     rows = [
         (cell["task"], cell["row"], cell["note"], cell["training_seed"], cell["replica_episodes"],
-         _cell(cell["gradient_steps"]), _percent(cell["success_rate"]), _interval(cell["success_ci95"], 100, 0),
+         cell_text(cell["gradient_steps"]), percent(cell["success_rate"]), interval_of(cell["success_ci95"], 100, 0),
          cell["score_mean"], _paper(cell["task"], cell["row"]), str(cell.get("commit"))[:12])
         for cell in ordered(cells)
     ]  # fmt: skip
@@ -228,10 +198,13 @@ def _paper(task: str, row: str) -> str:
 def ablations(cells: list[Json]) -> list[str]:
     rows = [
         (cell["table"].replace("_", " "), cell["variant"], cell["task"], cell["episodes"],
-         _percent(cell["success_rate"]), _interval(cell["success_ci95"], 100, 0), cell["score_mean"],
+         percent(cell["success_rate"]), interval_of(cell["success_ci95"], 100, 0), cell["score_mean"],
          str(cell.get("commit"))[:12])
         for cell in cells
+        if cell["table"] != "modules"
     ]  # fmt: skip
+    if not rows:
+        return []
     return [
         "## Ablations (replica, from seed 100000)",
         "`python benchmarks/ablations.py`, which says what each table compares.",

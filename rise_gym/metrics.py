@@ -76,6 +76,29 @@ def _flow(before: Images, after: Images) -> NDArray[np.float32]:
     return np.asarray(flow, dtype=np.float32)
 
 
+def frechet_distance(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Fréchet distance of two clouds of features (n, D) and (m, D), each taken for normally distributed; 0 is equal.
+
+    |mean difference|^2 + trace(A + B - 2 (A B)^(1/2)), A and B the covariances. With few samples it is too large, the
+    more so the more features there are: compare distances of equally many only.
+
+    Raises:
+        ValueError: if they are not two tables of equally many features, of two rows at least.
+    """
+    ours, theirs = (np.asarray(x, dtype=np.float64) for x in (first, second))
+    if ours.ndim != 2 or ours.shape[1:] != theirs.shape[1:] or min(len(ours), len(theirs)) < 2:
+        raise ValueError(
+            f"features (n, D) and (m, D) of 2 rows at least were wanted, got {ours.shape} and {theirs.shape}"
+        )
+    one, two = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (ours, theirs))
+    values, vectors = np.linalg.eigh(one)
+    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    # the product of two covariances is not symmetric, this one is, and has the same eigenvalues
+    common = np.sqrt(np.linalg.eigvalsh(root @ two @ root).clip(min=0)).sum()
+    apart = float(((ours.mean(0) - theirs.mean(0)) ** 2).sum())
+    return max(0.0, apart + float(np.trace(one) + np.trace(two) - 2 * common))
+
+
 def difference_correlation(predicted: NDArray[Any], true: NDArray[Any]) -> float:
     """Whether a model knows what different actions change: futures (C, ...) of C chunks from the *same* state.
 

@@ -16,7 +16,7 @@ from rise_gym.episodes import write_episodes
 from rise_gym.evaluation import EpisodeResult
 from rise_gym.recordings import Recordings
 from rise_gym.starts import Starts
-from rise_gym.tasks import BOX_CLOSE
+from rise_gym.tasks import BOX_CLOSE, TASKS, TaskCard
 from rise_gym.types import Episode
 from rise_gym.world_model import CompositionalWorldModel
 
@@ -31,15 +31,15 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     return importlib.import_module
 
 
-def episode(number: int, *, success: bool, length: int = 45) -> Episode:
+def episode(number: int, *, success: bool, length: int = 45, task: TaskCard = BOX_CLOSE) -> Episode:
     """A square that wanders; progress reaches 1 in successes and 0.3 in failures."""
     rng = np.random.default_rng(number)
     frames = np.full((length, 64, 64, 3), 90, np.uint8)
     for tick in range(length):
         frames[tick, 20:30, tick : tick + 10] = (230, 40, 60)
     return Episode(
-        task="box_close",
-        instruction=BOX_CLOSE.instruction,
+        task=task.name,
+        instruction=task.instruction,
         frames=dict.fromkeys(BOX_CLOSE.cameras, frames),
         proprio=np.full((length, 14), 0.01, np.float32),
         actions=rng.uniform(-0.5, 0.5, (length, 14)).astype(np.float32),
@@ -237,6 +237,8 @@ def test_the_summary_shows_what_was_recorded_and_leaves_out_what_was_not(
     assert "| base | cloned | 200 | 35.5 % | 29 to 42 | 6.25 | 6.00 to 7.00 |" in page
     assert "| rise - base | +12.5 | - | 40 | 15 |" in page
     assert "## Speed" not in page
+    assert "| - | without pre-training | not recorded yet | - | - | - | - | 15 % | 7.43 |" in page
+    assert "| failure | full | not recorded yet | - | - | - | - | 23.90 | 0.82 | 0.54 | 66.84 | 0.07 |" in page
 
 
 def test_a_recorded_cell_of_the_main_table_is_not_measured_again(
@@ -297,3 +299,95 @@ def test_ablations_differ_in_what_their_rows_say(
     assert played == [1.0] * 9 + [-0.1, -1.0]
     with pytest.raises(SystemExit, match="no table is called size"):
         ablations.main(output=tmp_path / "cells", tables=("size",), workspace=tmp_path)
+
+
+def test_world_models_of_the_table_of_modules_differ_in_one_thing(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop_of, worlds = benchmark("_workshop"), benchmark("_world_models")
+    trained: dict[str, dict[str, Any]] = {}
+
+    def train(part: str, out: Path, **how: Any) -> None:
+        assert f"{out.name}/{part}" not in trained
+        trained[f"{out.name}/{part}"] = how
+        (out / part).mkdir(parents=True, exist_ok=True)
+
+    monkeypatch.setattr(worlds, "train", train)
+    monkeypatch.setattr(workshop_of, "collect", lambda folder, **how: None)
+    models = worlds.WorldModels(workshop_of.Workshop("box_close", 0, workshop_of.Budget(), tmp_path))
+    made = [models.made(name) for _ in range(2) for name in worlds.VARIANTS]
+    assert made[:5] == made[5:]
+    assert len(set(made)) == 5
+    begun = {name.split("_0/")[0]: how for name, how in trained.items() if name.startswith("world_begun")}
+    assert len(begun["world_begun"]["data"]) == 9  # demonstrations, mishaps, random targets of three tasks
+    assert begun["world_begun"]["data"] == begun["world_begun_mixed"]["data"]
+    assert [how.get("task_centric") for how in begun.values()] == [True, None, False]
+    assert [folder.name for folder in begun["world_begun_on_one_task"]["data"]] == ["demonstrations", "rollouts_0"]
+    assert len({how["steps"] for how in begun.values()}) == 1
+    values = [how for name, how in trained.items() if name.endswith("/value")]
+    assert [how.get("progress_weight") for how in values] == [None, 0.0, None]
+    assert [how.get("td_weight") for how in values] == [None, None, 0.0]
+    last = {name: how for name, how in trained.items() if name.endswith("/dynamics") and "begun" not in name}
+    assert len(last) == 5
+    assert [Path(how.pop("initial")).name for how in last.values()] == [
+        "world_begun_0", "world_begun_on_one_task_0", "world_begun_mixed_0", "world_begun_0", "world_begun_0",
+    ]  # fmt: skip
+    assert all(how == next(iter(last.values())) for how in last.values())
+
+
+def test_a_world_model_is_made_from_scratch(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all sizes as they are, on next to nothing."""
+    workshop_of, worlds = benchmark("_workshop"), benchmark("_world_models")
+
+    def collect(folder: Path, *, task: str, **how: Any) -> None:
+        if not folder.is_dir():
+            episodes = [episode(number, success=number == 0, length=14, task=TASKS[task]) for number in range(2)]
+            write_episodes(folder, episodes, TASKS[task])
+
+    monkeypatch.setattr(workshop_of, "collect", collect)
+    monkeypatch.setattr(workshop_of.Workshop, "base", lambda self: workshop_of.Made(policy="base"))
+    workshop = workshop_of.Workshop("brick_sort", 0, workshop_of.Budget.miniature(), tmp_path)
+    folder = worlds.WorldModels(workshop).made("full")
+    model = CompositionalWorldModel.from_pretrained(folder, task="brick_sort")
+    assert model.dynamics.renderer is not None
+    assert model.tasks == ("brick_sort",)  # the only one that it was taught in the end
+    begun = (tmp_path / "brick_sort" / "rollouts_0", tmp_path / "backpack_pack" / "random")
+    assert all(place.is_dir() for place in begun)
+    monkeypatch.delattr(worlds, "train")  # what is made is taken
+    assert worlds.WorldModels(workshop).made("full") == folder
+
+
+def test_rise_is_improved_in_each_of_those_world_models(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ablations, cells, workshop = benchmark("ablations"), benchmark("_cells"), benchmark("_workshop")
+    used: list[str] = []
+    summary = {"success_rate": 0.5, "success_ci95": [0.1, 0.9], "score_mean": 8.0, "score_ci95": [7.0, 9.0]}
+    monkeypatch.setattr(cells, "played", lambda made, **how: {"episodes": 100, **summary})
+    monkeypatch.setattr(workshop, "improve", lambda out, *, world_model, **how: used.append(world_model))
+    monkeypatch.setattr(workshop, "collect", lambda folder, **how: None)
+    monkeypatch.setattr(ablations.WorldModels, "made", lambda self, name: name)
+    ablations.main(output=tmp_path / "ablations", tables=("modules",), workspace=tmp_path)
+    assert used == list(ablations.VARIANTS) == list(ablations.PAPER_MODULES)
+    benchmark("summary").main(results=tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    assert "| box_close | full | 50.0 % | 10 to 90 | 8 | 100 |" in page
+    assert "| 15 % | 7.43 |" in page
+    assert "## Ablations" not in page
+
+
+def test_dynamics_table_miniature(
+    benchmark: Callable[[str], Any], tiny_world: Path, held_out: Path, tmp_path: Path
+) -> None:
+    path, tables = tmp_path / "dynamics_table.json", benchmark("dynamics_table")
+    tables.main(quick=True, output=path, checkpoints=dict.fromkeys(tables.MODELS, str(tiny_world)), data=held_out)
+    found = json.loads(path.read_text())
+    for rows in found["rows"].values():
+        assert list(rows) == [*tables.MODELS, tables.LAST_FRAME]
+        assert rows["full"] == rows["without pre-training"]  # the same model
+        assert rows["full"]["lpips"] == "not available"
+        assert rows["full"]["frechet_distance_of_features"] > 0
+    benchmark("summary").main(results=tmp_path)
+    assert "| success | last frame copied |" in (tmp_path / "README.md").read_text()

@@ -14,6 +14,7 @@ from rise_gym.metrics import (
     bootstrap_interval,
     difference_correlation,
     flow_error,
+    frechet_distance,
     pearson,
     psnr,
     spearman,
@@ -132,3 +133,18 @@ def test_wilson_intervals_from_the_tables(successes: int, count: int, low: float
 def test_more_successes_than_trials_are_refused() -> None:
     with pytest.raises(ValueError, match="successes"):
         wilson_interval(3, 2)
+
+
+@given(shift=st.floats(0, 3), scale=st.floats(0.5, 2), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=20)
+def test_frechet_distance_of_clouds_that_are_moved_and_stretched(shift: float, scale: float, seed: int) -> None:
+    cloud = np.random.default_rng(seed).normal(size=(200, 3))
+    centred = cloud - cloud.mean(0)
+    spread = np.trace(np.cov(cloud, rowvar=False))
+    wanted = 3 * shift**2 + (scale - 1) ** 2 * spread
+    assert frechet_distance(centred, scale * centred + shift) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_frechet_distance_wants_clouds_of_the_same_features() -> None:
+    with pytest.raises(ValueError, match=r"2 rows at least were wanted, got \(5, 3\) and \(5, 2\)"):
+        frechet_distance(np.zeros((5, 3)), np.zeros((5, 2)))

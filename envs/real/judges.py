@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rise_gym.envs.real.contract import Judge, Judgement, Operator, imported
-from rise_gym.errors import InvalidCheckpoint
 
 
 class NoJudge:
@@ -76,7 +75,5 @@ def judge_of(judge: str | Path | Judge | None, operator: Operator, task: str, de
         return OperatorJudge(operator, judge)
     from rise_gym.world_model import CompositionalWorldModel
 
-    model = CompositionalWorldModel.from_pretrained(judge).to(device)
-    if model.task.name != task:
-        raise InvalidCheckpoint(f"a world model of task {task!r} was wanted, this one is of {model.task.name!r}")
-    return OperatorJudge(operator, ValueJudge(model))
+    model = CompositionalWorldModel.from_pretrained(judge).for_task(task)
+    return OperatorJudge(operator, ValueJudge(model.to(device)))

@@ -1,4 +1,4 @@
-"""The parts of a world model trained, a small function each, and sealed into a checkpoint once all are there."""
+"""The parts of a world model trained from recorded datasets, a small function each."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rise_gym.commands._progress import progress_bar, shown_by
+from rise_gym.commands._sealing import saved_part, seal
 from rise_gym.commands._shared import LATENTS, load_recordings
 from rise_gym.errors import InvalidDataset, RiseGymError
-from rise_gym.tasks import TaskCard, task_card
+from rise_gym.tasks import TaskCard
 
 if TYPE_CHECKING:
     from rise_gym.codec import FrameCodec
     from rise_gym.dynamics import VideoDynamics
     from rise_gym.recordings import Recordings
-    from rise_gym.starts import Starts
     from rise_gym.value import ProgressValue
     from rise_gym.value_training import ValueTraining
-    from rise_gym.world_model import CompositionalWorldModel, WorldModelConfig
 
 WorldPart = Literal["codec", "dynamics", "renderer", "decoder", "value"]
 ProgressFrom = Literal["recordings", "value"]
@@ -40,7 +39,7 @@ class PartJob:
     data: list[Path]
     out: Path
     overrides: dict[str, Any] = field(default_factory=dict)
-    weights: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, Any] = field(default_factory=dict)
     initial: str | None = None
     initial_share: float = 0.0
     across_tasks: bool = False
@@ -64,11 +63,11 @@ class PartJob:
 
 
 def train_world_part(job: PartJob) -> None:
-    """Train one part from the job's datasets, save it in `out`, and seal the world model if it is whole."""
+    """Train one part from the job's datasets, save it in `out`, and seal the world model if that is whole."""
     folders = datasets_of_tasks(job)
     train, place = _PARTS[job.part]
     train(job).save_pretrained(job.out / place)
-    _seal(job, folders)
+    seal(job.out, job.card, folders)
 
 
 def datasets_of_tasks(job: PartJob) -> dict[str, Path]:
@@ -179,17 +178,6 @@ _PARTS: dict[WorldPart, tuple[Callable[[PartJob], Any], str]] = {
 # -- what several parts need ------------------------------------------------------------------------------------------
 
 
-def saved_part(kind: Any, folder: Path) -> Any:
-    """A part that was trained before.
-
-    Raises:
-        RiseGymError: if it is not there.
-    """
-    if not folder.is_dir():
-        raise RiseGymError(f"{folder} was wanted, it is not there; run `rise-gym train {folder.name}` first")
-    return kind.from_pretrained(folder, local_files_only=True)
-
-
 def _encoded(job: PartJob, *, with_frames: bool = False) -> Recordings:
     """Latents, one dataset after the other; mostly alone: the frames of all would take many times the memory."""
     from rise_gym._latent_cache import encoded_once
@@ -225,47 +213,3 @@ def _teaching(recordings: Recordings) -> ValueTraining:
     from rise_gym.value_training import ValueTraining
 
     return ValueTraining.measured() if _measured(recordings) else ValueTraining()
-
-
-# -- all parts together -----------------------------------------------------------------------------------------------
-
-
-def _seal(job: PartJob, folders: dict[str, Path]) -> None:
-    """Once all three parts are there, write the world model's checkpoint, with starts of each task's last dataset."""
-    from rise_gym.codec import FrameCodec
-    from rise_gym.dynamics import VideoDynamics
-    from rise_gym.value import ProgressValue
-    from rise_gym.world_model import CompositionalWorldModel
-
-    kinds = {"codec": FrameCodec, "dynamics": VideoDynamics, "value": ProgressValue}
-    if missing := [part for part in kinds if not (job.out / part).is_dir()]:
-        print(f"{job.out}: still without {' and '.join(missing)}")
-        return
-    parts = {part: saved_part(kind, job.out / part) for part, kind in kinds.items()}
-    model = CompositionalWorldModel(task=job.card, **parts)
-    found = {name: _begun(model, folder, name) for name, folder in folders.items()}
-    model.config = found[job.card.name][0]
-    model.others = {name: config for name, (config, _) in found.items() if name != job.card.name}
-    starts = [windows for _, windows in found.values()]
-    model.save_pretrained(job.out / "checkpoint", starts=starts, half_precision=True)
-    print(f"world model: {job.out / 'checkpoint'}")
-
-
-def _begun(model: CompositionalWorldModel, folder: Path, task: str) -> tuple[WorldModelConfig, Starts]:
-    """How the parts are joined for a task, and its starts, from a dataset of it.
-
-    What counts as done in a dream is calibrated on its episodes, if some of them succeeded and some failed.
-    """
-    import numpy as np
-
-    from rise_gym.calibration import calibrate_dreams
-    from rise_gym.episodes import read_episodes
-    from rise_gym.recordings import Recordings
-    from rise_gym.starts import Starts
-
-    card, config = model.task if task == model.task.name else task_card(task), model.config
-    episodes = read_episodes(folder, limit=60)
-    if 0 < sum(episode.success for episode in episodes) < len(episodes):
-        config = replace(config, success_threshold=calibrate_dreams(model, Recordings.of(episodes, card)))
-    window, random = model.history_ticks, np.random.default_rng(0)
-    return config, Starts.from_episodes(episodes[:24], card, window=window, mid_episode=1, generator=random)

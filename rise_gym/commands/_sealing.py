@@ -1,0 +1,72 @@
+"""The parts of a world model sealed into a checkpoint that serves every task whose datasets it learnt from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rise_gym.errors import RiseGymError
+from rise_gym.tasks import TaskCard, task_card
+
+if TYPE_CHECKING:
+    from rise_gym.starts import Starts
+    from rise_gym.world_model import CompositionalWorldModel, WorldModelConfig
+
+
+def saved_part(kind: Any, folder: Path) -> Any:
+    """A part that was trained before.
+
+    Raises:
+        RiseGymError: if it is not there.
+    """
+    if not folder.is_dir():
+        raise RiseGymError(f"{folder} was wanted, it is not there; run `rise-gym train {folder.name}` first")
+    return kind.from_pretrained(folder, local_files_only=True)
+
+
+def seal(out: Path, card: TaskCard, folders: dict[str, Path]) -> None:
+    """Once all three parts are in `out`, write the world model's checkpoint there.
+
+    Args:
+        out: where the parts lie.
+        card: of the task that it is of first of all.
+        folders: a dataset of each task that it is to serve, `card`'s among them: starts come from there.
+    """
+    from rise_gym.codec import FrameCodec
+    from rise_gym.dynamics import VideoDynamics
+    from rise_gym.value import ProgressValue
+    from rise_gym.world_model import CompositionalWorldModel
+
+    kinds = {"codec": FrameCodec, "dynamics": VideoDynamics, "value": ProgressValue}
+    if missing := [part for part in kinds if not (out / part).is_dir()]:
+        print(f"{out}: still without {' and '.join(missing)}")
+        return
+    parts = {part: saved_part(kind, out / part) for part, kind in kinds.items()}
+    model = CompositionalWorldModel(task=card, **parts)
+    found = {name: _begun(model, folder, name) for name, folder in folders.items()}
+    model.config = found[card.name][0]
+    model.others = {name: config for name, (config, _) in found.items() if name != card.name}
+    starts = [windows for _, windows in found.values()]
+    model.save_pretrained(out / "checkpoint", starts=starts, half_precision=True)
+    print(f"world model: {out / 'checkpoint'}")
+
+
+def _begun(model: CompositionalWorldModel, folder: Path, task: str) -> tuple[WorldModelConfig, Starts]:
+    """How the parts are joined for a task, and its starts, from a dataset of it.
+
+    What counts as done in a dream is calibrated on its episodes, if some of them succeeded and some failed.
+    """
+    import numpy as np
+
+    from rise_gym.calibration import calibrate_dreams
+    from rise_gym.episodes import read_episodes
+    from rise_gym.recordings import Recordings
+    from rise_gym.starts import Starts
+
+    card, config = model.task if task == model.task.name else task_card(task), model.config
+    episodes = read_episodes(folder, limit=60)
+    if 0 < sum(episode.success for episode in episodes) < len(episodes):
+        config = replace(config, success_threshold=calibrate_dreams(model, Recordings.of(episodes, card)))
+    window, random = model.history_ticks, np.random.default_rng(0)
+    return config, Starts.from_episodes(episodes[:24], card, window=window, mid_episode=1, generator=random)
