@@ -47,6 +47,10 @@ class RobotFault(RiseGymError, RuntimeError):
     """A real robot that can't be used safely now: unreachable, stopped by its operator, blind or stuck."""
 
 
+class InvalidTask(RiseGymError, ValueError):
+    """A task card that contradicts itself, or another task of the same name."""
+
+
 class UnknownTask(RiseGymError, KeyError):
     """A task name that is not in the registry."""
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from rise_gym.commands._progress import progress_bar, shown_by
-from rise_gym.commands._shared import LATENTS, Spread, labelled, load_recordings, policy_card, replica_check
+from rise_gym.commands._shared import LATENTS, Spread, known_task, labelled, load_recordings, policy_card, replica_check
 from rise_gym.errors import RiseGymError
-from rise_gym.tasks import TaskCard, task_card
+from rise_gym.tasks import TaskCard
 
 if TYPE_CHECKING:
     from rise_gym.codec import FrameCodec
@@ -55,7 +55,7 @@ def train(
         part: codec, value, dynamics, renderer, decoder or policy.
         out: where to; the same command goes on where it was.
         data: dataset folders.
-        task: name of the task.
+        task: name of the task, or its file.
         steps: gradient steps; by default what the bundled models took.
         learning_rate: its peak.
         minutes: stop after so many, even if steps are left.
@@ -71,7 +71,7 @@ def train(
             curve goes to `out/checks.jsonl` and feeds nothing.
         seed: of the training.
     """
-    card = task_card(task)
+    card = known_task(task)
     given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
     overrides = {name: value for name, value in given.items() if value is not None}
     if part == "policy":
@@ -137,7 +137,7 @@ def _train_world_part(
     from rise_gym.advantage import values_of
     from rise_gym.codec import CodecTraining, FrameCodec, train_codec
     from rise_gym.decoder_training import DecoderTraining, train_decoder
-    from rise_gym.dynamics import VideoDynamics
+    from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
     from rise_gym.dynamics_training import DynamicsTraining, train_dynamics
     from rise_gym.renderer_training import RendererTraining, train_renderer
     from rise_gym.value import ProgressValue
@@ -155,7 +155,7 @@ def _train_world_part(
     taught = ValueTraining.measured() if measured else ValueTraining()
     config: Any = {
         "codec": CodecTraining(),
-        "dynamics": DynamicsTraining(initial_share=initial_share),
+        "dynamics": DynamicsTraining(dynamics=VideoDynamicsConfig.for_task(card), initial_share=initial_share),
         "renderer": RendererTraining(initial_share=0.0 if initial is None else initial_share),
         "decoder": DecoderTraining(),
         "value": taught,
@@ -181,7 +181,12 @@ def _train_world_part(
             learnt, spared = calibration_split(recordings)
             before = None if initial is None else _saved_part(ProgressValue, Path(initial) / "value")
             model = train_value(learnt, config, run, initial=before, on_progress=shown)
-            model.set_success_threshold(calibrate_success(model, spared))
+            if spared.success.unique().numel() == 2:
+                model.set_success_threshold(calibrate_success(model, spared))
+            else:
+                print(
+                    "all episodes ended alike: what counts as done stays at the default, record the other outcome too"
+                )
         else:
             start = None if initial is None else _saved_part(VideoDynamics, Path(initial) / "dynamics")
             known = progress_labels(recordings, taught) if measured else judge and values_of(recordings, judge)
