@@ -61,6 +61,7 @@ def episode(card: TaskCard, seed: int, rows: int = 24, *, success: bool = True) 
         video = np.full((rows, height, width, 3), 60 + 40 * number, np.uint8)
         for n in range(rows):
             left = round((width - 8) * (path[n, 0] + 1) / 2)
+            video[n, -2:, : 1 + n] = 10 * (n % 20)
             video[n, 8:16, left : left + 8] = (220, 40 * number, 30)
         frames[camera] = video
     actions = np.vstack([path[1:], path[-1:]]).astype(np.float32)
