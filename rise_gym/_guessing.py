@@ -113,6 +113,11 @@ def _joints(source: LeRobotSource, task: TaskCard, content: Content, given: Mapp
                 ends = task.action_low[index], task.action_high[index]
                 entry |= _unit(name, ends, values[:, number])
             sides[side][name] = entry
+        if any(entry.get("unit") == "deg" for entry in sides[side].values()):  # one joint in degrees: all are
+            for name, entry in sides[side].items():
+                said = {**given.get(side, {}), **own.get(name, {}), **own.get(name, {}).get(side, {})}
+                if name.endswith("_rad") and "unit" not in said:
+                    entry["unit"] = "deg"
     joints: Content = {}
     for name in task.action_names:
         state, action = sides["state"][name], sides["action"][name]

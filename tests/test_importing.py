@@ -93,6 +93,15 @@ def test_what_is_guessed_is_a_mapping_that_can_be_kept(theirs: Path, tmp_path: P
     assert mapping_of(kept, CARD) == mapped(source, CARD, kept) == guessed
 
 
+def test_a_joint_that_hardly_moves_has_the_others_unit(tmp_path: Path) -> None:
+    one = toy(0)
+    one.state[:, 1], one.action[:, 1] = 0.5, 0.5
+    source = open_source(write_v21(tmp_path / "theirs", [one]))
+    assert {joint.unit for joint in mapped(source, CARD, {}).state[ANGLES]} == {"deg"}
+    kept = mapped(source, CARD, {"joints": {"joint2_rad": {"unit": "rad"}}})
+    assert [joint.unit for joint in kept.action[:3]] == ["deg", "rad", "deg"]
+
+
 def test_an_import_goes_on_where_it_was(theirs: Path, tmp_path: Path) -> None:
     source = open_source(theirs)
     mapping = mapped(source, CARD, GIVEN)
