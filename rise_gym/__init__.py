@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rise_gym.registration import register_all
+from rise_gym.registration import register_all, register_listed, register_task
 from rise_gym.tasks import TASKS, TaskCard, task_card
 
 if TYPE_CHECKING:
@@ -17,9 +17,20 @@ if TYPE_CHECKING:
     from rise_gym.world_model import CompositionalWorldModel as WorldModel
 
 __version__ = "0.1.0"
-__all__ = ["TASKS", "Episode", "RisePipeline", "TaskCard", "WorldModel", "env_ids", "make_sb3_env", "task_card"]
+__all__ = [
+    "TASKS",
+    "Episode",
+    "RisePipeline",
+    "TaskCard",
+    "WorldModel",
+    "env_ids",
+    "make_sb3_env",
+    "register_task",
+    "task_card",
+]
 
 env_ids = register_all()
+register_listed()
 
 _LAZY = {
     "Episode": ("rise_gym.types", "Episode"),

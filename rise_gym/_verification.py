@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rise_gym.errors import InvalidCheckpoint
-from rise_gym.tasks import TASKS, TaskCard
+from rise_gym.tasks import TASKS, TaskCard, add_task
 
 MANIFEST_NAME = "rise_gym.json"
 _PICKLE_SUFFIXES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
@@ -52,7 +52,7 @@ def verify(folder: Path, wanted: object) -> None:
 
 
 def read_card(folder: Path) -> TaskCard:
-    """The task card in the folder, which has to mean the same as this version's card of that name."""
+    """The task card in the folder, which has to mean the same as the card of that name, if one is known."""
     try:
         card = TaskCard.from_dict(read_json(folder / "task.json"))
     except (KeyError, TypeError) as error:
@@ -63,6 +63,8 @@ def read_card(folder: Path) -> TaskCard:
             f"{folder}: task {card.name!r} with {field} {getattr(known, field)} was wanted, "
             f"it was made for {getattr(card, field)}; train it anew for this task"
         )
+    if card.name not in TASKS:
+        add_task(card)  # the parts that are loaded next look it up by its name
     return card
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -64,3 +65,47 @@ def decode_clips(path: Path, spans: Sequence[tuple[int, int]]) -> Iterator[NDArr
             position += skipped + len(kept)
             size = (0, stream.height, stream.width, 3)
             yield np.stack(kept) if kept else np.empty(size, dtype=np.uint8)
+
+
+def frames_near(
+    path: Path, start_s: float, end_s: float, wanted_s: NDArray[np.floating], fps: float
+) -> Iterator[tuple[NDArray[np.uint8], float]]:
+    """For each wanted second (n,), rising from 0, the nearest frame of a clip, uint8 (H, W, 3), and how far off it is.
+
+    The clip begins `start_s` into the file and ends before `end_s`; of its neighbours in the file nothing is shown.
+
+    Raises:
+        OSError, av.FFmpegError: if the file can't be opened or decoded.
+        IndexError: if the clip has no frame.
+    """
+    reformatter, margin = VideoReformatter(), 0.5 / fps  # times of frames are rounded
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        frames = _frames_between(container, stream, start_s - margin, end_s - margin)
+        before = after = next(frames, None)
+        shown: tuple[float, NDArray[np.uint8]] | None = None
+        for second in wanted_s:
+            at = start_s + float(second)
+            while after is not None and after[0] < at:
+                before, after = after, next(frames, None)
+            known = [one for one in (before, after) if one is not None]
+            if not known:
+                raise IndexError(f"{path.name} has no frame between {start_s:g} and {end_s:g} s")
+            time_s, frame = min(known, key=lambda one: abs(one[0] - at))
+            if shown is None or shown[0] != time_s:
+                shown = time_s, np.asarray(reformatter.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
+            yield shown[1], abs(time_s - at)
+
+
+def _frames_between(container: Any, stream: Any, first_s: float, last_s: float) -> Iterator[tuple[float, VideoFrame]]:
+    """Frames with their times in s from the file's beginning: from `first_s` on, before `last_s`."""
+    origin = float((stream.start_time or 0) * stream.time_base)
+    if first_s > 0:
+        container.seek(int((first_s + origin) / stream.time_base), stream=stream, backward=True)
+    for frame in container.decode(stream):
+        time_s = float(frame.pts * stream.time_base) - origin
+        if time_s >= last_s:
+            return
+        if time_s >= first_s:
+            yield time_s, frame

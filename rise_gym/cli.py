@@ -17,7 +17,9 @@ from rise_gym.commands.compare import compare
 from rise_gym.commands.demo import demo
 from rise_gym.commands.doctor import doctor
 from rise_gym.commands.evaluate import evaluate
+from rise_gym.commands.import_data import import_data
 from rise_gym.commands.improve import improve
+from rise_gym.commands.inspect import inspect
 from rise_gym.commands.train import train
 from rise_gym.errors import RiseGymError
 
@@ -27,6 +29,8 @@ def main() -> None:
     commands: dict[str, Callable[..., None]] = {
         "demo": demo,
         "collect": collect,
+        "import": import_data,
+        "inspect": inspect,
         "train": train,
         "improve": improve,
         "baseline": baseline,

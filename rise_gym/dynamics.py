@@ -10,7 +10,7 @@ network then draws each frame anew, see `rise_gym._renderer`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -70,6 +70,17 @@ class VideoDynamicsConfig:
     sigmas: tuple[float, ...] = (1.0, 0.9)
     proprioception: Literal["predicted", "commanded"] = "predicted"
     instructed: bool = False
+
+    @classmethod
+    def for_task(cls, task: TaskCard) -> VideoDynamicsConfig:
+        """The default size, with the task's chunk, and with the times of history and of `later` at the task's rate."""
+        default, faster = cls(), task.control_hz / 10
+        return replace(
+            default,
+            chunk=task.chunk,
+            stride=max(1, round(default.stride * faster)),
+            later=tuple(ticks for ticks in (round(t * faster) for t in default.later) if ticks > task.chunk),
+        )
 
 
 class Prediction(NamedTuple):
@@ -190,7 +201,11 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         self.register_buffer("_low", torch.tensor(card.action_low), persistent=False)
         self.register_buffer("_high", torch.tensor(card.action_high), persistent=False)
         self.actuation = Actuation(self.actions, chunk, embedding_width)
-        self.robot_sight = RobotSight(robot_card(card.robot), card.cameras, latent_size) if sight else None
+        self.robot_sight = None
+        if sight:
+            if card.robot is None:
+                raise ValueError(f"sight draws by a robot card, task {task!r} names none: leave sight=False")
+            self.robot_sight = RobotSight(robot_card(card.robot), card.cameras, latent_size)
         marks, moving = 0, 0
         if self.robot_sight is not None:
             marks, moving = self.robot_sight.marks, len(self.robot_sight.moving) * self.robot_sight.sources
@@ -233,8 +248,11 @@ class VideoDynamics(ModelMixin, ConfigMixin):
 
     @classmethod
     def of(cls, config: VideoDynamicsConfig, task: TaskCard) -> VideoDynamics:
-        """An untrained model for a task."""
-        return cls(task=task.name, **asdict(config))
+        """An untrained model for a task; one whose robot has no card does without `sight`."""
+        settings = asdict(config)
+        if task.robot is None and config.renderer_widths is None:
+            settings["sight"] = False
+        return cls(task=task.name, **settings)
 
     @property
     def expects_gain(self) -> bool:

@@ -178,9 +178,9 @@ def _initial(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         if initial is None:
-            return VideoDynamics.of(
-                replace(config.dynamics, gain=config.dynamics.gain and learns_gain), recordings.task
-            )
+            gain = config.dynamics.gain and learns_gain
+            fitting = replace(config.dynamics, gain=gain, **recordings.latent_shape())
+            return VideoDynamics.of(fitting, recordings.task)
         shape = {name: value for name, value in initial.config.items() if not name.startswith("_")}
         shape["task"] = recordings.task.name
         if learns_gain:

@@ -7,7 +7,7 @@ both are scaled to [-1, 1]. The last row of an episode is its terminal observati
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -26,7 +26,15 @@ from rise_gym.errors import InvalidDataset
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Episode
 
-__all__ = ["DatasetSummary", "EpisodeWriter", "dataset_summary", "read_episodes", "stored_task", "write_episodes"]
+__all__ = [
+    "DatasetSummary",
+    "EpisodeWriter",
+    "dataset_summary",
+    "iterate_episodes",
+    "read_episodes",
+    "stored_task",
+    "write_episodes",
+]
 
 _PER_EPISODE = ("success", "score", "source", "policy", "seed")
 _ROUNDING = 1e-4  # how far rounding to float32 may carry a scaled action out of [-1, 1]
@@ -74,7 +82,18 @@ def read_episodes(
     limit: int | None = None,
     where: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> list[Episode]:
-    """Read a dataset.
+    """Read a dataset; `iterate_episodes` in a list."""
+    return list(iterate_episodes(folder, task=task, limit=limit, where=where))
+
+
+def iterate_episodes(
+    folder: str | Path,
+    *,
+    task: TaskCard | None = None,
+    limit: int | None = None,
+    where: Callable[[Mapping[str, Any]], bool] | None = None,
+) -> Iterator[Episode]:
+    """Read a dataset, a file of some episodes at a time.
 
     Args:
         folder: the dataset.
@@ -89,11 +108,9 @@ def read_episodes(
     card = stored_task(root) if task is None else task
     info = layout.checked_info(root, card)
     rows = [row for row in _checked_rows(root, info) if where is None or where(row)][:limit]
-    episodes: list[Episode] = []
     for number, group in groupby(rows, key=lambda row: (row["data/chunk_index"], row["data/file_index"])):
         path = root / info["data_path"].format(chunk_index=number[0], file_index=number[1])
-        episodes += _episodes_of_file(root, info, path, list(group), card)
-    return episodes
+        yield from _episodes_of_file(root, info, path, list(group), card)
 
 
 def _checked_rows(folder: Path, info: dict[str, Any]) -> list[layout.Row]:

@@ -31,6 +31,10 @@ class InvalidDataset(RiseGymError, ValueError):
     """A dataset whose cameras, frames or columns do not fit its own description or the task."""
 
 
+class InvalidMapping(InvalidDataset):
+    """A mapping of somebody else's dataset that lacks an entry, has an unknown one, or does not fit the dataset."""
+
+
 class SaveFailed(RiseGymError, OSError):
     """Nothing could be written (a full disk, a read-only folder); what was saved before is untouched."""
 
@@ -45,6 +49,10 @@ class InvalidRobot(RiseGymError, ValueError):
 
 class RobotFault(RiseGymError, RuntimeError):
     """A real robot that can't be used safely now: unreachable, stopped by its operator, blind or stuck."""
+
+
+class InvalidTask(RiseGymError, ValueError):
+    """A task card that contradicts itself, or another task of the same name."""
 
 
 class UnknownTask(RiseGymError, KeyError):

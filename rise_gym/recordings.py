@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,6 +102,17 @@ class Recordings:
         if len(latents) != len(self):
             raise ValueError(f"latents of {len(self)} moments were wanted, got {len(latents)}")
         return replace(self, latents=latents)
+
+    def latent_shape(self) -> dict[str, Any]:
+        """`latent_channels` c and `latent_size` h = w of the latents, as a network that reads them is told.
+
+        Raises:
+            InvalidDataset: if pictures are not square, or not encoded.
+        """
+        if self.latents is None or self.latents.shape[-2] != self.latents.shape[-1]:
+            found = "none" if self.latents is None else tuple(self.latents.shape[-2:])
+            raise InvalidDataset(f"square latents were wanted, got {found}; encode pictures of a square image_size")
+        return {"latent_channels": self.latents.shape[-3], "latent_size": self.latents.shape[-1]}
 
     def without_frames(self) -> Recordings:
         """The same recordings with latents only, in a sixth of the memory."""

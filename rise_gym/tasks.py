@@ -1,6 +1,7 @@
 """Task cards: what a task is, shared by the imagined, the simulated and the real backend.
 
-A card is plain frozen data and costs nothing to import. Adding a task adds a card to `TASKS`.
+A card is plain frozen data and costs nothing to import. Adding a task adds a card to `TASKS`; a task of your own is a
+file, see `rise_gym.task_files`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rise_gym.errors import UnknownTask
+from rise_gym.errors import InvalidTask, UnknownTask
 
 ARMS = ("left", "right")
 
@@ -55,7 +56,7 @@ class TaskCard:
     `image_size` is (H, W) in pixels. A *tick* is one control period (1 / `control_hz` s); an action chunk has `chunk`
     ticks by default. `action_low`/`action_high` are the joint targets (rad, gripper opening in m) that scaled
     actions -1 and +1 stand for, in the order of `action_names`; proprioception has the same order and units. `robot`
-    names a card of `rise_gym.robots`.
+    names a card of `rise_gym.robots`; None is a robot whose geometry nobody wrote down: dynamics does without it.
     """
 
     name: str
@@ -71,7 +72,7 @@ class TaskCard:
     action_high: tuple[float, ...]
     proprio_names: tuple[str, ...]
     stages: tuple[Stage, ...]
-    robot: str = "two_pipers"
+    robot: str | None = "two_pipers"
 
     @property
     def horizon_ticks(self) -> int:
@@ -165,6 +166,23 @@ BACKPACK_PACK = TaskCard(
 TASKS: dict[str, TaskCard] = {card.name: card for card in (BOX_CLOSE, BRICK_SORT, BACKPACK_PACK)}
 
 
+def add_task(card: TaskCard) -> TaskCard:
+    """Make a card known by its name, once a process; the same card again changes nothing.
+
+    Raises:
+        InvalidTask: if another card has that name.
+    """
+    known = TASKS.setdefault(card.name, card)
+    if known != card:
+        theirs, mine = known.to_dict(), card.to_dict()
+        odd = [name for name in theirs if theirs[name] != mine[name]]
+        raise InvalidTask(
+            f"a task {card.name!r} with other {', '.join(odd)} is known already ({odd[0]}: {theirs[odd[0]]}, now "
+            f"{mine[odd[0]]}); give this one another name, or start a new process"
+        )
+    return known
+
+
 def task_card(name: str) -> TaskCard:
     """The card of a task, by its snake-case name.
 
@@ -174,4 +192,7 @@ def task_card(name: str) -> TaskCard:
     try:
         return TASKS[name]
     except KeyError:
-        raise UnknownTask(f"no task is called {name!r}; the tasks are {', '.join(sorted(TASKS))}") from None
+        raise UnknownTask(
+            f"no task is called {name!r}; the tasks are {', '.join(sorted(TASKS))}; one of your own is made known with "
+            "`rise_gym.register_task(file)`"
+        ) from None

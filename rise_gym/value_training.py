@@ -131,7 +131,7 @@ def train_value(
 def _untrained(recordings: Recordings, config: ValueTraining) -> ProgressValue:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
-        return ProgressValue.of(config.value, recordings.task)
+        return ProgressValue.of(replace(config.value, **recordings.latent_shape()), recordings.task)
 
 
 def _like(initial: ProgressValue, recordings: Recordings) -> ProgressValue:

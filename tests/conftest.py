@@ -113,8 +113,8 @@ def coloured_noise(task: TaskCard) -> Starts:
     low, high = np.array(task.action_low), np.array(task.action_high)
     return Starts(
         task=task.name,
-        frames=rng.integers(0, 256, (4, 7, 3, *task.image_size, 3), dtype=np.uint8),
-        proprio=rng.uniform(low, high, (4, 14)).astype(np.float32),
+        frames=rng.integers(0, 256, (4, 7, len(task.cameras), *task.image_size, 3), dtype=np.uint8),
+        proprio=rng.uniform(low, high, (4, len(low))).astype(np.float32),
         instruction=(task.instruction,) * 4,
         seeds=np.arange(4),
         tick=np.array([0, 0, 0, 12]),
@@ -135,6 +135,12 @@ def tiny_world_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
 
 
 @pytest.fixture(scope="session")
+def tiny_world_for() -> Callable[[TaskCard, Path], Path]:
+    """Writes one of any registered card into a folder."""
+    return _tiny_world
+
+
+@pytest.fixture(scope="session")
 def tiny_world(tiny_world_of: Callable[[str], Path]) -> Path:
     """That of box closing."""
     return tiny_world_of(BOX_CLOSE.name)
@@ -148,10 +154,9 @@ def _tiny_world(task: TaskCard, folder: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         codec = FrameCodec(latent_channels=2, width=8, encoder_blocks=(1, 1), decoder_blocks=(1, 1), patch=4)
-        dynamics = VideoDynamics(
-            latent_channels=2, latent_size=8, widths=(8, 16, 32), blocks=1, embedding_width=16, map_channels=8
-        )
-        value = ProgressValue(latent_channels=2, latent_size=8)
+        latents: dict[str, Any] = {"task": task.name, "latent_channels": 2, "latent_size": task.image_size[0] // 8}
+        dynamics = VideoDynamics(**latents, widths=(8, 16, 32), blocks=1, embedding_width=16, map_channels=8)
+        value = ProgressValue(**latents)
         for parameter in dynamics.parameters():  # untrained it would predict that nothing moves
             torch.nn.init.normal_(parameter, std=0.1)
     world = CompositionalWorldModel(codec=codec, dynamics=dynamics, value=value, task=task)

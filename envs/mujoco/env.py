@@ -128,7 +128,7 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if not self.record_ticks:
             return self._observation(), self._progress - before, terminated, truncated, info
         info["ticks"] = ticks
-        newest = {name: ticks[name][-1].copy() for name in self.observation_space}  # painted once, a tick ago
+        newest = {name: ticks[name][-1].copy() for name in (*self.task.cameras, "proprio")}  # painted a tick ago
         return newest, self._progress - before, terminated, truncated, info
 
     def render(self) -> NDArray[np.uint8] | None:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rise_gym._pictures import Picture, fitted
 from rise_gym.errors import RobotFault
-
-Picture = NDArray[np.uint8]
 
 
 class CameraFault(RobotFault):
@@ -109,25 +108,3 @@ def _trouble(raw: Any) -> str:
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3 or not picture.size:
         return f"sent no uint8 (H, W, 3) picture but {picture.dtype} {picture.shape}"
     return "shows a single colour" if picture.min() == picture.max() else ""
-
-
-def fitted(picture: Picture, size: tuple[int, int]) -> Picture:
-    """A picture's middle in another size (H, W): cut to the same shape, then averaged over areas."""
-    height, width = size
-    if picture.shape[:2] == size:
-        return picture.copy()
-    scale = min(picture.shape[0] / height, picture.shape[1] / width)
-    rows, columns = round(height * scale), round(width * scale)
-    top, left = (picture.shape[0] - rows) // 2, (picture.shape[1] - columns) // 2
-    cut = picture[top : top + rows, left : left + columns].astype(np.float64)
-    halfway = np.einsum("ij,jkc->ikc", _averaging(rows, height), cut)
-    return np.asarray(np.einsum("ij,kjc->kic", _averaging(columns, width), halfway).round(), np.uint8)
-
-
-def _averaging(before: int, after: int) -> NDArray[np.float64]:
-    """Weights (after, before) of pixels that overlap: each row averages its share of what was there before."""
-    edges = np.linspace(0, before, after + 1)
-    pixels = np.arange(before)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    weights = np.clip(overlap, 0, None)
-    return np.asarray(weights / weights.sum(1, keepdims=True))

@@ -127,6 +127,11 @@ class SafetyFilter:
         if len(limits.joint_low) != len(task.action_names):
             raise InvalidRobot(f"{len(task.action_names)} joints were wanted, limits have {len(limits.joint_low)}")
         self.limits, self.period_s, self.names = limits, period_s, task.action_names
+        if task.robot is None:
+            raise InvalidRobot(
+                f"task {task.name!r} names no robot card, without which nothing keeps the tools inside a workspace; "
+                "write one (`rise_gym.robots.RobotCard`), put it into `rise_gym.robots.ROBOTS`, and name it in the task"
+            )
         self._tools = ToolPoints(robot_card(task.robot))
         self._low, self._high = np.array(limits.joint_low), np.array(limits.joint_high)
         self._velocity = np.array(limits.velocity)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rise_gym.errors import UnknownTask
+from rise_gym.task_files import SUFFIXES
 from rise_gym.tasks import TaskCard, task_card
 
 if TYPE_CHECKING:
@@ -16,6 +19,19 @@ if TYPE_CHECKING:
 
 Spread = Literal["uniform", "quantile"]
 LATENTS = ".latents"  # folder beside a dataset where encoded frames are kept
+
+
+def known_task(task: str) -> TaskCard:
+    """The card of a task by its name, or by its file, which is made known to worker processes too."""
+    from rise_gym.registration import TASKS_VARIABLE, register_task
+
+    if Path(task).suffix not in SUFFIXES:
+        return task_card(task)
+    card = register_task(task)
+    listed = [path for path in os.environ.get(TASKS_VARIABLE, "").split(os.pathsep) if path]
+    path = str(Path(task).expanduser().absolute())
+    os.environ[TASKS_VARIABLE] = os.pathsep.join(dict.fromkeys([*listed, path]))
+    return card
 
 
 def load_recordings(folders: list[Path], task: TaskCard, *, across_tasks: bool = False) -> Recordings:
@@ -70,4 +86,18 @@ def replica_check(task: str, episodes: int, out: Path) -> Callable[[int, FlowPol
 
 
 def env_id_of(backend: str, task: str) -> str:
-    return f"rise_gym:Rise{backend}-{task_card(task).title}-v0"
+    """The id of a task's environment.
+
+    Raises:
+        UnknownTask: if the task has none: one of your own has no replica.
+    """
+    from gymnasium import registry
+
+    name = f"Rise{backend}-{task_card(task).title}-v0"
+    if name not in registry:
+        have = ", ".join(sorted(key for key in registry if key.startswith(f"Rise{backend}-")))
+        raise UnknownTask(
+            f"task {task!r} has no {name}; there are {have}: without a replica, record on the robot, train and "
+            "improve from that, and measure on the robot"
+        )
+    return f"rise_gym:{name}"

@@ -112,7 +112,10 @@ def _train_value(job: PartJob) -> ProgressValue:
     config = job.configured(replace(_teaching(recordings), **job.weights))
     with job.watched(config) as shown:
         value = train_value(learnt, config, job.run, initial=before, on_progress=shown)
-    value.set_success_threshold(calibrate_success(value, spared))
+    if spared.success.unique().numel() == 2:
+        value.set_success_threshold(calibrate_success(value, spared))
+    else:
+        print("all episodes ended alike: what counts as done stays at the default, record the other outcome too")
     return value
 
 
@@ -132,7 +135,7 @@ def _train_dynamics(job: PartJob) -> VideoDynamics:
         DynamicsTraining(
             initial_share=job.initial_share,
             task_centric=job.task_centric,
-            dynamics=VideoDynamicsConfig(instructed=job.instructed),
+            dynamics=replace(VideoDynamicsConfig.for_task(job.card), instructed=job.instructed),
         )
     )
     with job.watched(config) as shown:

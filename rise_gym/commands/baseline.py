@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from rise_gym.commands._progress import progress_bar
-from rise_gym.commands._shared import env_id_of, policy_card
+from rise_gym.commands._shared import env_id_of, known_task, policy_card
 from rise_gym.commands.collect import collect
 from rise_gym.commands.train import train
 from rise_gym.errors import RiseGymError
@@ -52,7 +52,7 @@ def baseline(
         method: dagger, ppo or dsrl.
         out: where to; the same command goes on where it was. TensorBoard curves are in `out/run/tensorboard`.
         policy: where to start from, a flow policy; default: the task's bundled base.
-        task: name of the task.
+        task: name of the task, or its file.
         episodes: the budget of interaction, one seed an episode; 80 is what the paper gives DSRL.
         first_seed: the first of their seeds; all have to be below 100000.
         steps: gradient steps in all, at most (ppo stops a stage that has gone far enough); by default the method's own.
@@ -61,6 +61,7 @@ def baseline(
         processes: for dagger: how many episodes are played side by side.
         seed: of the training.
     """
+    task = known_task(task).name
     policy = policy or f"bundled:{task}/base"
     if method == "dagger":
         if not data:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from rise_gym.commands._progress import progress_bar
+from rise_gym.commands._shared import env_id_of, known_task
 from rise_gym.tasks import task_card
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def collect(
         policy: which policy: a folder or `bundled:<task>/<name>`; default: the task's bundled base.
         episodes: how many, one a seed.
         first_seed: the first seed; all have to be below 100000.
-        task: name of the task.
+        task: name of the task, or its file.
         noise: factor of the noise (of the expert, or added to a policy's actions as exploration).
         temperature: of a policy's sampling, 0 to 1, instead of its own.
         processes: how many run side by side.
@@ -48,6 +49,7 @@ def collect(
     from rise_gym.collection import CollectionConfig, Factory
     from rise_gym.collection import collect as run
 
+    task = known_task(task).name
     policy = policy or f"bundled:{task}/base"
     sources: dict[Who, Source] = {"expert": "demonstration", "correction": "correction"}
     config = CollectionConfig(
@@ -74,8 +76,8 @@ def collect(
 def _replica(task: str, **arguments: Any) -> Factory:
     from rise_gym.collection import Factory
 
-    env_id = f"rise_gym:RiseMujoco-{task_card(task).title}-v0"
-    return Factory(target="gymnasium:make", arguments={"id": env_id, "disable_env_checker": True, **arguments})
+    given = {"id": env_id_of("Mujoco", task), "disable_env_checker": True, **arguments}
+    return Factory(target="gymnasium:make", arguments=given)
 
 
 def _actor(who: Who, task: str, agent: Factory, noise: float) -> Factory:

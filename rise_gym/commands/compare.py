@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from rise_gym.commands._progress import progress_bar
-from rise_gym.commands._shared import env_id_of
+from rise_gym.commands._shared import env_id_of, known_task
 
 if TYPE_CHECKING:
     from rise_gym.evaluation import EpisodeResult
@@ -36,7 +36,7 @@ def compare(
 
     Args:
         policies: folders, `bundled:<task>/<name>`, or `random`; all of the task.
-        task: name of the task.
+        task: name of the task, or its file.
         world_model: what dreams; default: the task's bundled one.
         noise: every policy is played with each of these multiples of the exploration noise, which makes several
             policies of one.
@@ -48,6 +48,7 @@ def compare(
     from rise_gym.comparison import doubts, ranked
     from rise_gym.evaluation import plain, write_report_json
 
+    task = known_task(task).name
     qualities = [(policy, amount) for policy in policies for amount in noise]
     seeds = list(range(seed, seed + episodes))
     starts = _starts(task, seeds)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from rise_gym.commands._progress import progress_bar
-from rise_gym.commands._shared import LATENTS, env_id_of, load_recordings
+from rise_gym.commands._shared import LATENTS, env_id_of, known_task, load_recordings
 from rise_gym.commands.collect import collect
 from rise_gym.commands.evaluate import agent_factory
 from rise_gym.commands.improve import improve_policy
@@ -37,7 +37,7 @@ def demo(
 
     Args:
         out: where data, runs and `report/report.html` go; the same command goes on where it was.
-        task: name of the task.
+        task: name of the task, or its file.
         demonstrations: expert episodes to record.
         rollouts: episodes of the base policy to record.
         steps: gradient steps of improvement; no simulator step is taken in it.
@@ -48,6 +48,7 @@ def demo(
     from rise_gym.agents.improve import ImproveConfig
     from rise_gym.evaluation import play, summarise
 
+    task = known_task(task).name
     base, world_model = f"bundled:{task}/base", f"bundled:{task}/world_model"
     # the first of those that the base learnt from: others, of another hand, would first of all unlearn it
     collect(out / "demonstrations", episodes=demonstrations, first_seed=100, noise=1.8, task=task)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from rise_gym.commands._progress import progress_bar, shown_by
-from rise_gym.commands._shared import LATENTS, Spread, labelled, load_recordings, policy_card, replica_check
-from rise_gym.tasks import task_card
+from rise_gym.commands._shared import LATENTS, Spread, known_task, labelled, load_recordings, policy_card, replica_check
 
 if TYPE_CHECKING:
     from rise_gym.agents.flow_policy import FlowPolicy
@@ -50,7 +49,7 @@ def improve(
         data: recorded datasets: where imagination starts from, and what is mixed in.
         policy: where to start from; default: the task's bundled base.
         world_model: what imagines and judges; it stays as it is; default: the task's bundled one.
-        task: name of the task.
+        task: name of the task, or its file.
         as_in_the_paper: its constants, instead of those that the bundled models improve with
             (`ImproveConfig.climbing`), for everything that is not given here.
         steps: gradient steps.
@@ -93,8 +92,9 @@ def improve(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     config = (ImproveConfig() if as_in_the_paper else ImproveConfig.climbing()).changed(**changes)
-    policy, world_model = policy or f"bundled:{task}/base", world_model or f"bundled:{task}/world_model"
-    recordings = load_recordings(data, task_card(task))
+    card = known_task(task)
+    policy, world_model = policy or f"bundled:{card.name}/base", world_model or f"bundled:{card.name}/world_model"
+    recordings = load_recordings(data, card)
     improved = improve_policy(
         recordings, out, policy, world_model, config, data[0] / LATENTS, demonstration_share, check_episodes
     )

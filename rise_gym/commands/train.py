@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from rise_gym.commands._progress import progress_bar, shown_by
-from rise_gym.commands._shared import LATENTS, Spread, labelled, load_recordings, policy_card, replica_check
+from rise_gym.commands._shared import LATENTS, Spread, known_task, labelled, load_recordings, policy_card, replica_check
 from rise_gym.commands._world_parts import PartJob, ProgressFrom, WorldPart, train_world_part
-from rise_gym.tasks import task_card
 
 if TYPE_CHECKING:
     from rise_gym.recordings import Recordings
@@ -64,7 +63,7 @@ def train(
         part: codec, value, dynamics, renderer, decoder or policy.
         out: where to; the same command goes on where it was.
         data: dataset folders.
-        task: name of the task; across tasks that whose card is written into the checkpoint.
+        task: name of the task, or its file; across tasks that whose card is written into the checkpoint.
         steps: gradient steps; by default what the bundled models took.
         learning_rate: its peak.
         minutes: stop after so many, even if steps are left.
@@ -87,7 +86,7 @@ def train(
             curve goes to `out/checks.jsonl` and feeds nothing.
         seed: of the training.
     """
-    card = task_card(task)
+    card = known_task(task)
     given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
     overrides = {name: value for name, value in given.items() if value is not None}
     if part == "policy":

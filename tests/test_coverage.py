@@ -1,0 +1,115 @@
+"""The coverage report: how much of what a dataset holds, and what looks wrong with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from own_tasks import CARD, episode
+
+from rise_gym._timing_checks import Timing
+from rise_gym.commands.inspect import inspect
+from rise_gym.coverage import coverage
+from rise_gym.episodes import write_episodes
+from rise_gym.errors import RiseGymError
+from rise_gym.types import Episode
+
+
+def varied(count: int = 5) -> list[Episode]:
+    """Episodes that begin elsewhere each, some of them failures."""
+    found = []
+    for number in range(count):
+        one = episode(CARD, number, success=number % 2 == 0)
+        frames = {name: np.clip(video + 5 * number, 0, 255).astype(np.uint8) for name, video in one.frames.items()}
+        found.append(replace(one, frames=frames))
+    return found
+
+
+def texts(episodes: list[Episode], timings: list[Timing] | None = None) -> list[str]:
+    return [f"{one.level} {one}" for one in coverage(episodes, CARD, timings or []).findings]
+
+
+def test_a_sound_dataset_is_counted() -> None:
+    episodes = varied()
+    report = coverage(episodes, CARD)
+    assert (report.episodes, report.successes, report.progress) == (5, 3, 0)
+    assert report.hours == pytest.approx(5 * 24 / 10 / 3600)
+    assert report.sources == {"demonstration": 3, "rollout": 2}
+    actions = CARD.unscale_action(np.concatenate([one.actions for one in episodes]))
+    for number, joint in enumerate(report.joints):
+        assert joint.action_low == pytest.approx(actions[:, number].min())
+        assert (joint.card_low, joint.card_high) == (CARD.action_low[number], CARD.action_high[number])
+        assert 0 < joint.used < 1
+        assert joint.outside == joint.at_limit == 0
+    assert [camera.black for camera in report.cameras] == [0, 0]
+    assert report.near_duplicate_starts == ()
+    assert report.findings == ()
+    assert json.loads(json.dumps(report.to_dict()))["task"] == "cube_in_bowl"
+
+
+def test_starts_that_are_alike_are_paired() -> None:
+    episodes = varied(4)
+    again = replace(episodes[1], seed=9)
+    assert coverage([*episodes, again], CARD).near_duplicate_starts == ((1, 9),)
+    alike = [replace(episodes[1], seed=number) for number in range(4)]
+    assert any("4 of 4 begin nearly alike" in text for text in texts(alike))
+
+
+def test_what_cameras_do_not_show_is_found() -> None:
+    episodes = varied()
+    dark = {**episodes[1].frames, "wrist": np.zeros_like(episodes[1].frames["wrist"])}
+    hung = {**episodes[2].frames, "front": np.repeat(episodes[2].frames["front"][:1], 24, axis=0)}
+    swapped = {"front": episodes[3].frames["wrist"], "wrist": episodes[3].frames["front"]}
+    spoilt = [episodes[0], *(replace(e, frames=f) for e, f in zip(episodes[1:4], (dark, hung, swapped), strict=True))]
+    found = texts([*spoilt, episodes[4]])
+    assert any("error camera wrist: black pictures in episode 1;" in text for text in found)
+    assert any("camera front: the same picture again while the joints moved in episode 2;" in text for text in found)
+    assert any("cameras front and wrist: they look swapped in episode 3;" in text for text in found)
+    same = [replace(e, frames=dict.fromkeys(CARD.cameras, e.frames["front"])) for e in episodes]
+    assert any("both show the same pictures" in text for text in texts(same))
+
+
+def test_joints_in_degrees_are_found() -> None:
+    episodes = [replace(one, proprio=np.rad2deg(one.proprio)) for one in varied()]
+    assert any("error state joint" in text and "looks like degrees" in text for text in texts(episodes))
+
+
+def test_one_outcome_is_told() -> None:
+    assert any("every episode is a success" in text for text in texts([one for one in varied() if one.success]))
+    assert any("error success: none" in text for text in texts([one for one in varied() if not one.success]))
+    assert any("there are none" in text for text in texts([]))
+
+
+def test_times_are_looked_at() -> None:
+    times = np.arange(24) / 10
+    lost = np.delete(times, [5, 6, 7])
+    timings = [Timing.of(0, times, 10), Timing.of(1, lost, 10), Timing.of(2, np.delete(times, 4), 10)]
+    report = coverage(varied(), CARD, timings)
+    assert (report.missing_rows, report.repeated_rows) == (4, 0)
+    assert report.longest_gap_s == pytest.approx(0.4)
+    found = texts(varied(), timings)
+    assert any("error timestamp: gaps of up to 0.40 s" in text and "episode 1" in text for text in found)
+    assert any("warning timestamp: 4 rows missing" in text and "episode 2" in text for text in found)
+    slow = [Timing.of(number, 2 * times, 10) for number in range(3)]
+    assert any("fps: 10 rows a second are stated, times say 5" in text for text in texts(varied(), slow))
+
+
+def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_episodes(tmp_path / "set", varied(), CARD)
+    inspect(tmp_path / "set", json_file=tmp_path / "report.json")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "5 episodes of cube_in_bowl" in shown
+    assert "nothing looks wrong" in shown
+    report: dict[str, Any] = json.loads((tmp_path / "report.json").read_text())
+    assert len(report["joints"]) == 7
+    failures = [one for one in varied() if not one.success]
+    write_episodes(tmp_path / "failures", failures, CARD)
+    with pytest.raises(SystemExit, match="1"):
+        inspect(tmp_path / "failures")
+    (tmp_path / "set/meta/rise_gym_task.json").unlink()
+    with pytest.raises(RiseGymError, match=r"rise-gym import .* --show"):
+        inspect(tmp_path / "set")
