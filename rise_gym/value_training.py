@@ -228,18 +228,25 @@ class _Losses:
         return softened + self.config.latent_noise * amounts[1] * noise
 
 
-def calibration_split(recordings: Recordings, *, every: int = 12) -> tuple[Recordings, Recordings]:
-    """Recordings to train on, and every so many-th success and failure, to calibrate on what was not trained on.
+def calibration_episodes(recordings: Recordings, *, every: int = 12) -> tuple[list[int], list[int]]:
+    """Which episodes to train on, and every so many-th success and failure, to calibrate on what was not trained on.
 
     Of outcomes too rare to spare one (fewer than three episodes) all are in both.
     """
-    kept, spared = [], []
+    kept: list[int] = []
+    spared: list[int] = []
     for outcome in (True, False):
         same = torch.nonzero(recordings.success == outcome).flatten().tolist()
         apart = same[::every] if len(same) > 2 else []
         kept += [episode for episode in same if episode not in apart]
         spared += apart or same
-    return recordings.only(sorted(kept)), recordings.only(sorted(spared))
+    return sorted(kept), sorted(spared)
+
+
+def calibration_split(recordings: Recordings, *, every: int = 12) -> tuple[Recordings, Recordings]:
+    """The recordings of `calibration_episodes`: to train on, and to calibrate on."""
+    kept, spared = calibration_episodes(recordings, every=every)
+    return recordings.only(kept), recordings.only(spared)
 
 
 def calibrate_success(value: Value, recordings: Recordings, *, ticks: int = 3, margin_ticks: int = 10) -> float:
