@@ -92,6 +92,20 @@ class RoundsJob:
         return [*self.data, *(self.place(before, "episodes") for before in range(1, number))]
 
 
+def improve_once(job: RoundsJob) -> FlowPolicy:
+    """One round, in `out` itself: nothing is collected, nothing refreshed.
+
+    Raises:
+        RiseGymError: if `out` holds several rounds.
+    """
+    if (job.out / SETTINGS_NAME).is_file():
+        raise RiseGymError(f"{job.out} holds several rounds: say how many with --rounds, or give another folder")
+    return improve_policy(
+        load_recordings(job.data, job.card), job.out, job.policy, job.world_model, job.improving,
+        job.data[0] / LATENTS, job.demonstration_share, job.check_episodes,
+    )  # fmt: skip
+
+
 def improve_in_rounds(job: RoundsJob, gather: Gather) -> FlowPolicy:
     """Do what is not done yet, then save the last round's policy in `out/checkpoint`.
 

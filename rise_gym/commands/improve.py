@@ -8,11 +8,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from rise_gym.commands._gathering import gathering_from
-from rise_gym.commands._improving import improve_policy
 from rise_gym.commands._refreshing import RefreshConfig
-from rise_gym.commands._rounds import SETTINGS_NAME, RoundsConfig, RoundsJob, improve_in_rounds
-from rise_gym.commands._shared import LATENTS, Spread, load_recordings
-from rise_gym.errors import RiseGymError
+from rise_gym.commands._rounds import RoundsConfig, RoundsJob, improve_in_rounds, improve_once
+from rise_gym.commands._shared import Spread
 from rise_gym.tasks import task_card
 
 
@@ -51,19 +49,21 @@ def improve(
 ) -> None:
     """Improve a policy inside the world model's imagination (RISE); with one round no simulator step is taken.
 
-    With more rounds, the only steps outside of imagination are those of `--round-episodes` episodes after each round
-    but the last: of the policy so far, with the noise of `collect --who policy --noise 0.5`. On them and what was
-    recorded before, value and dynamics are trained on, then the policy improves on in the new dream. Everything is in
-    `out/round_1/policy`, `out/round_1/episodes`, `out/round_1/world_model`, `out/round_2/policy` and so on.
+    (`--check-episodes` are played to watch and feed nothing.) With more rounds, the only steps outside of imagination
+    are those of `--round-episodes` episodes after each round but the last: of the policy so far, with the noise of
+    `collect --who policy --noise 0.5`. On them and what was recorded before, value and dynamics are trained on, codec
+    and renderer stay, then the policy improves on in the new dream. Everything is in `out/round_1/policy`,
+    `out/round_1/episodes`, `out/round_1/world_model`, `out/round_2/policy` and so on.
 
     With a robot: `--collect-from hand` stops after a round and says which policy's episodes it wants in which folder;
-    the same command then goes on. An env id collects in that env by itself, one episode after the other, without
-    anybody being asked: an id that you registered with your robot's arguments, as `my_lab.envs:MyBoxClose-v0`. Or
-    improve once, record the new policy, train the world model on (`train value`, `train dynamics`, with `--initial`),
-    and improve again with the new recordings among `--data`.
+    the same command then goes on. An env id collects in that env at once, one episode after the other, without asking
+    anybody: an id that you registered with your robot's arguments, as `my_lab.envs:MyBoxClose-v0`. Or do it all by
+    hand: improve once, record that policy, then improve once more in another folder, with it as `--policy` and its
+    recordings among `--data`; the world model stays what it is, unless you give one that was trained on.
 
     Args:
-        out: where to; the same command goes on where it was. TensorBoard curves are in `out/run/tensorboard`.
+        out: where to; the same command goes on where it was. TensorBoard curves are in `out/run/tensorboard`, with more
+            rounds in `out/round_1/policy/run/tensorboard` and so on.
         data: recorded datasets: where imagination starts from, and what is mixed in.
         policy: where to start from; default: the task's bundled base.
         world_model: what imagines and judges; it stays as it is; default: the task's bundled one.
@@ -119,21 +119,13 @@ def improve(
     changes = {name: value for name, value in given.items() if value is not None}
     config = (ImproveConfig() if as_in_the_paper else ImproveConfig.climbing()).changed(**changes)
     policy, world_model = policy or f"bundled:{task}/base", world_model or f"bundled:{task}/world_model"
-    if rounds != 1:
-        refresh = RefreshConfig(steps=refresh_steps, newest_share=newest_share, seed=seed)
-        plan = RoundsConfig(
-            rounds=rounds, episodes=round_episodes, first_seed=first_seed, source=collect_from, refresh=refresh
-        )
-        job = RoundsJob(
-            out=out, data=data, card=task_card(task), policy=policy, world_model=world_model, rounds=plan,
-            improving=config, demonstration_share=demonstration_share, check_episodes=check_episodes,
-        )  # fmt: skip
-        improved = improve_in_rounds(job, gathering_from(collect_from, processes))
-    else:
-        if (out / SETTINGS_NAME).is_file():
-            raise RiseGymError(f"{out} holds several rounds: say how many with --rounds, or give another folder")
-        recordings = load_recordings(data, task_card(task))
-        improved = improve_policy(
-            recordings, out, policy, world_model, config, data[0] / LATENTS, demonstration_share, check_episodes
-        )
+    refresh = RefreshConfig(steps=refresh_steps, newest_share=newest_share, seed=seed)
+    plan = RoundsConfig(
+        rounds=rounds, episodes=round_episodes, first_seed=first_seed, source=collect_from, refresh=refresh
+    )
+    job = RoundsJob(
+        out=out, data=data, card=task_card(task), policy=policy, world_model=world_model, rounds=plan,
+        improving=config, demonstration_share=demonstration_share, check_episodes=check_episodes,
+    )  # fmt: skip
+    improved = improve_once(job) if rounds == 1 else improve_in_rounds(job, gathering_from(collect_from, processes))
     print(f"improved policy ({sum(p.numel() for p in improved.parameters()):,} parameters): {out / 'checkpoint'}")
