@@ -12,6 +12,7 @@ Each of these is made once; what is half made goes on where it was.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,7 +164,9 @@ def _check_settings(job: RoundsJob) -> None:
     if (job.out / "run").is_dir():
         raise RiseGymError(f"{job.out} holds a run of one round: begin several rounds in another folder")
     job.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings, indent=2) + "\n")
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(settings, indent=2) + "\n")
+    os.replace(partial, path)  # a kill leaves the earlier file whole, or none
 
 
 def _improved(job: RoundsJob, number: int, policy: str, world_model: str) -> str:
