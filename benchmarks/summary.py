@@ -15,6 +15,7 @@ import tyro
 from _cells import recorded_cells
 from _markdown import Json, cell_text, interval_of, origin, percent, table
 from _module_tables import dynamics_table, modules
+from _rounds_table import rounds
 from main_table import PAPER, ordered
 
 PREDICTORS = ("imagined", "last_frame", "codec_alone")
@@ -24,7 +25,7 @@ def main(*, results: Path = common.RESULTS) -> None:
     """Write the page.
 
     Args:
-        results: folder of the JSON files; those that are not there are left out.
+        results: folder of the JSON files; those that are not there are left out, or said not to be recorded yet.
     """
     parts = [
         "# Results",
@@ -40,6 +41,7 @@ def main(*, results: Path = common.RESULTS) -> None:
         if cells := recorded_cells(results / name):
             parts += section_of(cells)
     parts += [*modules(recorded_cells(results / "ablations")), *dynamics_table(results / "dynamics_table.json")]
+    parts += rounds(results / "rounds.json")
     notes = results / "notes.md"
     parts += [notes.read_text().strip()] if notes.exists() else []
     page = results / "README.md"

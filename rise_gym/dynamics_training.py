@@ -102,6 +102,7 @@ def train_dynamics(
     initial: VideoDynamics | None = None,
     value: ProgressValue | None = None,
     progress: Tensor | None = None,
+    moments: Tensor | None = None,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> VideoDynamics:
     """Train on encoded recordings of any success; a run in `folder` goes on where it stopped.
@@ -113,6 +114,7 @@ def train_dynamics(
         initial: start from the weights of this model, which is left as it is.
         value: if given, imagined frames have to look to it as the recorded ones do; it stays as it is.
         progress: (N,) how far along the task each moment is, NaN where nobody knows; what chunks gain of it is learnt.
+        moments: from which to learn (M,), as often as they are there; by default each. Terminal ones teach nothing.
 
     Returns:
         The model, averaged over the last steps, in eval mode.
@@ -120,7 +122,8 @@ def train_dynamics(
     Raises:
         InvalidDataset: if the recordings were not encoded, or no episode has a second frame.
     """
-    moments = (torch.arange(len(recordings)) < recordings.last).nonzero().flatten()
+    moments = torch.arange(len(recordings)) if moments is None else moments
+    moments = moments[moments < recordings.last[moments]]
     if recordings.latents is None or not len(moments):
         raise InvalidDataset(
             "dynamics learns from encoded episodes of two frames and more; call recordings.encoded(codec) first"

@@ -212,6 +212,32 @@ def require_alike(task: TaskCard, other: TaskCard) -> None:
         )
 
 
+def shared_moments(recordings: Recordings, moments: Tensor, episodes: Tensor, share: float) -> Tensor:
+    """`moments` (M,), among which those of the chosen `episodes`, bool (E,), have this share.
+
+    Moments of one side are repeated, as evenly as can be; none is ever left out, of either side. Where there are only
+    moments of one side, they are returned as they are.
+
+    Raises:
+        ValueError: for a share that is not between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"a share between 0 and 1 was wanted, so that nothing is left out, got {share}")
+    inside = episodes[recordings.episode[moments]]
+    chosen, others = moments[inside], moments[~inside]
+    if not len(chosen) or not len(others):
+        return moments
+    wanted = share / (1 - share) * len(others)  # of the chosen, if the others are as many as they are
+    if wanted >= len(chosen):
+        return torch.cat([others, _repeated(chosen, round(wanted))])
+    return torch.cat([_repeated(others, round(len(chosen) * (1 - share) / share)), chosen])
+
+
+def _repeated(moments: Tensor, count: int) -> Tensor:
+    """So many of them, each as often as any other or once more."""
+    return moments[torch.arange(count) * len(moments) // count]
+
+
 def eventful_moments(
     recordings: Recordings, moments: Tensor, progress: Tensor, *, ticks: int = 40, least: float = 0.03
 ) -> Tensor:

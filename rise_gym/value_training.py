@@ -98,13 +98,14 @@ def train_value(
     folder: str | Path,
     *,
     initial: ProgressValue | None = None,
+    moments: Tensor | None = None,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> ProgressValue:
     """Train on encoded recordings, successes and failures; a run in `folder` goes on where it stopped.
 
     With `initial` training starts from the weights of that model, which is left as it is, and temporal differences set
-    in at once. Returns the model averaged over the last steps, in eval mode; calibrate its threshold with
-    `calibrate_success`.
+    in at once. With `moments` (M,) it learns from those, as often as they are there, else from each. Returns the model
+    averaged over the last steps, in eval mode; calibrate its threshold with `calibrate_success`.
 
     Raises:
         InvalidDataset: if the recordings were not encoded, or nothing in them has a progress to learn.
@@ -112,7 +113,8 @@ def train_value(
     if recordings.latents is None:
         raise InvalidDataset("a value learns from encoded episodes; call recordings.encoded(codec) first")
     label = progress_labels(recordings, config)
-    if bool(label.isnan().all()):
+    moments = torch.arange(len(recordings)) if moments is None else moments
+    if bool(label[moments].isnan().all()):
         raise InvalidDataset(
             f"progress of {config.progress_on} ({config.progress_target}) was wanted, no recorded frame has any; "
             "add successful demonstrations"
@@ -120,7 +122,7 @@ def train_value(
     value = _untrained(recordings, config) if initial is None else _like(initial, recordings)
     if initial is not None or not config.progress_weight:
         config = replace(config, progress_only=0.0)
-    losses = _Losses(recordings, config, value, label)
+    losses = _Losses(recordings, config, value, label, moments)
     trainer = Trainer(value, losses, config.training, folder, extra_state=losses.target, after_step=losses.follow)
     losses.step = trainer.progress.step
     trainer.run(on_progress=on_progress)
@@ -176,9 +178,11 @@ def td_targets(recordings: Recordings, moments: Tensor, bootstrap: Tensor, confi
 class _Losses:
     """The loss the trainer calls once a step, and the target network that follows the trained one."""
 
-    def __init__(self, recordings: Recordings, config: ValueTraining, value: ProgressValue, label: Tensor) -> None:
+    def __init__(
+        self, recordings: Recordings, config: ValueTraining, value: ProgressValue, label: Tensor, moments: Tensor
+    ) -> None:
         self.recordings, self.config, self.value, self.label = recordings, config, value, label
-        self.taught = (~label.isnan()).nonzero().flatten()
+        self.moments, self.taught = moments, moments[~label[moments].isnan()]
         self.target = copy.deepcopy(value).eval().requires_grad_(False)
         self.step = 0
 
@@ -189,7 +193,8 @@ class _Losses:
         progress = functional.mse_loss(predicted, self.label[moments].to(predicted))
         loss, figures = config.progress_weight * progress, {"progress": float(progress.detach())}
         if config.td_weight and self.step >= config.progress_only * config.training.steps:
-            difference = self._temporal_difference(self.recordings.draw(half, generator), generator)
+            drawn = self.recordings.draw(half, generator, among=self.moments)
+            difference = self._temporal_difference(drawn, generator)
             loss = loss + config.td_weight * difference
             figures["temporal_difference"] = float(difference.detach())
         return loss, figures
@@ -223,18 +228,25 @@ class _Losses:
         return softened + self.config.latent_noise * amounts[1] * noise
 
 
-def calibration_split(recordings: Recordings, *, every: int = 12) -> tuple[Recordings, Recordings]:
-    """Recordings to train on, and every so many-th success and failure, to calibrate on what was not trained on.
+def calibration_episodes(recordings: Recordings, *, every: int = 12) -> tuple[list[int], list[int]]:
+    """Which episodes to train on, and every so many-th success and failure, to calibrate on what was not trained on.
 
     Of outcomes too rare to spare one (fewer than three episodes) all are in both.
     """
-    kept, spared = [], []
+    kept: list[int] = []
+    spared: list[int] = []
     for outcome in (True, False):
         same = torch.nonzero(recordings.success == outcome).flatten().tolist()
         apart = same[::every] if len(same) > 2 else []
         kept += [episode for episode in same if episode not in apart]
         spared += apart or same
-    return recordings.only(sorted(kept)), recordings.only(sorted(spared))
+    return sorted(kept), sorted(spared)
+
+
+def calibration_split(recordings: Recordings, *, every: int = 12) -> tuple[Recordings, Recordings]:
+    """The recordings of `calibration_episodes`: to train on, and to calibrate on."""
+    kept, spared = calibration_episodes(recordings, every=every)
+    return recordings.only(kept), recordings.only(spared)
 
 
 def calibrate_success(value: Value, recordings: Recordings, *, ticks: int = 3, margin_ticks: int = 10) -> float:

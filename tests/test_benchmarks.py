@@ -238,6 +238,9 @@ def test_the_summary_shows_what_was_recorded_and_leaves_out_what_was_not(
     assert "| rise - base | +12.5 | - | 40 | 15 |" in page
     assert "## Speed" not in page
     assert "| - | without pre-training | not recorded yet | - | - | - | - | 15 % | 7.43 |" in page
+    assert (
+        "| one round | the new episodes are the base's; all steps in the refreshed dream | not recorded yet |" in page
+    )
     assert "| failure | full | not recorded yet | - | - | - | - | 23.90 | 0.82 | 0.54 | 66.84 | 0.07 |" in page
 
 
@@ -391,3 +394,53 @@ def test_dynamics_table_miniature(
         assert rows["full"]["frechet_distance_of_features"] > 0
     benchmark("summary").main(results=tmp_path)
     assert "| success | last frame copied |" in (tmp_path / "README.md").read_text()
+
+
+def test_rounds_differ_in_whose_episodes_are_new_and_in_nothing_that_counts(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds, workshop_of = benchmark("rounds"), benchmark("_workshop")
+    improved: dict[str, dict[str, Any]] = {}
+    collected: dict[str, dict[str, Any]] = {}
+    refreshed: list[list[Path]] = []
+
+    def improve(out: Path, **how: Any) -> None:
+        assert out.name not in improved
+        improved[out.name] = how
+        (out / "checkpoint").mkdir(parents=True)
+
+    def refresh(world_model: str, card: Any, data: list[Path], out: Path, config: Any) -> Path:
+        assert config.steps == 1500
+        refreshed.append(data)
+        return out / "checkpoint"
+
+    def kept(name: str, policy: str, seeds: range, processes: int, keep: Path) -> tuple[list[EpisodeResult], float]:
+        done = name == "two_rounds"
+        return [
+            EpisodeResult(seed=seed, is_success=done, score=7.5, episode_return=0.5, steps=3) for seed in seeds
+        ], 1.0
+
+    monkeypatch.setattr(rounds, "improve", improve)
+    monkeypatch.setattr(rounds, "refresh_world_model", refresh)
+    monkeypatch.setattr(rounds, "kept_or_played", kept)
+    monkeypatch.setattr(rounds, "collect", lambda folder, **how: collected.update({str(folder): how}))
+    monkeypatch.setattr(workshop_of, "collect", lambda folder, **how: None)
+    for _ in range(2):  # what is made is taken
+        rounds.main(output=tmp_path / "rounds.json", workspace=tmp_path, episodes=4)
+    (more,) = collected.values()
+    two = improved["two_rounds_0"]
+    assert (more["episodes"], more["first_seed"]) == (two["round_episodes"], two["first_seed"]) == (60, 70_000)
+    assert (more["noise"], more["policy"]) == (0.5, "bundled:box_close/base")
+    assert two["rounds"] * two["steps"] == improved["one_round_0"]["steps"] == 2000
+    halves = improved["one_round_half_0"], improved["one_round_begun_again_0"]
+    assert sum(how["steps"] for how in halves) == 2000
+    assert halves[1]["policy"].endswith("one_round_half_0/checkpoint")
+    assert all(data == improved["one_round_0"]["data"] == halves[1]["data"] for data in refreshed)
+    assert two["data"] == refreshed[0][:2]
+    found = json.loads((tmp_path / "rounds.json").read_text())
+    assert found["paired"]["two rounds - one round, begun again"]["success_points"] == 100.0
+    assert found["policies"]["two rounds"]["replica_episodes"] == 280
+    benchmark("summary").main(results=tmp_path)
+    assert "| two rounds - one round | +100.0 |" in (tmp_path / "README.md").read_text()
+    with pytest.raises(ValueError, match="even number"):
+        rounds.Plan(steps=3)

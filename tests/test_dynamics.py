@@ -394,6 +394,19 @@ def test_rows_can_start_where_something_happens(tmp_path: Path) -> None:
     assert all(bool(weight.isfinite().all()) for weight in model.state_dict().values())
 
 
+def test_training_learns_from_the_moments_it_is_given(tmp_path: Path) -> None:
+    """What the others hold is no number, and would spoil the weights."""
+    recordings = toy(4, ticks=60)
+    ours = recordings.episode == 3
+    assert recordings.latents is not None
+    recordings.latents[~ours] = torch.nan
+    settings = DynamicsTraining(training=TrainingConfig(steps=3, batch_size=8), dynamics=SMALL)
+    model = train_dynamics(recordings, settings, tmp_path, moments=ours.nonzero().flatten())
+    assert all(bool(weight.isfinite().all()) for weight in model.state_dict().values())
+    with pytest.raises(InvalidDataset, match="two frames and more"):
+        train_dynamics(recordings, settings, tmp_path, moments=recordings.last.unique())
+
+
 def test_the_later_a_tick_the_less_its_gain_counts() -> None:
     """The same error of an untrained model, which expects nothing, in the first or in the last of the later ticks."""
     model, recordings = VideoDynamics.of(SMALL, BOX_CLOSE).eval(), toy(30)

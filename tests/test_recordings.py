@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rise_gym.errors import InvalidDataset
-from rise_gym.recordings import Recordings
+from rise_gym.recordings import Recordings, shared_moments
 from rise_gym.tasks import BOX_CLOSE, BRICK_SORT
 from rise_gym.types import Episode
 
@@ -169,3 +169,24 @@ def test_tasks_that_another_robot_does_are_not_joined() -> None:
         Recordings.joined([recordings(4), fast])
     with pytest.raises(InvalidDataset, match="control_hz"):
         Recordings.of([episode(4)], card)
+
+
+@given(lengths=st.lists(st.integers(2, 12), min_size=2, max_size=5), share=st.floats(0.05, 0.95))
+@settings(deadline=None, max_examples=30)
+def test_chosen_episodes_have_their_share_and_no_moment_is_left_out(lengths: list[int], share: float) -> None:
+    flat = recordings(*lengths)
+    newest = torch.arange(len(lengths)) == len(lengths) - 1
+    moments = shared_moments(flat, torch.arange(len(flat)), newest, share)
+    assert sorted(set(moments.tolist())) == list(range(len(flat)))
+    assert float(newest[flat.episode[moments]].float().mean()) == pytest.approx(share, abs=0.5 / min(lengths))
+    times = moments.bincount()
+    for side in (newest, ~newest):  # each moment of a side as often as any other, or once more
+        own = times[side[flat.episode]]
+        assert int(own.max() - own.min()) <= 1
+
+
+def test_a_share_of_what_is_not_there_changes_nothing_and_all_is_no_share() -> None:
+    flat = recordings(3, 4)
+    assert shared_moments(flat, torch.tensor([0, 1]), torch.tensor([False, True]), 0.5).tolist() == [0, 1]
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        shared_moments(flat, torch.tensor([0, 1]), torch.tensor([False, True]), 1.0)

@@ -189,6 +189,17 @@ def test_the_first_phase_is_progress_only(tmp_path: Path) -> None:
     assert seen == {step: step > 4 for step in range(1, 11)}
 
 
+def test_training_learns_from_the_moments_it_is_given(tmp_path: Path) -> None:
+    """What the others hold is no number, and would spoil the weights."""
+    recordings = toy(4)
+    ours = recordings.episode == 0
+    assert recordings.latents is not None
+    recordings.latents[~ours] = torch.nan
+    config = settings(training=TrainingConfig(steps=4, batch_size=8), progress_only=0.5)
+    value = train_value(recordings, config, tmp_path, moments=ours.nonzero().flatten())
+    assert all(bool(weight.isfinite().all()) for weight in value.state_dict().values())
+
+
 def test_an_interrupted_training_ends_in_the_same_value(tmp_path: Path) -> None:
     class Stop(Exception):
         pass

@@ -25,13 +25,14 @@ def saved_part(kind: Any, folder: Path) -> Any:
     return kind.from_pretrained(folder, local_files_only=True)
 
 
-def seal(out: Path, card: TaskCard, folders: dict[str, Path]) -> None:
+def seal(out: Path, card: TaskCard, folders: dict[str, Path], *, settings: WorldModelConfig | None = None) -> None:
     """Once all three parts are in `out`, write the world model's checkpoint there.
 
     Args:
         out: where the parts lie.
         card: of the task that it is of first of all.
         folders: a dataset of each task that it is to serve, `card`'s among them: starts come from there.
+        settings: how the parts are joined, but for what is calibrated on those datasets; by default the usual.
     """
     from rise_gym.codec import FrameCodec
     from rise_gym.dynamics import VideoDynamics
@@ -43,7 +44,7 @@ def seal(out: Path, card: TaskCard, folders: dict[str, Path]) -> None:
         print(f"{out}: still without {' and '.join(missing)}")
         return
     parts = {part: saved_part(kind, out / part) for part, kind in kinds.items()}
-    model = CompositionalWorldModel(task=card, **parts)
+    model = CompositionalWorldModel(task=card, config=settings, **parts)
     found = {name: _begun(model, folder, name) for name, folder in folders.items()}
     model.config = found[card.name][0]
     model.others = {name: config for name, (config, _) in found.items() if name != card.name}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,8 @@ from rise_gym.errors import InvalidDataset, RiseGymError
 from rise_gym.tasks import TaskCard
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rise_gym.codec import FrameCodec
     from rise_gym.dynamics import VideoDynamics
     from rise_gym.recordings import Recordings
@@ -31,6 +33,8 @@ class PartJob:
 
     Attributes:
         overrides: fields of the part's `TrainingConfig`. weights: fields of `ValueTraining`.
+        newest_share: what share of the moments that value and dynamics learn from is the last dataset's; None takes
+            them as they come.
         The others: the command's arguments, `card` being that of its task.
     """
 
@@ -42,6 +46,7 @@ class PartJob:
     weights: dict[str, Any] = field(default_factory=dict)
     initial: str | None = None
     initial_share: float = 0.0
+    newest_share: float | None = None
     across_tasks: bool = False
     task_centric: bool = True
     instructed: bool = False
@@ -65,9 +70,14 @@ class PartJob:
 def train_world_part(job: PartJob) -> None:
     """Train one part from the job's datasets, save it in `out`, and seal the world model if that is whole."""
     folders = datasets_of_tasks(job)
+    train_part(job)
+    seal(job.out, job.card, folders)
+
+
+def train_part(job: PartJob) -> None:
+    """Train one part from the job's datasets and save it in `out`."""
     train, place = _PARTS[job.part]
     train(job).save_pretrained(job.out / place)
-    seal(job.out, job.card, folders)
 
 
 def datasets_of_tasks(job: PartJob) -> dict[str, Path]:
@@ -104,17 +114,20 @@ def _train_codec(job: PartJob) -> FrameCodec:
 
 def _train_value(job: PartJob) -> ProgressValue:
     from rise_gym.value import ProgressValue
-    from rise_gym.value_training import calibrate_success, calibration_split, train_value
+    from rise_gym.value_training import calibrate_success, calibration_episodes, train_value
 
     recordings = _encoded(job)
-    learnt, spared = calibration_split(recordings)
+    kept, apart = calibration_episodes(recordings)
+    learnt, spared = recordings.only(kept), recordings.only(apart)
     before = None if job.initial is None else saved_part(ProgressValue, Path(job.initial) / "value")
     config = job.configured(replace(_teaching(recordings), **job.weights))
     with job.watched(config) as shown:
-        value = train_value(learnt, config, job.run, initial=before, on_progress=shown)
+        value = train_value(
+            learnt, config, job.run, initial=before, moments=_moments(job, learnt, kept), on_progress=shown
+        )
     if spared.success.unique().numel() == 2:
         value.set_success_threshold(calibrate_success(value, spared))
-    else:
+    elif before is None:
         print("all episodes ended alike: what counts as done stays at the default, record the other outcome too")
     return value
 
@@ -140,8 +153,9 @@ def _train_dynamics(job: PartJob) -> VideoDynamics:
     )
     with job.watched(config) as shown:
         return train_dynamics(
-            recordings, config, job.run, initial=start, value=judge, progress=known, on_progress=shown
-        )
+            recordings, config, job.run, initial=start, value=judge, progress=known,
+            moments=_moments(job, recordings, range(len(recordings.sources))), on_progress=shown,
+        )  # fmt: skip
 
 
 def _train_renderer(job: PartJob) -> VideoDynamics:
@@ -193,6 +207,19 @@ def _encoded(job: PartJob, *, with_frames: bool = False) -> Recordings:
         for folder in job.data
     )
     return Recordings.joined([part if with_frames else part.without_frames() for part in parts])
+
+
+def _moments(job: PartJob, recordings: Recordings, kept: Sequence[int]) -> Tensor | None:
+    """What to learn from, where the newest dataset is to have its share; `kept`: which of all episodes these are."""
+    import torch
+
+    from rise_gym.episodes import dataset_summary
+    from rise_gym.recordings import shared_moments
+
+    if job.newest_share is None:
+        return None
+    older = sum(dataset_summary(folder).episodes for folder in job.data[:-1])
+    return shared_moments(recordings, torch.arange(len(recordings)), torch.tensor(kept) >= older, job.newest_share)
 
 
 def _judge(job: PartJob) -> ProgressValue | None:

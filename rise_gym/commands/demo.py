@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from rise_gym.commands._improving import improve_policy
 from rise_gym.commands._progress import progress_bar
 from rise_gym.commands._shared import LATENTS, env_id_of, known_task, load_recordings
 from rise_gym.commands.collect import collect
 from rise_gym.commands.evaluate import agent_factory
-from rise_gym.commands.improve import improve_policy
 from rise_gym.tasks import task_card
 
 if TYPE_CHECKING:

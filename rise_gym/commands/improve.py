@@ -1,19 +1,16 @@
-"""`rise-gym improve`: RISE, in imagination only."""
+"""`rise-gym improve`: RISE, in imagination only; with several rounds, with new episodes between them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from rise_gym.commands._progress import progress_bar, shown_by
-from rise_gym.commands._shared import LATENTS, Spread, known_task, labelled, load_recordings, policy_card, replica_check
-
-if TYPE_CHECKING:
-    from rise_gym.agents.flow_policy import FlowPolicy
-    from rise_gym.agents.improve import ImproveConfig
-    from rise_gym.recordings import Recordings
+from rise_gym.commands._gathering import gathering_from
+from rise_gym.commands._refreshing import RefreshConfig
+from rise_gym.commands._rounds import RoundsConfig, RoundsJob, improve_in_rounds, improve_once
+from rise_gym.commands._shared import Spread, known_task
 
 
 def improve(
@@ -40,21 +37,41 @@ def improve(
     image_shift_px: int | None = None,
     next_proprio: Literal["commanded", "predicted"] = "commanded",
     check_episodes: int = 0,
+    rounds: int = 1,
+    round_episodes: int = 60,
+    first_seed: int = 70_000,
+    collect_from: str = "replica",
+    refresh_steps: int = 1500,
+    newest_share: float = 0.5,
+    processes: int = 2,
     seed: int = 0,
 ) -> None:
-    """Improve a policy inside the world model's imagination (RISE); no simulator step is taken.
+    """Improve a policy inside the world model's imagination (RISE); with one round no simulator step is taken.
+
+    (`--check-episodes` are played to watch and feed nothing.) With more rounds, the only steps outside of imagination
+    are those of `--round-episodes` episodes after each round but the last: of the policy so far, with the noise of
+    `collect --who policy --noise 0.5`. On them and what was recorded before, value and dynamics are trained on, codec
+    and renderer stay, then the policy improves on in the new dream. Everything is in `out/round_1/policy`,
+    `out/round_1/episodes`, `out/round_1/world_model`, `out/round_2/policy` and so on.
+
+    With a robot: `--collect-from hand` stops after a round and says which policy's episodes it wants in which folder;
+    the same command then goes on. An env id collects in that env at once, one episode after the other, without asking
+    anybody: an id that you registered with your robot's arguments, as `my_lab.envs:MyBoxClose-v0`. Or do it all by
+    hand: improve once, record that policy, then improve once more in another folder, with it as `--policy` and its
+    recordings among `--data`; the world model stays what it is, unless you give one that was trained on.
 
     Args:
-        out: where to; the same command goes on where it was. TensorBoard curves are in `out/run/tensorboard`.
+        out: where to; the same command goes on where it was. TensorBoard curves are in `out/run/tensorboard`, with more
+            rounds in `out/round_1/policy/run/tensorboard` and so on.
         data: recorded datasets: where imagination starts from, and what is mixed in.
         policy: where to start from; default: the task's bundled base.
         world_model: what imagines and judges; it stays as it is; default: the task's bundled one.
         task: name of the task, or its file.
         as_in_the_paper: its constants, instead of those that the bundled models improve with
             (`ImproveConfig.climbing`), for everything that is not given here.
-        steps: gradient steps.
+        steps: gradient steps, in each round.
         learning_rate: its peak.
-        minutes: stop after so many, even if steps are left.
+        minutes: stop after so many, in each round, even if steps are left.
         offline_ratio: fraction of recorded rows in a batch.
         demonstration_share: fraction of recorded rows that are the demonstrations'; None takes them as they come.
         spread: how advantages of recorded rollouts fill the bins: as they are (the paper), or by rank.
@@ -69,6 +86,14 @@ def improve(
         next_proprio: joints between two of them: where they were sent, as in the paper, or where the dream puts them.
         check_episodes: every 1000 steps, play so many replica episodes to watch, into `out/checks.jsonl`; this
             never feeds training.
+        rounds: how often; the same command with more of them goes on after the last.
+        round_episodes: how many episodes are collected between two rounds.
+        first_seed: the first of their seeds; all have to be below 100000, and in no dataset of `data`.
+        collect_from: the "replica", "hand", or the id of an env that takes `record_ticks=True`.
+        refresh_steps: gradient steps of the value, and as many of the dynamics, between two rounds.
+        newest_share: what share of the moments that those learn from, and that the next round imagines from, is of the
+            newest episodes.
+        processes: how many replicas run side by side.
         seed: of the training.
     """
     from rise_gym.agents.improve import ImproveConfig
@@ -94,44 +119,13 @@ def improve(
     config = (ImproveConfig() if as_in_the_paper else ImproveConfig.climbing()).changed(**changes)
     card = known_task(task)
     policy, world_model = policy or f"bundled:{card.name}/base", world_model or f"bundled:{card.name}/world_model"
-    recordings = load_recordings(data, card)
-    improved = improve_policy(
-        recordings, out, policy, world_model, config, data[0] / LATENTS, demonstration_share, check_episodes
+    refresh = RefreshConfig(steps=refresh_steps, newest_share=newest_share, seed=seed)
+    plan = RoundsConfig(
+        rounds=rounds, episodes=round_episodes, first_seed=first_seed, source=collect_from, refresh=refresh
     )
+    job = RoundsJob(
+        out=out, data=data, card=card, policy=policy, world_model=world_model, rounds=plan,
+        improving=config, demonstration_share=demonstration_share, check_episodes=check_episodes,
+    )  # fmt: skip
+    improved = improve_once(job) if rounds == 1 else improve_in_rounds(job, gathering_from(collect_from, processes))
     print(f"improved policy ({sum(p.numel() for p in improved.parameters()):,} parameters): {out / 'checkpoint'}")
-
-
-def improve_policy(
-    recordings: Recordings,
-    out: Path,
-    policy: str,
-    world_model: str,
-    config: ImproveConfig,
-    latents: Path,
-    demonstration_share: float | None = 1.0,
-    check_episodes: int = 0,
-) -> FlowPolicy:
-    """Run RISE from every recorded moment after which something happened; the policy goes to `out/checkpoint`."""
-    from rise_gym.advantage import values_of
-    from rise_gym.agents.cloning import mixed_moments
-    from rise_gym.agents.flow_policy import load_policy, save_policy
-    from rise_gym.agents.improve import improve as run
-    from rise_gym.recordings import eventful_moments
-    from rise_gym.world_model import CompositionalWorldModel
-
-    task = recordings.task.name
-    model = CompositionalWorldModel.from_pretrained(world_model, task=task)
-    if config.uncertainty_limit is None:  # the first pass alone ranks chunks as well, in half the time
-        model.dynamics.register_to_config(sigmas=model.dynamics.config.sigmas[:1])
-    encoded, advantages = labelled(recordings, world_model, config.spread, latents)
-    progress = values_of(encoded, model.value) if encoded.progress.isnan().any() else encoded.progress
-    starts = eventful_moments(encoded, mixed_moments(encoded, None), progress)
-    offline = mixed_moments(encoded, demonstration_share)
-    with progress_bar("improving in imagination", config.training.steps) as step:
-        improved = run(
-            load_policy(policy, task=task), model, encoded, advantages, config, out / "run",
-            start_moments=starts, offline_moments=offline, on_progress=shown_by(step),
-            on_check=replica_check(task, check_episodes, out) if check_episodes else None,
-        )  # fmt: skip
-    save_policy(out / "checkpoint", improved, card=policy_card(improved, f"improved by RISE from {policy}", config))
-    return improved

@@ -1,0 +1,60 @@
+"""One round of RISE: a policy improved in one world model's imagination; no simulator step is taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rise_gym.commands._progress import progress_bar, shown_by
+from rise_gym.commands._shared import labelled, policy_card, replica_check
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rise_gym.agents.flow_policy import FlowPolicy
+    from rise_gym.agents.improve import ImproveConfig
+    from rise_gym.recordings import Recordings
+
+
+def improve_policy(
+    recordings: Recordings,
+    out: Path,
+    policy: str,
+    world_model: str,
+    config: ImproveConfig,
+    latents: Path,
+    demonstration_share: float | None = 1.0,
+    check_episodes: int = 0,
+    *,
+    newest: Tensor | None = None,
+    newest_share: float = 0.5,
+) -> FlowPolicy:
+    """Run RISE from every recorded moment after which something happened; the policy goes to `out/checkpoint`.
+
+    Where `newest`, bool (E,), says which episodes are new, those have `newest_share` of the moments it imagines from.
+    """
+    from rise_gym.advantage import values_of
+    from rise_gym.agents.cloning import mixed_moments
+    from rise_gym.agents.flow_policy import load_policy, save_policy
+    from rise_gym.agents.improve import improve as run
+    from rise_gym.recordings import eventful_moments, shared_moments
+    from rise_gym.world_model import CompositionalWorldModel
+
+    task = recordings.task.name
+    model = CompositionalWorldModel.from_pretrained(world_model, task=task)
+    if config.uncertainty_limit is None:  # the first pass alone ranks chunks as well, in half the time
+        model.dynamics.register_to_config(sigmas=model.dynamics.config.sigmas[:1])
+    encoded, advantages = labelled(recordings, world_model, config.spread, latents)
+    progress = values_of(encoded, model.value) if encoded.progress.isnan().any() else encoded.progress
+    starts = eventful_moments(encoded, mixed_moments(encoded, None), progress)
+    if newest is not None:
+        starts = shared_moments(encoded, starts, newest, newest_share)
+    offline = mixed_moments(encoded, demonstration_share)
+    with progress_bar("improving in imagination", config.training.steps) as step:
+        improved = run(
+            load_policy(policy, task=task), model, encoded, advantages, config, out / "run",
+            start_moments=starts, offline_moments=offline, on_progress=shown_by(step),
+            on_check=replica_check(task, check_episodes, out) if check_episodes else None,
+        )  # fmt: skip
+    save_policy(out / "checkpoint", improved, card=policy_card(improved, f"improved by RISE from {policy}", config))
+    return improved
