@@ -18,6 +18,7 @@ from rise_gym.commands.demo import demo
 from rise_gym.commands.doctor import doctor
 from rise_gym.commands.evaluate import evaluate
 from rise_gym.commands.improve import improve
+from rise_gym.commands.serve import serve
 from rise_gym.commands.train import train
 from rise_gym.errors import RiseGymError
 
@@ -32,6 +33,7 @@ def main() -> None:
         "baseline": baseline,
         "evaluate": evaluate,
         "compare": compare,
+        "serve": serve,
         "doctor": doctor,
     }
     try:
