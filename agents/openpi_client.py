@@ -56,8 +56,8 @@ class OpenpiConfig:
 class OpenpiAgent:
     """Acts as its server says.
 
-    Every row of a batch is asked for by itself, for the protocol knows no batches; a network that is shown rows together
-    answers the same up to rounding.
+    Every row of a batch is asked for by itself, for the protocol knows no batches; a network that is shown the rows
+    together answers the same up to rounding.
 
     Nothing is drawn here. A server of this package is sent a seed with every question, from the generator that `act`
     was given, so that what it answers does not depend on who else asks; others draw as they please.

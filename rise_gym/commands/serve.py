@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from rise_gym.errors import RiseGymError
 from rise_gym.tasks import task_card
 
 
@@ -34,6 +35,8 @@ def serve(
     from rise_gym.agents.openpi_server import PolicyServer, ServerConfig
 
     card = task_card(task)
+    if policy == "scripted":
+        raise RiseGymError("the scripted expert looks at the replica's physics, which no client sends; serve a policy")
     policy = policy or f"bundled:{task}/base"
     config = ServerConfig(
         host=host, port=port, layout=LAYOUTS[layout], advantage=advantage, seed=seed, policy=policy

@@ -1,4 +1,4 @@
-"""A policy over a socket acts as it does directly, and what goes wrong on the way is told."""
+"""A policy over a socket acts as it does directly, and is asked as openpi asks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,24 +17,21 @@ import torch
 
 pytest.importorskip("msgpack", reason="the extra `openpi` is not installed")
 
-from websockets.sync.server import serve as listen
+from served import ANY_PORT, TEXT, act, batch, stub
 
-from rise_gym.agents.baselines import RandomAgent
-from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig, load_policy
+from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
 from rise_gym.agents.noisy import NoisyAgent
 from rise_gym.agents.openpi_client import OpenpiAgent, OpenpiConfig, read_address
 from rise_gym.agents.openpi_layout import ALOHA, DROID, LAYOUTS, Layout
 from rise_gym.agents.openpi_link import LinkConfig
 from rise_gym.agents.openpi_server import PolicyServer, ServerConfig
-from rise_gym.agents.openpi_wire import pack, unpack
+from rise_gym.agents.openpi_wire import pack
 from rise_gym.commands.evaluate import agent_factory
-from rise_gym.errors import InvalidMessage, RemoteFault
+from rise_gym.errors import RemoteFault
 from rise_gym.evaluation import evaluate
 from rise_gym.protocols import Agent
-from rise_gym.tasks import BOX_CLOSE, BRICK_SORT
+from rise_gym.tasks import BOX_CLOSE
 
-TEXT = BOX_CLOSE.instruction
-ANY_PORT = ServerConfig(port=0)
 NARROW = FlowPolicyConfig(
     channels=(4, 8, 8), grid_channels=4, context_width=48, head_width=64, head_blocks=2, temperature=1.0
 )
@@ -60,37 +54,6 @@ def server(policy: FlowPolicy) -> Iterator[PolicyServer]:
 def agent(server: PolicyServer) -> Iterator[OpenpiAgent]:
     with OpenpiAgent(server.address, "box_close") as acting:
         yield acting
-
-
-def batch(rows: int = 1, seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    pictures = {camera: rng.integers(0, 256, (rows, 64, 64, 3), np.uint8) for camera in BOX_CLOSE.cameras}
-    joints = rng.uniform(BOX_CLOSE.action_low, BOX_CLOSE.action_high, (rows, 14))
-    return {**pictures, "proprio": joints.astype(np.float32)}
-
-
-@contextmanager
-def stub(answer: Callable[[Any], bytes | str | None], metadata: dict[str, Any] | None = None) -> Iterator[str]:
-    """A server that says what a test wants: bytes, text, or None to close the connection."""
-
-    def connected(connection: Any) -> None:
-        connection.send(pack(metadata or {}))
-        for message in connection:
-            said = answer(unpack(message))
-            if said is None:
-                return
-            connection.send(said)
-
-    with listen(connected, "127.0.0.1", 0, compression=None) as listening:
-        thread = threading.Thread(target=listening.serve_forever, daemon=True)
-        thread.start()
-        yield f"openpi://127.0.0.1:{listening.socket.getsockname()[1]}"
-        listening.shutdown()
-        thread.join()
-
-
-def act(agent: OpenpiAgent, **given: Any) -> np.ndarray:
-    return agent.act(batch(), [TEXT], **given)
 
 
 # -- as it acts directly ----------------------------------------------------------------------------------------------
@@ -143,8 +106,8 @@ def test_what_the_server_says_of_itself(server: PolicyServer, agent: OpenpiAgent
         assert (answer.status, answer.read()) == (200, b"OK\n")
 
 
-def test_two_processes(tiny_kwargs: dict[str, Any], tmp_path: Path) -> None:
-    """`rise-gym serve`, an evaluation over it like one of the local policy, and Ctrl-C."""
+def test_two_processes(tiny_kwargs: dict[str, Any]) -> None:
+    """`rise-gym serve`, an evaluation over it like one of the local policy (which draws nothing), and Ctrl-C."""
     code = "from rise_gym.cli import main; main()"
     serving = subprocess.Popen(
         [sys.executable, "-c", code, "serve", "--port", "0"],
@@ -224,123 +187,6 @@ def test_addresses() -> None:
             read_address(wrong)
 
 
-# -- what goes wrong --------------------------------------------------------------------------------------------------
-
-HOME = BOX_CLOSE.unscale_action(np.zeros((10, 14)))
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        ({"actions": np.zeros((10, 32))}, r"actions \(horizon, 14\) were wanted.*\(10, 32\) came"),
-        ({"actions": np.zeros(14)}, r"float64 \(14,\) came"),
-        ({"actions": HOME[:4]}, "at least 10 ticks were wanted, 4 came.*chunk=4"),
-        ({"actions": HOME * np.nan}, "NaN"),
-        ({"actions": HOME * 57.3}, "left_joint2_rad has to be from 0 to 3.14, .* 89.96: is it .*in degrees"),
-        ({"action": HOME}, "'actions' was wanted, action came"),
-        ([1, 2], "'actions' was wanted, list came"),
-    ],
-)
-def test_answers_that_are_refused(answer: Any, message: str) -> None:
-    with (
-        stub(lambda _: pack(answer)) as address,
-        OpenpiAgent(address, "box_close") as agent,
-        pytest.raises(InvalidMessage, match=message),
-    ):
-        act(agent)
-
-
-def test_a_little_beyond_the_limits_means_the_limits() -> None:
-    beyond = BOX_CLOSE.unscale_action(np.full((10, 14), 1.1))
-    with stub(lambda _: pack({"actions": beyond})) as address, OpenpiAgent(address, "box_close") as agent:
-        np.testing.assert_array_equal(act(agent), np.ones((1, 10, 14)))
-
-
-@pytest.mark.parametrize(
-    "says", [{"task": "brick_sort"}, {"layout": "aloha"}, {"control_hz": 50.0}, {"action_names": ["x"]}]
-)
-def test_a_server_of_something_else(says: dict[str, Any]) -> None:
-    with (
-        stub(lambda _: None, metadata=says) as address,
-        pytest.raises(InvalidMessage, match=f"{next(iter(says))} .* was wanted"),
-    ):
-        OpenpiAgent(address, "box_close")
-
-
-def test_another_task_is_told_by_the_command_line() -> None:
-    with PolicyServer(RandomAgent(BRICK_SORT), BRICK_SORT, ANY_PORT) as server:
-        with pytest.raises(InvalidMessage, match="task 'box_close' was wanted"):
-            agent_factory(server.address, BOX_CLOSE)
-        assert agent_factory(server.address, BRICK_SORT).build().chunk == 10
-
-
-def test_what_the_server_says_failed(policy: FlowPolicy) -> None:
-    class Broken:
-        def act(self, observation: Any, instruction: Any, advantage: Any = 1.0) -> Any:
-            raise ZeroDivisionError("no luck")
-
-        loss = act
-
-    with (
-        PolicyServer(Broken(), BOX_CLOSE, ANY_PORT) as server,
-        OpenpiAgent(server.address, "box_close") as agent,
-    ):
-        for _ in range(2):  # a failure ends its connection; the next question makes another
-            with pytest.raises(RemoteFault, match="failed; it says:\nZeroDivisionError: no luck"):
-                act(agent)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({"advantage": 3.0}, "'advantage' has to be"), ({"seed": -1}, "'seed' has to be"), ({"prompt": 1}, "'prompt'")],
-)
-def test_questions_that_are_refused(agent: OpenpiAgent, change: dict[str, Any], message: str) -> None:
-    seen = {name: column[0] for name, column in batch().items()}
-    request = agent.config.layout.request(seen, TEXT, BOX_CLOSE, None)
-    with pytest.raises(RemoteFault, match=message):
-        agent._link.ask(pack({**request, **change}))
-
-
-def test_a_slow_server(policy: FlowPolicy) -> None:
-    ready = threading.Event()
-
-    def answer(_: Any) -> bytes:
-        ready.wait(5)
-        return pack({"actions": HOME})
-
-    with stub(answer) as address, OpenpiAgent(f"{address}?timeout_s=0.1", "box_close") as agent:
-        with pytest.raises(RemoteFault, match=r"did not answer in 0.1 s.*timeout_s="):
-            act(agent)
-        ready.set()
-
-
-def test_a_lost_connection_is_made_anew_once() -> None:
-    answers = iter([None, pack({"actions": HOME}), None, None])
-    with stub(lambda _: next(answers)) as address, OpenpiAgent(address, "box_close") as agent:
-        assert act(agent).shape == (1, 10, 14)
-        with pytest.raises(RemoteFault, match="closed the connection twice"):
-            act(agent)
-
-
-def test_a_server_that_goes_in_the_middle_of_an_episode(policy: FlowPolicy) -> None:
-    with PolicyServer(policy, BOX_CLOSE, ANY_PORT) as server:
-        agent = OpenpiAgent(server.address, "box_close")
-        first = act(agent)
-    with pytest.raises(RemoteFault, match=r"no policy answers at ws://127\.0\.0\.1:\d+ .*rise-gym serve"):
-        act(agent)
-    port = int(server.address.rsplit(":", 1)[1])
-    with PolicyServer(policy, BOX_CLOSE, ServerConfig(port=port)) as again:
-        np.testing.assert_array_equal(act(agent), first)
-        with pytest.raises(RemoteFault, match="choose another with --port"):
-            PolicyServer(policy, BOX_CLOSE, ServerConfig(port=port))
-        assert again.address == server.address
-    agent.close()
-
-
 def test_it_only_acts(agent: OpenpiAgent) -> None:
     with pytest.raises(NotImplementedError, match="only acts"):
         agent.loss({})
-
-
-def test_the_bundled_base_is_what_is_compared_with() -> None:
-    assert load_policy("bundled:box_close/base").config.temperature == 0.0  # so that no noise tells them apart
