@@ -57,7 +57,7 @@ class OpenpiAgent:
     """Acts as its server says.
 
     Every row of a batch is asked for by itself, for the protocol knows no batches; a network that is shown the rows
-    together answers the same up to rounding.
+    together answers the same up to rounding, which contact can make an episode's difference of.
 
     Nothing is drawn here. A server of this package is sent a seed with every question, from the generator that `act`
     was given, so that what it answers does not depend on who else asks; others draw as they please.
