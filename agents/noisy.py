@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from rise_gym.agents.baselines import RandomAgent
-from rise_gym.agents.flow_policy import load_policy
-from rise_gym.collection import ExplorationNoise
+from rise_gym.agents.named import named_agent
+from rise_gym.collection import ExplorationNoise, act_with
 from rise_gym.protocols import Generators
 from rise_gym.tasks import task_card
 from rise_gym.types import Observation
@@ -23,14 +22,14 @@ class NoisyAgent:
 
     Args:
         task: snake-case name of the task.
-        policy: a folder or bundled name, or `random`.
+        policy: what `named_agent` knows: a folder or bundled name, a served one's address, or `random`.
         advantage: what it is asked for, whatever `act` is told.
         noise: multiples of `ExplorationNoise`.
     """
 
     def __init__(self, task: str, policy: str, advantage: float, noise: float) -> None:
         card = task_card(task)
-        self._agent: Any = RandomAgent(card) if policy == "random" else load_policy(policy, task=task)
+        self._agent: Any = named_agent(policy, task=task)
         self.chunk: int = self._agent.chunk
         self._advantage = advantage
         self._scale = noise * ExplorationNoise().scaled(card).astype(np.float32)
@@ -44,7 +43,7 @@ class NoisyAgent:
         generator: Generators,
     ) -> NDArray[np.float32]:
         """Scaled actions float32 (B, K, A) in [-1, 1]; one generator a row."""
-        chunks = self._agent.act(observation, instruction, self._advantage, generator=generator)
+        chunks = act_with(self._agent, observation, list(instruction), self._advantage, generator)
         rows = [generator] * len(chunks) if isinstance(generator, Generator) else generator
         offsets = np.stack([torch.randn(len(self._scale), generator=row).numpy() for row in rows])
         return np.clip(chunks + (offsets * self._scale)[:, None], -1, 1).astype(np.float32)

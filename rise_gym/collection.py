@@ -22,7 +22,7 @@ from rise_gym._processes import Factory, in_order
 from rise_gym._recorder import EpisodeRecorder
 from rise_gym.episodes import DatasetSummary, EpisodeWriter, dataset_summary
 from rise_gym.errors import RiseGymError
-from rise_gym.protocols import Agent
+from rise_gym.protocols import Agent, Generators
 from rise_gym.tasks import TaskCard, task_card
 from rise_gym.types import Episode, Observation, Source
 
@@ -234,7 +234,7 @@ def act_with(
     observation: Observation,
     instruction: list[str],
     advantage: float,
-    generators: list[torch.Generator],
+    generators: Generators,
 ) -> NDArray[np.float32]:
     """The agent's chunks (B, K, A); each row draws from its own generator, if the agent takes `generator=`."""
     if "generator" in inspect.signature(agent.act).parameters:

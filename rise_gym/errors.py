@@ -55,6 +55,18 @@ class InvalidTask(RiseGymError, ValueError):
     """A task card that contradicts itself, or another task of the same name."""
 
 
+class RemoteFault(RiseGymError, RuntimeError):
+    """A served policy that can't be reached, does not answer in time or reports a failure; or a port that is taken."""
+
+
+class InvalidMessage(RiseGymError, ValueError):
+    """What came over a socket is not what the protocol and the task want; nothing of it was used."""
+
+
+class MissingPackage(RiseGymError, ImportError):
+    """Something optional was asked for whose packages are not installed; the message is the line that installs them."""
+
+
 class UnknownTask(RiseGymError, KeyError):
     """A task name that is not in the registry."""
 

@@ -35,7 +35,7 @@ def compare(
     beside the JSON file.
 
     Args:
-        policies: folders, `bundled:<task>/<name>`, or `random`; all of the task.
+        policies: folders, `bundled:<task>/<name>`, `openpi://host:port` or `random`; all of the task.
         task: name of the task, or its file.
         world_model: what dreams; default: the task's bundled one.
         noise: every policy is played with each of these multiples of the exploration noise, which makes several

@@ -31,8 +31,8 @@ def evaluate(
 
     Args:
         env_id: a registered id, `RiseMujoco-BoxClose-v0` say.
-        policy: a folder, `bundled:<task>/<name>`, `scripted` (replica only) or `random`; default: the
-            task's bundled base.
+        policy: a folder, `bundled:<task>/<name>`, `openpi://host:port` (served: `rise-gym serve`, or an openpi server),
+            `scripted` (replica only) or `random`; default: the task's bundled base.
         episodes: how many, seeds `seed` and up.
         seed: the first seed; reported figures use 100000 and up.
         advantage: what a policy is asked for, -1 to 1.
@@ -68,13 +68,11 @@ def task_of(env_id: str) -> TaskCard:
 
 
 def agent_factory(policy: str, task: TaskCard) -> Factory:
-    """`scripted`, `random`, or a policy's folder or bundled name, to be built in each process."""
-    from rise_gym.agents.steering import load_agent
+    """`scripted`, or whatever `named_agent` knows, to be built in each process."""
+    from rise_gym.agents.named import named_agent
     from rise_gym.collection import Factory
 
     if policy == "scripted":
         return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"task": task.name})
-    if policy == "random":
-        return Factory(target="rise_gym.agents.baselines:RandomAgent", arguments={"task": task})
-    load_agent(policy, task=task.name)  # a wrong name is told here, not by a worker process
-    return Factory(target="rise_gym.agents.steering:load_agent", arguments={"name": policy, "task": task.name})
+    named_agent(policy, task=task.name)  # a wrong name is told here, not by a worker process
+    return Factory(target="rise_gym.agents.named:named_agent", arguments={"name": policy, "task": task.name})

@@ -1,0 +1,25 @@
+"""Agents by their names, as the command line knows them."""
+
+from __future__ import annotations
+
+from rise_gym.agents.baselines import RandomAgent
+from rise_gym.agents.flow_policy import FlowPolicy
+from rise_gym.agents.openpi_client import SCHEME, OpenpiAgent
+from rise_gym.agents.steering import SteeredPolicy, load_agent
+from rise_gym.tasks import task_card
+
+NamedAgent = FlowPolicy | SteeredPolicy | OpenpiAgent | RandomAgent
+
+
+def named_agent(name: str, *, task: str) -> NamedAgent:
+    """`random`, a served policy's `openpi://host:port`, or a checkpoint's folder, bundled name or hub id.
+
+    Raises:
+        InvalidCheckpoint: if there is no such checkpoint, or it is of another task.
+        RemoteFault, InvalidMessage: if nobody serves there, or another task.
+    """
+    if name == "random":
+        return RandomAgent(task_card(task))
+    if name.startswith(SCHEME):
+        return OpenpiAgent(name, task)
+    return load_agent(name, task=task)

@@ -1,0 +1,139 @@
+"""What goes wrong between an agent and the server of its policy is told, and hurts nobody else."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("msgpack", reason="the extra `openpi` is not installed")
+
+from served import ANY_PORT, HOME, TEXT, act, batch, stub
+
+from rise_gym.agents.baselines import RandomAgent
+from rise_gym.agents.openpi_client import OpenpiAgent
+from rise_gym.agents.openpi_layout import RISE
+from rise_gym.agents.openpi_link import LinkConfig, PolicyLink
+from rise_gym.agents.openpi_server import PolicyServer, ServerConfig
+from rise_gym.agents.openpi_wire import pack
+from rise_gym.commands.evaluate import agent_factory
+from rise_gym.commands.serve import serve
+from rise_gym.errors import InvalidMessage, RemoteFault, RiseGymError
+from rise_gym.tasks import BOX_CLOSE, BRICK_SORT
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"actions": np.zeros((10, 32))}, r"actions \(horizon, 14\) were wanted.*\(10, 32\) came"),
+        ({"actions": np.zeros(14)}, r"float64 \(14,\) came"),
+        ({"actions": HOME[:4]}, "at least 10 ticks were wanted, 4 came.*chunk=4"),
+        ({"actions": HOME * np.nan}, "NaN"),
+        ({"actions": HOME * 57.3}, "left_joint2_rad has to be from 0 to 3.14, .* 89.96: is it .*in degrees"),
+        ({"action": HOME}, "'actions' was wanted, action came"),
+        ([1, 2], "'actions' was wanted, list came"),
+    ],
+)
+def test_answers_that_are_refused(answer: Any, message: str) -> None:
+    with (
+        stub(lambda _: pack(answer)) as address,
+        OpenpiAgent(address, "box_close") as agent,
+        pytest.raises(InvalidMessage, match=message),
+    ):
+        act(agent)
+
+
+def test_a_little_beyond_the_limits_means_the_limits() -> None:
+    beyond = BOX_CLOSE.unscale_action(np.full((10, 14), 1.1))
+    with stub(lambda _: pack({"actions": beyond})) as address, OpenpiAgent(address, "box_close") as agent:
+        np.testing.assert_array_equal(act(agent), np.ones((1, 10, 14)))
+
+
+@pytest.mark.parametrize(
+    "says", [{"task": "brick_sort"}, {"layout": "aloha"}, {"control_hz": 50.0}, {"action_names": ["x"]}]
+)
+def test_a_server_of_something_else(says: dict[str, Any]) -> None:
+    with (
+        stub(lambda _: None, metadata=says) as address,
+        pytest.raises(InvalidMessage, match=f"{next(iter(says))} .* was wanted"),
+    ):
+        OpenpiAgent(address, "box_close")
+
+
+def test_another_task_is_told_by_the_command_line() -> None:
+    with PolicyServer(RandomAgent(BRICK_SORT), BRICK_SORT, ANY_PORT) as server:
+        with pytest.raises(InvalidMessage, match="task 'box_close' was wanted"):
+            agent_factory(server.address, BOX_CLOSE)
+        assert agent_factory(server.address, BRICK_SORT).build().chunk == 10
+
+
+def test_the_expert_is_not_served() -> None:
+    with pytest.raises(RiseGymError, match="scripted expert looks at"):
+        serve(policy="scripted", port=0)
+
+
+def test_what_the_server_says_failed() -> None:
+    class Broken:
+        def act(self, observation: Any, instruction: Any, advantage: Any = 1.0) -> Any:
+            raise ZeroDivisionError("no luck")
+
+        loss = act
+
+    with (
+        PolicyServer(Broken(), BOX_CLOSE, ANY_PORT) as server,
+        OpenpiAgent(server.address, "box_close") as agent,
+    ):
+        for _ in range(2):  # a failure ends its connection; the next question makes another
+            with pytest.raises(RemoteFault, match="failed; it says:\nZeroDivisionError: no luck"):
+                act(agent)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"advantage": 3.0}, "'advantage' has to be"), ({"seed": -1}, "'seed' has to be"), ({"prompt": 1}, "'prompt'")],
+)
+def test_questions_that_are_refused(change: dict[str, Any], message: str) -> None:
+    seen = {name: column[0] for name, column in batch().items()}
+    question = pack({**RISE.request(seen, TEXT, BOX_CLOSE, None), **change})
+    with PolicyServer(RandomAgent(BOX_CLOSE), BOX_CLOSE, ANY_PORT) as server:
+        link = PolicyLink(server.address.replace("openpi", "ws"), LinkConfig())
+        with pytest.raises(RemoteFault, match=message):
+            link.ask(question)
+
+
+def test_a_slow_server() -> None:
+    ready = threading.Event()
+
+    def answer(_: Any) -> bytes:
+        ready.wait(5)
+        return pack({"actions": HOME})
+
+    with stub(answer) as address, OpenpiAgent(f"{address}?timeout_s=0.1", "box_close") as agent:
+        with pytest.raises(RemoteFault, match=r"did not answer in 0.1 s.*timeout_s="):
+            act(agent)
+        ready.set()
+
+
+def test_a_lost_connection_is_made_anew_once() -> None:
+    answers = iter([None, pack({"actions": HOME}), None, None])
+    with stub(lambda _: next(answers)) as address, OpenpiAgent(address, "box_close") as agent:
+        assert act(agent).shape == (1, 10, 14)
+        with pytest.raises(RemoteFault, match="closed the connection twice"):
+            act(agent)
+
+
+def test_a_server_that_goes_in_the_middle_of_an_episode() -> None:
+    with PolicyServer(RandomAgent(BOX_CLOSE), BOX_CLOSE, ANY_PORT) as server:
+        agent = OpenpiAgent(server.address, "box_close")
+        first = act(agent)
+    with pytest.raises(RemoteFault, match=r"no policy answers at ws://127\.0\.0\.1:\d+ .*rise-gym serve"):
+        act(agent)
+    port = int(server.address.rsplit(":", 1)[1])
+    with PolicyServer(RandomAgent(BOX_CLOSE), BOX_CLOSE, ServerConfig(port=port)) as again:
+        np.testing.assert_array_equal(act(agent), first)
+        with pytest.raises(RemoteFault, match="choose another with --port"):
+            PolicyServer(RandomAgent(BOX_CLOSE), BOX_CLOSE, ServerConfig(port=port))
+        assert again.address == server.address
+    agent.close()
