@@ -199,9 +199,9 @@ class Blind:
 
 
 @pytest.fixture
-def blind_replica(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """Makes the replica of a task, tick by tick, that draws no pictures."""
+def blind_replica(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Makes the replica of a task, tick by tick, that draws no pictures; further arguments go to `gym.make`."""
     import gymnasium
 
     monkeypatch.setattr("rise_gym.envs.mujoco.env.painter", lambda size: Blind())
-    return lambda task: gymnasium.make(f"RiseMujoco-{TASKS[task].title}-v0", chunk=1).unwrapped
+    return lambda task, **how: gymnasium.make(f"RiseMujoco-{TASKS[task].title}-v0", chunk=1, **how).unwrapped

@@ -112,6 +112,7 @@ def test_two_processes(tiny_kwargs: dict[str, Any]) -> None:
     serving = subprocess.Popen(
         [sys.executable, "-c", code, "serve", "--port", "0"],
         stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background would ignore it
     )  # fmt: skip
     try:
         assert serving.stdout is not None
