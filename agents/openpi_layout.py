@@ -142,7 +142,10 @@ def is_gripper(name: str) -> bool:
 
 
 def resized(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """uint8 (H, W, 3) -> (*size, 3): bilinear, undistorted, in the middle, black around; as it is if it fits."""
+    """uint8 (H, W, 3) -> (*size, 3): bilinear, undistorted, in the middle, black around; as it is if it fits.
+
+    As openpi does it itself: `rise_gym._pictures.padded` averages areas, which leaves blocks where pictures grow.
+    """
     height, width = size
     if picture.shape[:2] == size:
         return picture

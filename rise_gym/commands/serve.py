@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from rise_gym.commands._shared import known_task
 from rise_gym.errors import RiseGymError
-from rise_gym.tasks import task_card
 
 
 def serve(
@@ -22,7 +22,7 @@ def serve(
 
     Args:
         policy: a folder, `bundled:<task>/<name>`, or `random`; default: the task's bundled base.
-        task: name of the task.
+        task: name of the task, or its file.
         host: where to listen: 127.0.0.1 is this machine only, 0.0.0.0 whoever can reach it; there is no password.
         port: where to listen; 0 is any free one.
         layout: keys, order and units of observations and actions: those of this package, or as openpi names them for
@@ -34,15 +34,15 @@ def serve(
     from rise_gym.agents.openpi_layout import LAYOUTS
     from rise_gym.agents.openpi_server import PolicyServer, ServerConfig
 
-    card = task_card(task)
+    card = known_task(task)
     if policy == "scripted":
         raise RiseGymError("the scripted expert looks at the replica's physics, which no client sends; serve a policy")
-    policy = policy or f"bundled:{task}/base"
+    policy = policy or f"bundled:{card.name}/base"
     config = ServerConfig(
         host=host, port=port, layout=LAYOUTS[layout], advantage=advantage, seed=seed, policy=policy
     )  # fmt: skip
-    server = PolicyServer(named_agent(policy, task=task), card, config)
-    print(f"{policy} for {task} is served at {server.address}; Ctrl-C ends it", flush=True)
+    server = PolicyServer(named_agent(policy, task=card.name), card, config)
+    print(f"{policy} for {card.name} is served at {server.address}; Ctrl-C ends it", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:
