@@ -12,6 +12,7 @@ from pathlib import Path
 
 import _common as common
 import tyro
+from _beside_paper import beside_paper
 from _cells import recorded_cells
 from _markdown import Json, cell_text, interval_of, origin, percent, table
 from _module_tables import dynamics_table, modules
@@ -40,7 +41,9 @@ def main(*, results: Path = common.RESULTS) -> None:
     for name, section_of in TABLES.items():
         if cells := recorded_cells(results / name):
             parts += section_of(cells)
-    parts += [*modules(recorded_cells(results / "ablations")), *dynamics_table(results / "dynamics_table.json")]
+    ablation_cells = recorded_cells(results / "ablations")
+    parts += [*modules(ablation_cells), *dynamics_table(results / "dynamics_table.json")]
+    parts += beside_paper(recorded_cells(results / "main_table"), ablation_cells)
     parts += rounds(results / "rounds.json")
     notes = results / "notes.md"
     parts += [notes.read_text().strip()] if notes.exists() else []

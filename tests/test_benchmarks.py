@@ -21,6 +21,14 @@ from rise_gym.types import Episode
 from rise_gym.world_model import CompositionalWorldModel
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
+CELL = {
+    "success_rate": 0.5,
+    "success_ci95": [0.1, 0.9],
+    "score_mean": 8.0,
+    "score_ci95": [7.0, 9.0],
+    "successes": [1, 0] * 50,
+}
+"""What playing a cell of a table gives, where a test does not play."""
 
 
 @pytest.fixture
@@ -244,6 +252,35 @@ def test_the_summary_shows_what_was_recorded_and_leaves_out_what_was_not(
     assert "| failure | full | not recorded yet | - | - | - | - | 23.90 | 0.82 | 0.54 | 66.84 | 0.07 |" in page
 
 
+def test_findings_are_held_against_the_papers_on_the_same_seeds(
+    benchmark: Callable[[str], Any], tmp_path: Path
+) -> None:
+    def record(folder: str, name: str, successes: list[int], **labels: Any) -> None:
+        rate = sum(successes) / len(successes)
+        cell = {**labels, "success_rate": rate, "success_ci95": [0, 1], "score_mean": 5.0, "score_ci95": [4, 6]}
+        cell |= {
+            "episodes": len(successes),
+            "replica_episodes": 0,
+            "gradient_steps": 0,
+            "note": "",
+            "task": "box_close",
+        }
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / f"{name}.json").write_text(json.dumps({**cell, "successes": successes}))
+
+    for row, successes in {"rise": [1] * 20, "base": [0] * 20, "recap": [1] * 19 + [0]}.items():
+        record("main_table", row, successes, row=row, training_seed=0)
+    for variant, successes in {"ratio 0.6": [0] * 10, "ratio 0.9": [1] * 10, "ratio 0.1": [0] * 9 + [1]}.items():
+        record("ablations", variant, successes, table="offline_ratio", variant=variant)
+    benchmark("summary").main(results=tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    assert "| box_close | main | rise | base | 60 | +100.0 | 100.0 to 100.0 | agrees |" in page
+    assert "| box_close | main | rise | recap | 35 | +5.0 | 0.0 to 15.0 | open |" in page
+    assert "| box_close | main | base | ppo | 25 | not recorded yet |" in page
+    assert "| box_close | offline ratio | ratio 0.6 | ratio 0.9 | 20 | -100.0 | -100.0 to -100.0 | differs |" in page
+    assert "| box_close | offline ratio | ratio 0.6 | ratio 0.1 | 45 | -10.0 | -30.0 to 0.0 | open |" in page
+
+
 def test_a_recorded_cell_of_the_main_table_is_not_measured_again(
     benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -252,8 +289,7 @@ def test_a_recorded_cell_of_the_main_table_is_not_measured_again(
 
     def played(made: Any, *, title: str, episodes: int, **how: Any) -> dict[str, Any]:
         asked.append(title)
-        summary = {"success_rate": 0.5, "success_ci95": [0.1, 0.9], "score_mean": 8.0, "score_ci95": [7.0, 9.0]}
-        return {"episodes": episodes, "replica_episodes": 0, "gradient_steps": None, **summary}
+        return {"episodes": episodes, "replica_episodes": 0, "gradient_steps": None, **CELL}
 
     monkeypatch.setattr(cells, "played", played)
     for name in ("base_1", "rise_1", "ppo_0"):
@@ -289,8 +325,7 @@ def test_ablations_differ_in_what_their_rows_say(
 
     def play(made: Any, *, advantage: float = 1.0, **how: Any) -> dict[str, Any]:
         played.append(advantage)
-        summary = {"success_rate": 0.5, "success_ci95": [0.1, 0.9], "score_mean": 8.0, "score_ci95": [7.0, 9.0]}
-        return {"episodes": 100, **summary}
+        return {"episodes": 100, **CELL}
 
     monkeypatch.setattr(cells, "played", play)
     monkeypatch.setattr(workshop, "improve", lambda out, **how: made.append(how))
@@ -367,8 +402,7 @@ def test_rise_is_improved_in_each_of_those_world_models(
 ) -> None:
     ablations, cells, workshop = benchmark("ablations"), benchmark("_cells"), benchmark("_workshop")
     used: list[str] = []
-    summary = {"success_rate": 0.5, "success_ci95": [0.1, 0.9], "score_mean": 8.0, "score_ci95": [7.0, 9.0]}
-    monkeypatch.setattr(cells, "played", lambda made, **how: {"episodes": 100, **summary})
+    monkeypatch.setattr(cells, "played", lambda made, **how: {"episodes": 100, **CELL})
     monkeypatch.setattr(workshop, "improve", lambda out, *, world_model, **how: used.append(world_model))
     monkeypatch.setattr(workshop, "collect", lambda folder, **how: None)
     monkeypatch.setattr(ablations.WorldModels, "made", lambda self, name: name)
