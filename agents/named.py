@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from rise_gym.agents.baselines import RandomAgent
-from rise_gym.agents.flow_policy import FlowPolicy
 from rise_gym.agents.openpi_client import SCHEME, OpenpiAgent
 from rise_gym.agents.steering import SteeredPolicy, load_agent
+from rise_gym.agents.trainable import TrainableAgent
 from rise_gym.tasks import task_card
 
-NamedAgent = FlowPolicy | SteeredPolicy | OpenpiAgent | RandomAgent
+NamedAgent = TrainableAgent | SteeredPolicy | OpenpiAgent | RandomAgent
 
 
 def named_agent(name: str, *, task: str) -> NamedAgent:
