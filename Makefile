@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "setup: creating $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear $(VENV); fi
 	@echo "setup: installing what constraints.txt pins (some minutes the first time)"
 	@$(PIP) -c constraints.txt setuptools "$$(grep '^torch==' constraints.txt)"
-	@$(PIP) -c constraints.txt --no-build-isolation --editable '.[dev,openpi]'
+	@$(PIP) -c constraints.txt --no-build-isolation --editable '.[dev,openpi,vla]'
 	@touch $@
 
 # Only the replica draws with OpenGL; without it the dream works all the same, so this never fails.

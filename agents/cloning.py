@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 
 from rise_gym.advantage import judged_episodes
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
+from rise_gym.agents.trainable import TrainableAgent, trained_parameters
 from rise_gym.errors import InvalidDataset
 from rise_gym.recordings import Recordings
 from rise_gym.training import Trainer, TrainingConfig
@@ -53,12 +54,12 @@ def train_policy(
     config: PolicyTraining,
     folder: str | Path,
     *,
-    initial: FlowPolicy | None = None,
+    initial: TrainableAgent | None = None,
     moments: Tensor | None = None,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
-    on_check: Callable[[int, FlowPolicy], None] | None = None,
+    on_check: Callable[[int, TrainableAgent], None] | None = None,
     check_every_steps: int = 1000,
-) -> FlowPolicy:
+) -> TrainableAgent:
     """Train a policy on recorded chunks, each with its advantage; a run in `folder` goes on where it stopped.
 
     Args:
@@ -66,7 +67,8 @@ def train_policy(
         advantages: (N,) in [-1, 1], one a moment; 1.0 for demonstrations.
         config: how.
         folder: the run's state and curves.
-        initial: start from this policy (left as it is) and its scales; None starts from nothing.
+        initial: start from this policy of any kind (left as it is) and its scales; None starts a `FlowPolicy` from
+            nothing.
         moments: indices to learn from; by default every moment from which an action was executed.
         on_check: called every `check_every_steps` with the averaged policy in eval mode. What it does never feeds
             training, and its time does not count.
@@ -104,7 +106,7 @@ def _untrained(config: PolicyTraining, recordings: Recordings, moments: Tensor) 
     return policy
 
 
-def trainable(policy: FlowPolicy, image_shift_px: int | None) -> FlowPolicy:
+def trainable(policy: TrainableAgent, image_shift_px: int | None) -> TrainableAgent:
     """A twin to go on with, whose pictures are shifted by so much; None as much as before."""
     return policy.twin() if image_shift_px is None else policy.twin(shift_px=image_shift_px)
 
@@ -175,7 +177,7 @@ def mixed_moments(recordings: Recordings, demonstration_share: float | None) -> 
 def offline_batch(
     recordings: Recordings, moments: Tensor, advantages: Tensor, chunk: int, *, clean_targets: bool
 ) -> dict[str, Any]:
-    """Recorded chunks as a batch for `FlowPolicy.loss`: moments (B,), advantages (N,) in [-1, 1]."""
+    """Recorded chunks as a batch for `TrainableAgent.losses`: moments (B,), advantages (N,) in [-1, 1]."""
     index, happened = recordings.chunk(moments, chunk)
     targets = recordings.clean_actions if clean_targets else recordings.actions
     return {
@@ -192,9 +194,9 @@ def observation_of(cameras: Sequence[str], pixels: Tensor, proprio: Tensor) -> d
     return {**{camera: pixels[:, view] for view, camera in enumerate(cameras)}, "proprio": proprio}
 
 
-def averaged(trainer: Trainer, policy: FlowPolicy) -> FlowPolicy:
+def averaged(trainer: Trainer, policy: TrainableAgent) -> TrainableAgent:
     """A copy of the policy under training with the trainer's moving average as weights, in eval mode."""
     twin = policy.twin()
     if trainer.average is not None:
-        trainer.average.copy_to(twin.parameters())
+        trainer.average.copy_to(trained_parameters(twin))
     return twin.eval()

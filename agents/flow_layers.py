@@ -75,7 +75,7 @@ class ChunkHead(nn.Module):
         self.enter = nn.Linear(chunk * actions, width)
         self.inform = nn.Linear(condition_width, width)
         self.time = nn.Sequential(
-            nn.Linear(_TIME_WIDTH, condition_width), nn.SiLU(), nn.Linear(condition_width, condition_width)
+            nn.Linear(SINUSOIDS, condition_width), nn.SiLU(), nn.Linear(condition_width, condition_width)
         )
         self.blocks = nn.ModuleList(_ResidualBlock(width, condition_width) for _ in range(blocks))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, chunk * actions))
@@ -85,7 +85,7 @@ class ChunkHead(nn.Module):
 
     def forward(self, noisy: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
         """noisy chunk (B, K, A), noise level (B,) in [0, 1], context (B, D) -> velocity (B, K, A)."""
-        condition = functional.silu(context + self.time(_waves(sigma)))
+        condition = functional.silu(context + self.time(sinusoids(sigma)))
         level = sigma[:, None]
         spread = (level.square() + (1 - level).square()).sqrt()  # of the noisy chunk, when actions have unit variance
         hidden = self.enter(noisy.flatten(1) / spread) + self.inform(condition)  # (B, K, A) -> (B, W)
@@ -97,12 +97,12 @@ class ChunkHead(nn.Module):
         return (gain * noisy.flatten(1) + self.leave(hidden) / spread).view_as(noisy)
 
 
-_TIME_WIDTH = 64
+SINUSOIDS = 64
 
 
-def _waves(sigma: Tensor) -> Tensor:
-    """Sinusoids of the noise level: (B,) in [0, 1] -> (B, _TIME_WIDTH)."""
-    octaves = torch.arange(_TIME_WIDTH // 2, device=sigma.device, dtype=sigma.dtype) * (6.0 / (_TIME_WIDTH // 2))
+def sinusoids(sigma: Tensor) -> Tensor:
+    """Sinusoids of the noise level: (B,) in [0, 1] -> (B, SINUSOIDS)."""
+    octaves = torch.arange(SINUSOIDS // 2, device=sigma.device, dtype=sigma.dtype) * (6.0 / (SINUSOIDS // 2))
     angles = sigma[:, None] * torch.pi * torch.exp2(octaves)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 

@@ -25,8 +25,8 @@ from rise_gym.agents.cloning import (
     offline_batch,
     trainable,
 )
-from rise_gym.agents.flow_policy import FlowPolicy
 from rise_gym.agents.rollouts import Imaginer, RolloutConfig, Samples, imagine_samples
+from rise_gym.agents.trainable import TrainableAgent
 from rise_gym.collection import ExplorationNoise
 from rise_gym.recordings import Recordings
 from rise_gym.training import Trainer, TrainingConfig
@@ -102,7 +102,7 @@ class ImproveConfig(RolloutConfig):
 class _Memory(nn.Module):
     """What a run has to remember beside the policy: the proposing copy, and what it last imagined; saved with it."""
 
-    policy: FlowPolicy
+    policy: TrainableAgent
     moment: Tensor
     pixels: Tensor
     proprio: Tensor
@@ -111,7 +111,7 @@ class _Memory(nn.Module):
     advantage: Tensor
     trusted: Tensor
 
-    def __init__(self, policy: FlowPolicy, recordings: Recordings, config: ImproveConfig) -> None:
+    def __init__(self, policy: TrainableAgent, recordings: Recordings, config: ImproveConfig) -> None:
         super().__init__()
         self.policy = policy.twin().eval().requires_grad_(False)
         count = config.imagined_samples
@@ -128,7 +128,7 @@ class _Memory(nn.Module):
             buffer.copy_(getattr(samples, name))
 
     def batch(self, rows: Tensor, recordings: Recordings) -> dict[str, Any]:
-        """Rows (B,) as a batch for `FlowPolicy.loss`."""
+        """Rows (B,) as a batch for `TrainableAgent.losses`."""
         return {
             "observation": observation_of(recordings.task.cameras, self.pixels[rows], self.proprio[rows]),
             "instruction": recordings.instruction_of(self.moment[rows]),
@@ -138,9 +138,10 @@ class _Memory(nn.Module):
         }
 
     @torch.no_grad()
-    def follow(self, policy: FlowPolicy, decay: float) -> None:
+    def follow(self, policy: TrainableAgent, decay: float) -> None:
         for mine, theirs in zip(self.policy.parameters(), policy.parameters(), strict=True):
-            mine.lerp_(theirs, 1 - decay)
+            if theirs.requires_grad:
+                mine.lerp_(theirs, 1 - decay)
 
     def figures(self, bins: int) -> dict[str, float]:
         """How good the dream finds the proposals; ranks would be the same at every step."""
@@ -160,7 +161,7 @@ class _Loop:
 
     def __init__(
         self,
-        policy: FlowPolicy,
+        policy: TrainableAgent,
         world_model: Imaginer,
         recordings: Recordings,
         advantages: Tensor,
@@ -187,7 +188,7 @@ class _Loop:
             "batch/offline_fraction": offline_rows / len(losses),
             **self._by_source(losses.detach(), offline_rows),
         }
-        return losses.mean(), {**figures, **self.memory.figures(self.policy.config.bins)}
+        return losses.mean(), {**figures, **self.memory.figures(self.policy.bins)}
 
     def _mixed(self, offline_rows: int, generator: Generator) -> tuple[dict[str, Any], int]:
         """A batch whose first `offline_rows` rows are recorded and whose others are imagined."""
@@ -215,7 +216,7 @@ def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 def improve(
-    policy: FlowPolicy,
+    policy: TrainableAgent,
     world_model: Imaginer,
     recordings: Recordings,
     advantages: Tensor,
@@ -225,8 +226,8 @@ def improve(
     start_moments: Tensor | None = None,
     offline_moments: Tensor | None = None,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
-    on_check: Callable[[int, FlowPolicy], None] | None = None,
-) -> FlowPolicy:
+    on_check: Callable[[int, TrainableAgent], None] | None = None,
+) -> TrainableAgent:
     """Improve a policy in imagination; a run in `folder` goes on where it stopped, also after `kill -9`.
 
     Args:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from rise_gym.agents.baselines import RandomAgent
-from rise_gym.agents.flow_policy import FlowPolicy
+from rise_gym.agents.lerobot_policy import SCHEME as LEROBOT
+from rise_gym.agents.lerobot_policy import load_lerobot
 from rise_gym.agents.openpi_client import SCHEME, OpenpiAgent
 from rise_gym.agents.steering import SteeredPolicy, load_agent
+from rise_gym.agents.trainable import TrainableAgent
 from rise_gym.tasks import task_card
 
-NamedAgent = FlowPolicy | SteeredPolicy | OpenpiAgent | RandomAgent
+NamedAgent = TrainableAgent | SteeredPolicy | OpenpiAgent | RandomAgent
 
 
 def named_agent(name: str, *, task: str) -> NamedAgent:
-    """`random`, a served policy's `openpi://host:port`, or a checkpoint's folder, bundled name or hub id.
+    """`random`, a served policy's `openpi://host:port`, lerobot's `lerobot:<folder or hub id>`, or a checkpoint.
+
+    That is a folder, a bundled name or a hub id.
 
     Raises:
         InvalidCheckpoint: if there is no such checkpoint, or it is of another task.
+        MissingPackage: without what it needs.
         RemoteFault, InvalidMessage: if nobody serves there, or another task.
     """
     if name == "random":
         return RandomAgent(task_card(task))
     if name.startswith(SCHEME):
         return OpenpiAgent(name, task)
+    if name.startswith(LEROBOT):
+        return load_lerobot(name.removeprefix(LEROBOT), task_card(task))
     return load_agent(name, task=task)

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator
 
-from rise_gym.advantage import advantage_bin
 from rise_gym.agents.openpi_layout import LAYOUTS, RISE, Layout
 from rise_gym.agents.openpi_link import LinkConfig, PolicyLink
 from rise_gym.agents.openpi_wire import pack, unpack
+from rise_gym.agents.prompts import PROMPT, prompt_of
 from rise_gym.errors import InvalidMessage, RemoteFault
 from rise_gym.protocols import Generators
 from rise_gym.tasks import task_card
@@ -47,7 +47,7 @@ class OpenpiConfig:
     layout: Layout = RISE
     resize_px: int | None = None
     advantage_in_prompt: bool = False
-    prompt: str = "{instruction}, Advantage: {advantage}"
+    prompt: str = PROMPT
     chunk: int | None = None
     overshoot: float = 0.25
     link: LinkConfig = field(default_factory=LinkConfig)
@@ -137,9 +137,8 @@ class OpenpiAgent:
         raise NotImplementedError("a served policy only acts; train it where its weights are, and serve it again")
 
     def _chunk(self, seen: Observation, text: str, advantage: float, drawing: Generator | None) -> NDArray[np.float32]:
-        if self.config.advantage_in_prompt and not np.isnan(advantage):
-            ten = int(advantage_bin(torch.tensor(advantage))) + 1
-            text = self.config.prompt.format(instruction=text, advantage=ten)
+        if self.config.advantage_in_prompt:
+            text = prompt_of(text, advantage, template=self.config.prompt)
         request = self.config.layout.request(seen, text, self.task, self.config.resize_px)
         if "advantage" in self._accepted:
             request["advantage"] = advantage

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from rise_gym.advantage import rank_among
-from rise_gym.agents.flow_policy import FlowPolicy
+from rise_gym.agents.trainable import TrainableAgent
 from rise_gym.collection import ExplorationNoise
 from rise_gym.protocols import Generators, Value
 from rise_gym.recordings import Recordings
@@ -126,7 +126,7 @@ class Samples:
 
 @torch.no_grad()
 def imagine_samples(
-    policy: FlowPolicy,
+    policy: TrainableAgent,
     world_model: Imaginer,
     recordings: Recordings,
     moments: Tensor,

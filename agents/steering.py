@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from rise_gym.agents.flow_policy import FlowPolicy
 from rise_gym.agents.interaction import check_fits, row_of
-from rise_gym.checkpoints import load_checkpoint, save_checkpoint
+from rise_gym.agents.trainable import TrainableAgent
+from rise_gym.checkpoints import load_checkpoint
 from rise_gym.collection import AnyEnv
 from rise_gym.errors import InvalidCheckpoint
 from rise_gym.locations import resolve
@@ -184,27 +185,14 @@ class SteeredPolicy(ModelMixin, ConfigMixin):
         return torch.zeros(())
 
 
-def save_steered(
-    folder: str | Path, agent: SteeredPolicy, *, card: str = "", extra: Mapping[str, Any] | None = None
-) -> Path:
-    """Write a policy checkpoint as `save_policy` does: weights in float16, task card and README `card`.
-
-    Raises:
-        SaveFailed: if anything could not be written; what was there before is untouched.
-    """
-    half = agent.twin()
-    for weights in half.parameters():  # the scales, which are buffers, keep their precision
-        weights.data = weights.data.half()
-    return save_checkpoint(folder, kind="policy", task=agent.card, components={"policy": half}, card=card, extra=extra)
-
-
-def load_agent(name: str | Path, *, task: str | None = None) -> FlowPolicy | SteeredPolicy:
-    """Load whatever agent a policy checkpoint holds, in eval mode: as `load_policy`, which takes flow policies only.
+def load_agent(name: str | Path, *, task: str | None = None) -> TrainableAgent | SteeredPolicy:
+    """Load whatever agent a policy checkpoint holds, in eval mode; `load_trainable` takes those that can be trained.
 
     Raises:
         InvalidCheckpoint: if it is missing, damaged, holds no agent, or was made for another task than `task`.
+        MissingPackage: if it needs an extra that is not installed.
     """
     agent = load_checkpoint(resolve(name, default="base"), kind="policy", task=task).component("policy")
-    if not isinstance(agent, FlowPolicy | SteeredPolicy):
+    if not isinstance(agent, TrainableAgent | SteeredPolicy):
         raise InvalidCheckpoint(f"{name}: an agent was wanted, it holds a {type(agent).__name__}")
     return agent.float().eval()

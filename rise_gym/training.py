@@ -67,6 +67,9 @@ class Trainer:
         config: how long and how fast.
         folder: where the run's state and curves go.
         extra_state: further tensors to save and restore with the run (a target network, say): a module.
+
+    Parameters of the module that require no gradient are not saved with the run, nor where `extra_state` shares them:
+    they stay what they are, and may be a thousand times larger than what is trained.
     """
 
     def __init__(
@@ -160,13 +163,23 @@ class Trainer:
         save_atomically(self.folder, STATE_NAME, self._tensors(), meta)
 
     def _tensors(self) -> dict[str, Tensor]:
-        tensors = {f"module.{name}": value for name, value in self.module.state_dict().items()}
+        tensors = {f"module.{name}": value for name, value in self._changing(self.module).items()}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
         if self.average is not None:
             tensors |= {f"average.{i}": value for i, value in enumerate(self.average.shadow_params)}
         if self.extra_state is not None:
-            tensors |= {f"extra.{name}": value for name, value in self.extra_state.state_dict().items()}
+            tensors |= {f"extra.{name}": value for name, value in self._changing(self.extra_state).items()}
         return {name: value.detach().contiguous().clone() for name, value in tensors.items()}
+
+    def _changing(self, module: nn.Module) -> dict[str, Tensor]:
+        """The state of a module without what is frozen in the one that is trained."""
+        frozen = {p.data_ptr() for p in self.module.parameters() if not p.requires_grad and p.numel()}
+        return {name: value for name, value in module.state_dict().items() if value.data_ptr() not in frozen}
+
+    def _load(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+        if odd := sorted(set(self._changing(module)) ^ set(tensors)):
+            raise ValueError(f"{len(odd)} of its tensors are only here or only there: {', '.join(odd[:3])}")
+        module.load_state_dict(tensors, strict=False)
 
     def _restore(self) -> None:
         tensors, meta = load_saved(self.folder, STATE_NAME)
@@ -175,7 +188,7 @@ class Trainer:
             return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
         try:
-            self.module.load_state_dict(part("module."))
+            self._load(self.module, part("module."))
             restore_optimizer(self.optimizer, part("optimizer."))
             self.scheduler.load_state_dict(meta["scheduler"])
             for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
@@ -185,7 +198,7 @@ class Trainer:
                     self.average.shadow_params[int(index)].copy_(value)
                 self.average.optimization_step = meta["step"]
             if self.extra_state is not None:
-                self.extra_state.load_state_dict(part("extra."))
+                self._load(self.extra_state, part("extra."))
         except (RuntimeError, ValueError, KeyError, IndexError) as error:
             raise InvalidCheckpoint(
                 f"{self.folder} holds a run with other settings than these ({error}); "

@@ -71,7 +71,7 @@ def played_in(env_id: str, wanted: Gathering, *, processes: int, episodes_per_fi
         return  # building the env alone may move a robot
     made = {"id": env_id, "chunk": card.chunk, "record_ticks": True, "disable_env_checker": True}
     agent = Factory(
-        target="rise_gym.agents.flow_policy:load_policy", arguments={"name": wanted.policy, "task": wanted.task}
+        target="rise_gym.agents.trainable:load_trainable", arguments={"name": wanted.policy, "task": wanted.task}
     )
     actor = Factory(
         target="rise_gym.collection:AgentActor",

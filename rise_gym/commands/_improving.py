@@ -11,8 +11,8 @@ from rise_gym.commands._shared import labelled, policy_card, replica_check
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rise_gym.agents.flow_policy import FlowPolicy
     from rise_gym.agents.improve import ImproveConfig
+    from rise_gym.agents.trainable import TrainableAgent
     from rise_gym.recordings import Recordings
 
 
@@ -28,15 +28,15 @@ def improve_policy(
     *,
     newest: Tensor | None = None,
     newest_share: float = 0.5,
-) -> FlowPolicy:
+) -> TrainableAgent:
     """Run RISE from every recorded moment after which something happened; the policy goes to `out/checkpoint`.
 
     Where `newest`, bool (E,), says which episodes are new, those have `newest_share` of the moments it imagines from.
     """
     from rise_gym.advantage import values_of
     from rise_gym.agents.cloning import mixed_moments
-    from rise_gym.agents.flow_policy import load_policy, save_policy
     from rise_gym.agents.improve import improve as run
+    from rise_gym.agents.trainable import load_trainable, save_policy
     from rise_gym.recordings import eventful_moments, shared_moments
     from rise_gym.world_model import CompositionalWorldModel
 
@@ -52,7 +52,7 @@ def improve_policy(
     offline = mixed_moments(encoded, demonstration_share)
     with progress_bar("improving in imagination", config.training.steps) as step:
         improved = run(
-            load_policy(policy, task=task), model, encoded, advantages, config, out / "run",
+            load_trainable(policy, task=task), model, encoded, advantages, config, out / "run",
             start_moments=starts, offline_moments=offline, on_progress=shown_by(step),
             on_check=replica_check(task, check_episodes, out) if check_episodes else None,
         )  # fmt: skip

@@ -27,8 +27,8 @@ from rise_gym.tasks import TaskCard
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rise_gym.agents.flow_policy import FlowPolicy
     from rise_gym.agents.improve import ImproveConfig
+    from rise_gym.agents.trainable import TrainableAgent
     from rise_gym.recordings import Recordings
 
 SETTINGS_NAME = "rounds.json"
@@ -93,7 +93,7 @@ class RoundsJob:
         return [*self.data, *(self.place(before, "episodes") for before in range(1, number))]
 
 
-def improve_once(job: RoundsJob) -> FlowPolicy:
+def improve_once(job: RoundsJob) -> TrainableAgent:
     """One round, in `out` itself: nothing is collected, nothing refreshed.
 
     Raises:
@@ -107,13 +107,13 @@ def improve_once(job: RoundsJob) -> FlowPolicy:
     )  # fmt: skip
 
 
-def improve_in_rounds(job: RoundsJob, gather: Gather) -> FlowPolicy:
+def improve_in_rounds(job: RoundsJob, gather: Gather) -> TrainableAgent:
     """Do what is not done yet, then save the last round's policy in `out/checkpoint`.
 
     Raises:
         RiseGymError: if `out` holds a run with other settings, or a seed was used already or is kept for evaluation.
     """
-    from rise_gym.agents.flow_policy import load_policy, save_policy
+    from rise_gym.agents.trainable import load_trainable, save_policy
 
     check_seeds(job)
     _check_settings(job)
@@ -123,7 +123,7 @@ def improve_in_rounds(job: RoundsJob, gather: Gather) -> FlowPolicy:
         if number < job.rounds.rounds:
             gather(_wanted(job, number, policy))
             world_model = _refreshed(job, number, world_model)
-    last = load_policy(policy, task=job.card.name)
+    last = load_trainable(policy, task=job.card.name)
     how = f"improved by RISE in {job.rounds.rounds} rounds from {job.policy}"
     save_policy(job.out / "checkpoint", last, card=policy_card(last, how, job.rounds))
     return last

@@ -13,7 +13,8 @@ from rise_gym.task_files import SUFFIXES
 from rise_gym.tasks import TaskCard, task_card
 
 if TYPE_CHECKING:
-    from rise_gym.agents.flow_policy import FlowPolicy
+    from rise_gym.agents.steering import SteeredPolicy
+    from rise_gym.agents.trainable import TrainableAgent
     from rise_gym.recordings import Recordings
 
 
@@ -59,22 +60,22 @@ def labelled(recordings: Recordings, world_model: str, spread: Spread, latents: 
     return encoded, label_recordings(encoded, model.value, model.longest_chunk, labels)
 
 
-def policy_card(policy: FlowPolicy, how: str, config: Any) -> str:
+def policy_card(policy: TrainableAgent | SteeredPolicy, how: str, config: Any) -> str:
     count = sum(parameter.numel() for parameter in policy.parameters())
     return (
         "---\nlibrary_name: rise_gym\nlicense: apache-2.0\ntags: [robotics, vla]\n---\n"
         f"# Policy for {policy.card.title}\n\n{policy.card.instruction}\n\n{count:,} parameters, {how}.\n\n"
-        "```python\nfrom rise_gym.agents.flow_policy import load_policy\n\n"
-        'policy = load_policy("this folder")\n```\n\n'
+        "```python\nfrom rise_gym.agents.steering import load_agent\n\n"
+        'policy = load_agent("this folder")\n```\n\n'
         f"Settings: `{config}`\n"
     )
 
 
-def replica_check(task: str, episodes: int, out: Path) -> Callable[[int, FlowPolicy], None]:
+def replica_check(task: str, episodes: int, out: Path) -> Callable[[int, TrainableAgent], None]:
     """Watches a policy under training on training seeds of the replica; for the eyes only, and for `checks.jsonl`."""
     from rise_gym.evaluation import evaluate as play
 
-    def check(step: int, policy: FlowPolicy) -> None:
+    def check(step: int, policy: TrainableAgent) -> None:
         result = play(env_id_of("Mujoco", task), policy, episodes, 90_000)
         success, score = result["success_rate"], result["score_mean"]
         print(f"step {step}: replica success {success:.0%}, score {score:.2f} (n = {episodes})")

@@ -100,7 +100,7 @@ def _ppo(out: Path, policy: str, task: str, steps: int | None, overrides: dict[s
 
 def _dsrl(out: Path, policy: str, task: str, steps: int | None, overrides: dict[str, Any]) -> None:
     from rise_gym.agents.dsrl import DsrlConfig, learn_dsrl
-    from rise_gym.agents.steering import save_steered
+    from rise_gym.agents.trainable import save_policy
 
     config = DsrlConfig(**overrides)
     if steps is not None:
@@ -109,7 +109,7 @@ def _dsrl(out: Path, policy: str, task: str, steps: int | None, overrides: dict[
     with progress_bar("DSRL in the replica", config.episodes) as step:
         learnt = learn_dsrl(before, env, config, out / "run", on_episode=_shown(step))
     card = policy_card(learnt, f"{policy} steered by DSRL in the replica", config)
-    save_steered(out / "checkpoint", learnt, card=card, extra={"replica_episodes": config.episodes})
+    save_policy(out / "checkpoint", learnt, card=card, extra={"replica_episodes": config.episodes})
 
 
 def _policy_and_replica(policy: str, task: str) -> tuple[FlowPolicy, AnyEnv]:

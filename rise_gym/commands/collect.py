@@ -57,7 +57,7 @@ def collect(
         policy=policy if who == "policy" else who, processes=processes,
     )  # fmt: skip
     agent = Factory(
-        target="rise_gym.agents.flow_policy:load_policy",
+        target="rise_gym.agents.trainable:load_trainable",
         arguments={"name": policy, "task": task, "temperature": temperature},
     )
     if who == "random":

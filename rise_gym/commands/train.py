@@ -11,9 +11,14 @@ import tyro
 from rise_gym.commands._progress import progress_bar, shown_by
 from rise_gym.commands._shared import LATENTS, Spread, known_task, labelled, load_recordings, policy_card, replica_check
 from rise_gym.commands._world_parts import PartJob, ProgressFrom, WorldPart, train_world_part
+from rise_gym.errors import RiseGymError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rise_gym.agents.trainable import TrainableAgent
     from rise_gym.recordings import Recordings
+    from rise_gym.training import TrainingConfig
 
 
 Part = WorldPart | Literal["policy"]
@@ -31,6 +36,7 @@ def train(
     minutes: float | None = None,
     initial: str | None = None,
     initial_share: float = 0.0,
+    backbone: str | None = None,
     across_tasks: bool = False,
     task_centric: bool = True,
     instructed: bool = False,
@@ -70,6 +76,9 @@ def train(
         initial: policy, or folder with the codec, the value or the dynamics, to start from; by default from nothing. A
             renderer is drawn into the dynamics there, by default into that in `out`.
         initial_share: for the dynamics and the renderer: how much of the initial weights the final ones keep.
+        backbone: for a policy: make it a VLA that sees and reads by this public vision-language model, a hub id or a
+            folder, say HuggingFaceTB/SmolVLM2-500M-Video-Instruct, instead of the compact one. Only its action expert
+            learns. Takes the extra `vla`.
         across_tasks: the datasets may be of several tasks, with the same robot and cameras.
         task_centric: for the dynamics, across tasks: each batch is from two of them, as in the paper.
         instructed: for the dynamics: it is told the instruction as well, which tells tasks apart.
@@ -95,6 +104,7 @@ def train(
             out,
             overrides,
             initial,
+            backbone,
             world_model,
             spread,
             data[0] / LATENTS,
@@ -118,6 +128,7 @@ def _train_policy(
     out: Path,
     overrides: dict[str, Any],
     initial: str | None,
+    backbone: str | None,
     world_model: str | None,
     spread: Spread,
     latents: Path,
@@ -128,15 +139,19 @@ def _train_policy(
     import torch
 
     from rise_gym.agents.cloning import PolicyTraining, demonstration_moments, mixed_moments, train_policy
-    from rise_gym.agents.flow_policy import load_policy, save_policy
+    from rise_gym.agents.trainable import load_trainable, save_policy
 
     config = PolicyTraining(image_shift_px=image_shift_px)
+    if backbone is not None:
+        config = replace(config, training=_vla_training(initial))
     config = replace(config, training=replace(config.training, **overrides))
     advantages, moments = torch.ones(len(recordings)), demonstration_moments(recordings)
     if world_model is not None:
         recordings, advantages = labelled(recordings, world_model, spread, latents)
         moments = mixed_moments(recordings, demonstration_share)
-    start = None if initial is None else load_policy(initial, task=recordings.task.name)
+    start = None if initial is None else load_trainable(initial, task=recordings.task.name)
+    if backbone is not None:
+        start = _untrained_vla(backbone, recordings, moments, config.training.seed)
     with progress_bar("training the policy", config.training.steps) as step:
         policy = train_policy(
             recordings, advantages, config, out / "run", initial=start, moments=moments, on_progress=shown_by(step),
@@ -145,3 +160,28 @@ def _train_policy(
         )  # fmt: skip
     save_policy(out / "checkpoint", policy, card=policy_card(policy, "trained on recordings", config))
     print(f"policy: {out / 'checkpoint'}")
+
+
+def _vla_training(initial: str | None) -> TrainingConfig:
+    """How a VLA learns.
+
+    Raises:
+        RiseGymError: if it is to go on from a policy, which has its backbone already.
+    """
+    from rise_gym.agents.vla import VLA_TRAINING
+
+    if initial is not None:
+        raise RiseGymError(f"a new VLA was wanted and to go on from {initial}: leave out --backbone or --initial")
+    return VLA_TRAINING
+
+
+def _untrained_vla(backbone: str, recordings: Recordings, moments: Tensor, seed: int) -> TrainableAgent:
+    import torch
+
+    from rise_gym.agents.vla import VisionLanguagePolicy
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        policy = VisionLanguagePolicy.from_backbone(backbone, recordings.task)
+    policy.scales.fit(recordings, moments)
+    return policy

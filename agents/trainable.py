@@ -1,0 +1,174 @@
+"""What learning needs of a policy: cloning, RECAP and RISE take whatever has these methods, and nothing of its insides.
+
+A policy of one's own inherits from `TrainableAgent` and writes four things: `bins`, `twin`, `propose` and `losses`.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor, nn
+
+from rise_gym.checkpoints import load_checkpoint, save_checkpoint
+from rise_gym.errors import InvalidCheckpoint
+from rise_gym.locations import resolve
+from rise_gym.protocols import Generators
+from rise_gym.tasks import TaskCard
+from rise_gym.types import Observation
+
+
+class TrainableAgent(nn.Module, ABC):
+    """An `Agent` whose trained weights are its parameters that require a gradient.
+
+    What does not require one never changes: a run does not save it, and twins may share it.
+
+    Attributes:
+        card: the task that it is made for. chunk: ticks of an action chunk.
+    """
+
+    card: TaskCard
+    chunk: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._act_seed, self._act_generators = 0, list[Generator]()
+
+    @property
+    @abstractmethod
+    def bins(self) -> int:
+        """How many parts of [-1, 1] it tells advantages apart by."""
+
+    @property
+    def temperature(self) -> float:
+        """Of `act`: how much noise it samples with, from 0 to 1."""
+        return 1.0
+
+    @abstractmethod
+    def twin(self, **settings: Any) -> Self:
+        """An independent one with the same weights; `settings` of the class, without weights of their own, change."""
+
+    @abstractmethod
+    def propose(
+        self,
+        pixels: Tensor,
+        proprio: Tensor,
+        instruction: Sequence[str],
+        advantage: Tensor,
+        *,
+        generator: Generators,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Sample chunks: pixels uint8 (B, V, H, W, 3), proprio (B, P), advantage (B,) -> scaled actions (B, K, A).
+
+        Without gradients, within [-1, 1]. At `temperature` 0 it is the middle of what it holds possible.
+        """
+
+    @abstractmethod
+    def losses(self, batch: dict[str, Any], *, generator: Generator | None = None) -> Tensor:
+        """Loss of every row (B,).
+
+        Args:
+            batch: `observation` (as for `act`), `instruction` (B texts), `actions` (B, K, A) scaled, `advantage` (B,)
+                in [-1, 1] or NaN for "not told", and optionally `mask` bool (B, K): which actions happened.
+            generator: all that is drawn.
+        """
+
+    def loss(self, batch: dict[str, Any], *, generator: Generator | None = None) -> Tensor:
+        """Scalar training loss; see `losses`."""
+        return self.losses(batch, generator=generator).mean()
+
+    def seed(self, seed: int) -> None:
+        """Make the following calls of `act` reproducible: row `b` draws from its own generator, whatever the batch."""
+        self._act_seed, self._act_generators = seed, []
+
+    def act(
+        self,
+        observation: Observation,
+        instruction: Sequence[str],
+        advantage: NDArray[np.floating] | float = 1.0,
+        *,
+        generator: Generators | None = None,
+    ) -> NDArray[np.float32]:
+        """Batched observation -> scaled actions float32 (B, K, A) in [-1, 1].
+
+        Args:
+            observation: cameras uint8 (B, H, W, 3) and `proprio` (B, P), rad and m.
+            instruction: B texts.
+            advantage: what to ask for, one number or (B,) in [-1, 1]; 1.0 is the best.
+            generator: the noise (none is left at `temperature` 0), one for the batch or one a row; by default the
+                generators that `seed` set.
+        """
+        pixels, proprio = observed(observation, self.card.cameras)
+        asked = torch.as_tensor(advantage, dtype=torch.float32).expand(len(pixels))
+        noise = self._own_generators(len(pixels)) if generator is None else generator
+        chunks = self.propose(pixels, proprio, instruction, asked, generator=noise, temperature=self.temperature)
+        acted: NDArray[np.float32] = chunks.float().cpu().numpy()
+        return acted
+
+    def _own_generators(self, rows: int) -> list[Generator]:
+        for row in range(len(self._act_generators), rows):
+            self._act_generators.append(Generator().manual_seed(self._act_seed * 1_000_003 + row))
+        return self._act_generators[:rows]
+
+
+def observed(observation: Mapping[str, Any], cameras: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """A batched observation as pixels uint8 (B, V, H, W, 3), in the order of `cameras`, and proprio float32 (B, P)."""
+    views = [torch.as_tensor(observation[camera]) for camera in cameras]
+    return torch.stack(views, dim=1), torch.as_tensor(observation["proprio"], dtype=torch.float32)
+
+
+def trained_parameters(policy: nn.Module) -> list[nn.Parameter]:
+    """Those that a gradient may change, always in the same order."""
+    return [parameter for parameter in policy.parameters() if parameter.requires_grad]
+
+
+class _Storable(Protocol):
+    """A model of rise_gym that knows its task: what can be trained, or was steered."""
+
+    @property
+    def card(self) -> TaskCard: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+def save_policy(
+    folder: str | Path, policy: _Storable, *, card: str = "", extra: Mapping[str, Any] | None = None
+) -> Path:
+    """Write a policy checkpoint: weights in float16 (half the size, no measurable loss), task card and README `card`.
+
+    Raises:
+        SaveFailed: if anything could not be written; what was there before is untouched.
+    """
+    half = copy.deepcopy(policy)
+    for weights in half.parameters():  # the scales, which are buffers, keep their precision
+        weights.data = weights.data.half()
+    return save_checkpoint(folder, kind="policy", task=policy.card, components={"policy": half}, card=card, extra=extra)
+
+
+def load_trainable(name: str | Path, *, task: str | None = None, temperature: float | None = None) -> TrainableAgent:
+    """Load whatever can be trained, in eval mode, from a folder, `bundled:<task>/<name>`, or a hub id.
+
+    Args:
+        name: where it is.
+        task: the task that it has to be made for.
+        temperature: of `act`, instead of the policy's own.
+
+    Raises:
+        InvalidCheckpoint: if it is missing, damaged, holds something else, or was made for another task than `task`.
+        MissingPackage: if it needs an extra that is not installed.
+    """
+    policy = load_checkpoint(resolve(name, default="base"), kind="policy", task=task).component("policy")
+    if not isinstance(policy, TrainableAgent):
+        raise InvalidCheckpoint(
+            f"{name}: a policy that can be trained was wanted, it holds a {type(policy).__name__}; "
+            "one that was steered, say, is made anew from the policy that it steers"
+        )
+    policy = policy.float().eval()
+    return policy if temperature is None else policy.twin(temperature=temperature)

@@ -1,0 +1,228 @@
+"""Do the real policies of lerobot act as agents here, and does RISE train the one that reads?
+
+    python benchmarks/lerobot_policies.py --python ENV/bin/python
+
+lerobot can't share this project's environment. ENV is one of its own that borrows from it whatever lerobot does not
+mind (put the path of this project's site-packages into ENV/lib/python3.11/site-packages/borrowed.pth, then)
+
+    pip install torch==2.14.1 torchvision==0.29.1
+    pip install --no-deps lerobot==0.4.4 draccus==0.10.0 mergedeep pyyaml-include typing-inspect toml einops \\
+        termcolor jsonlines deepdiff orderly-set cachebox datasets==4.4.1 dill==0.4.0 multiprocess==0.70.18 xxhash \\
+        pandas pytz httpx httpcore num2words pyserial diffusers==0.35.2 transformers==4.57.6 tokenizers==0.22.2 \\
+        huggingface-hub==0.35.3
+
+which is 6 GB, and is not what lerobot asks for (it wants torch below 2.11, for one). Policies are small and have random
+weights: what is shown is that the package's classes and processors fit, not what they can do. SmolVLA's language model
+is the real class too, tiny, with a tokenizer made here, for no hub can be reached.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+
+from rise_gym.agents.improve import ImproveConfig, improve
+from rise_gym.agents.lerobot_policy import LerobotAgent
+from rise_gym.evaluation import write_report_json
+from rise_gym.recordings import Recordings
+from rise_gym.tasks import BOX_CLOSE
+from rise_gym.training import TrainingConfig
+from rise_gym.types import Episode, Observation
+from rise_gym.world_model import CompositionalWorldModel
+
+TEXT = BOX_CLOSE.instruction
+ROWS = 2
+
+
+def main(*, python: Path | None = None, output: Path | None = None, inside: bool = False) -> None:
+    """Try each policy in lerobot's environment, and write down what came of it.
+
+    Args:
+        python: that of the environment.
+        output: the result; default: `benchmarks/results/lerobot_policies.json`.
+        inside: this is that environment (how the command calls itself).
+    """
+    if inside:
+        print(json.dumps(tried()))
+        return
+    if python is None:
+        sys.exit("give --python, that of an environment with lerobot; how to make one is said in the file")
+    root = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(root), str(root / "benchmarks"), str(root / "tests")])
+    done = subprocess.run(
+        [python, __file__, "--inside"], env={**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}, check=True,
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    result = json.loads(done.stdout.splitlines()[-1])
+    write_report_json(output or root / "benchmarks/results/lerobot_policies.json", result)
+    print(json.dumps(result, indent=2))
+
+
+def tried() -> dict[str, Any]:
+    """What each policy did, or why it did not."""
+    from importlib.metadata import version
+
+    kinds: dict[str, Callable[[], LerobotAgent]] = {"act": _act, "diffusion": _diffusion, "smolvla": _smolvla}
+    found: dict[str, Any] = {name: version(name) for name in ("lerobot", "torch", "transformers", "huggingface_hub")}
+    for name, make in kinds.items():
+        try:
+            found[name] = _checked(make())
+        except Exception as error:  # of lerobot, of a package that is missing or too new: whatever it is, it is told
+            found[name] = f"failed, {type(error).__name__}: {error}"
+    return found
+
+
+def _checked(agent: LerobotAgent) -> dict[str, Any]:
+    """It acts, comes back from its folder, and learns if it can."""
+    seen = _seen(ROWS)
+    acted = _acted(agent, seen)
+    with tempfile.TemporaryDirectory() as folder:
+        agent.save_pretrained(folder)
+        again = _acted(LerobotAgent.from_pretrained(folder).eval(), seen)
+    result: dict[str, Any] = {
+        "parameters": sum(weights.numel() for weights in agent.parameters()),
+        "chunks": list(acted.shape),
+        "within_range": bool(np.abs(acted).max() <= 1),
+        "reloaded_differs_by": float(np.abs(acted - again).max()),
+        "reads": agent.reads,
+        "flows": agent.flows,
+    }
+    return {**result, "rise": _improved(agent)} if agent.reads and agent.flows else result
+
+
+def _acted(agent: LerobotAgent, seen: Observation) -> Any:
+    agent.seed(0)
+    return agent.act(seen, [TEXT] * ROWS)
+
+
+def _improved(agent: LerobotAgent, steps: int = 4) -> dict[str, Any]:
+    """A few steps of RISE in the bundled world model."""
+    world = CompositionalWorldModel.from_pretrained("bundled:box_close/world_model")
+    rng, task = np.random.default_rng(0), BOX_CLOSE
+    episode = Episode(
+        task=task.name, instruction=TEXT, success=True, score=10.0, source="rollout", policy="test", seed=0,
+        frames={name: rng.integers(0, 256, (14, 64, 64, 3), dtype=np.uint8) for name in task.cameras},
+        proprio=np.full((14, 14), 0.01, np.float32), actions=np.zeros((14, 14), np.float32),
+    )  # fmt: skip
+    recordings = Recordings.of([episode], BOX_CLOSE).encoded(world.codec)
+    training = TrainingConfig(steps=steps, batch_size=4, learning_rate=1e-3, warmup_steps=1, log_every_steps=1)
+    config, losses = ImproveConfig(training=training, rollout_batch=2, update_epochs=1), list[float]()
+    before = [weights.detach().clone() for weights in agent.parameters()]
+    with tempfile.TemporaryDirectory() as folder:
+        done = improve(
+            agent, world, recordings, torch.ones(len(recordings)), config, folder,
+            on_progress=lambda _, figures: losses.append(figures["loss"]),
+        )  # fmt: skip
+    changed = [not torch.equal(was, now) for was, now in zip(before, done.parameters(), strict=True)]
+    frozen = [not weights.requires_grad for weights in agent.parameters()]
+    return {
+        "losses": [round(loss, 4) for loss in losses],
+        "changed": sum(changed),
+        "frozen": sum(frozen),
+        "frozen_changed": sum(was and is_changed for was, is_changed in zip(frozen, changed, strict=True)),
+    }
+
+
+def _seen(rows: int) -> Observation:
+    rng = np.random.default_rng(0)
+    views: Observation = {name: rng.integers(0, 256, (rows, 64, 64, 3), dtype=np.uint8) for name in BOX_CLOSE.cameras}
+    joints = rng.uniform(BOX_CLOSE.action_low, BOX_CLOSE.action_high, (rows, 14)).astype(np.float32)
+    return {**views, "proprio": joints}
+
+
+def _agent(policy: Any) -> LerobotAgent:
+    from lerobot.policies.factory import make_pre_post_processors
+
+    low, high = (
+        torch.tensor(np.array(bound), dtype=torch.float32) for bound in (BOX_CLOSE.action_low, BOX_CLOSE.action_high)
+    )
+    joints = {"mean": (low + high) / 2, "std": (high - low) / 4, "min": low, "max": high}
+    grey = {"mean": 0.5, "std": 0.25, "min": 0.0, "max": 1.0}
+    picture = {name: torch.full((3, 1, 1), value) for name, value in grey.items()}
+    stats = dict.fromkeys(policy.config.image_features, picture) | dict.fromkeys(
+        ("observation.state", "action"), joints
+    )
+    preprocess, postprocess = make_pre_post_processors(policy.config, dataset_stats=stats)
+    return LerobotAgent(policy, preprocess, postprocess, BOX_CLOSE).eval()
+
+
+def _features() -> dict[str, Any]:
+    from lerobot.configs.types import FeatureType, PolicyFeature
+
+    views = {f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, 64, 64)) for name in BOX_CLOSE.cameras}
+    return {
+        "input_features": {**views, "observation.state": PolicyFeature(FeatureType.STATE, (14,))},
+        "output_features": {"action": PolicyFeature(FeatureType.ACTION, (14,))},
+        "device": "cpu",
+    }
+
+
+def _act() -> LerobotAgent:
+    from lerobot.policies.act.configuration_act import ACTConfig
+    from lerobot.policies.act.modeling_act import ACTPolicy
+
+    return _agent(ACTPolicy(ACTConfig(
+        **_features(), chunk_size=10, n_action_steps=10, dim_model=32, n_heads=2, dim_feedforward=32,
+        n_encoder_layers=1, n_vae_encoder_layers=1, pretrained_backbone_weights=None,
+    )))  # fmt: skip
+
+
+def _diffusion() -> LerobotAgent:
+    from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
+    from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
+
+    return _agent(DiffusionPolicy(DiffusionConfig(
+        **_features(), horizon=16, n_action_steps=10, drop_n_last_frames=5, crop_shape=None, down_dims=(16, 32),
+        diffusion_step_embed_dim=16, n_groups=4, spatial_softmax_num_keypoints=4, num_inference_steps=2,
+        pretrained_backbone_weights=None,
+    )))  # fmt: skip
+
+
+def _smolvla() -> LerobotAgent:
+    from lerobot.policies.smolvla.configuration_smolvla import SmolVLAConfig
+    from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy
+
+    language = _language_model(Path(tempfile.mkdtemp()))
+    return _agent(SmolVLAPolicy(SmolVLAConfig(
+        **_features(), chunk_size=10, n_action_steps=10, vlm_model_name=str(language), load_vlm_weights=False,
+        num_vlm_layers=2, num_steps=2, resize_imgs_with_padding=(64, 64), tokenizer_max_length=32,
+    )))  # fmt: skip
+
+
+def _language_model(folder: Path) -> Path:
+    """What SmolVLA looks for on the hub: configuration, tokenizer, processor."""
+    from transformers import (
+        AutoConfig,
+        PreTrainedTokenizerFast,
+        SmolVLMImageProcessor,
+        SmolVLMProcessor,
+        SmolVLMVideoProcessor,
+    )
+
+    tiny_vla = importlib.import_module("tiny_vla")  # of the tests, which are on the path inside only
+    settings = tiny_vla.settings(layers=2, width=64)
+    settings["text_config"] |= {"head_dim": 32, "vocab_size": 64}
+    AutoConfig.for_model(**settings).save_pretrained(folder)
+    special = {"image_token": "<image>", "fake_image_token": "<fake>", "global_image_token": "<global>"}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=tiny_vla.tokenizer(), unk_token="<unknown>", pad_token="<filler>", extra_special_tokens=special
+    )
+    SmolVLMProcessor(
+        SmolVLMImageProcessor(), tokenizer, SmolVLMVideoProcessor(), image_seq_len=4, chat_template="{{ messages }}"
+    ).save_pretrained(folder)
+    return folder
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
