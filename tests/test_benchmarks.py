@@ -198,14 +198,95 @@ def test_policies_that_are_not_there_are_named(benchmark: Callable[[str], Any], 
     assert missing[0].startswith("recap: ")
 
 
-def test_trust_dreams_whole_episodes(benchmark: Callable[[str], Any], tiny_world: Path, random_starts: Starts) -> None:
-    trust = benchmark("trust")
-    quality = benchmark("_policies").Quality(name="random", policy="random")
+def test_policies_dream_whole_episodes_the_same_whenever(
+    benchmark: Callable[[str], Any], tiny_world: Path, random_starts: Starts
+) -> None:
+    compared, policies = benchmark("imagined_vs_real"), benchmark("_policies")
     model = CompositionalWorldModel.from_pretrained(tiny_world)
-    found = trust.imagined(quality, [1, 2], random_starts, model)
-    assert found == trust.imagined(quality, [1, 2], random_starts, model)
-    assert 0 <= found["success"] <= 1
-    assert 0 <= found["score"] <= 10
+    starts, found = random_starts.rows([0, 1]), {}
+    for climbs in (0, 2):
+        quality = policies.Quality(name="random", policy="random", climbs=climbs)
+        agent = policies.VariedAgent("box_close", quality, model)
+        found[climbs] = compared.imagined(agent, starts, model, horizon_s=3.0)
+        assert found[climbs] == compared.imagined(agent, starts, model, horizon_s=3.0)
+    assert found[0] != found[2]  # who climbs acts differently
+    assert all(0 <= result.score <= 10 and result.steps <= 3 for results in found.values() for result in results)
+
+
+def test_there_are_enough_policies_and_each_has_a_name_of_its_own(benchmark: Callable[[str], Any]) -> None:
+    qualities = benchmark("_policies").qualities("base", "rise", {"recap": "runs/recap"})
+    assert len({quality.name for quality in qualities}) == len(qualities) >= 20
+    assert sum(quality.climbs > 0 for quality in qualities) >= 2
+    assert qualities[-1].policy == "runs/recap"
+
+
+def test_a_late_chunk_waits_where_the_joints_are(benchmark: Callable[[str], Any]) -> None:
+    chunks = np.arange(2 * 10 * 14, dtype=np.float32).reshape(2, 10, 14) / 280
+    proprio = BOX_CLOSE.unscale_action(np.full((2, 14), 0.25))
+    late = benchmark("_policies").delayed(chunks, proprio, BOX_CLOSE, 3)
+    np.testing.assert_allclose(late[:, :3], 0.25, atol=1e-6)
+    np.testing.assert_array_equal(late[:, 3:], chunks[:, :7])
+    np.testing.assert_array_equal(benchmark("_policies").delayed(chunks, proprio, BOX_CLOSE, 0), chunks)
+
+
+def comparison_cell(number: int) -> dict[str, Any]:
+    """A policy that succeeds in `number` of 10 episodes, and dreams one success less."""
+    sides = {"true": number, "imagined": max(number - 1, 0)}
+    return {
+        "policy": f"policy {number}",
+        "exploits": number == 3,
+        **{
+            side: {"success": count / 10, "score": float(count), "episode_return": count / 10, "gain": count / 100}
+            for side, count in sides.items()
+        },
+        "episodes": {side: {"success": [1] * count + [0] * (10 - count)} for side, count in sides.items()},
+    }
+
+
+def test_imagined_against_real_goes_on_policy_by_policy(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compared, policies = benchmark("imagined_vs_real"), benchmark("_policies")
+    asked = list[int]()
+    killed = [True]
+
+    def measured(self: Any, quality: Any) -> dict[str, Any]:
+        if len(asked) == 4 and killed:
+            raise KeyboardInterrupt
+        asked.append(round(10 * quality.noise))
+        return comparison_cell(asked[-1])
+
+    class Nothing:
+        def close(self) -> None: ...
+
+    def prepared(self: Any) -> None:
+        self._short = Nothing()
+
+    named = [policies.Quality(name=f"policy {n}", policy="random", noise=n / 10) for n in range(9)]
+    monkeypatch.setattr(compared, "qualities", lambda *_: named)
+    monkeypatch.setattr(compared.Cells, "measured", measured)
+    monkeypatch.setattr(compared.Cells, "_prepare", prepared)
+    how: dict[str, Any] = {"output": tmp_path / "imagined_vs_real.json", "keep": tmp_path / "cells", "starts": 10}
+    with pytest.raises(KeyboardInterrupt):
+        compared.main(**how)
+    assert not how["output"].exists()
+    killed.clear()
+    compared.main(**how)
+    assert asked == list(range(9))  # none of them twice
+    found = json.loads(how["output"].read_text())
+    task = found["tasks"]["BoxClose"]
+    assert {"commit", "machine", "command"} <= set(found)
+    assert (task["policies_count"], task["starts"], len(task["policies"])) == (9, 10, 9)
+    assert task["pearson"] == task["success"]["pearson"]["value"] > 0.98
+    assert task["mmrv"] == pytest.approx(0.1 / 9)  # policies 0 and 1 are dreamt alike
+    assert len(task["pearson_ci95"]) == len(task["spearman_ci95"]) == len(task["mmrv_ci95"]) == 2
+    assert task["false_success"]["missed_successes"] == 8
+    assert "careful: a success rate of 10 episodes" in capsys.readouterr().out
+    assert (tmp_path / "imagined_vs_real_box_close.png").stat().st_size > 1000
+    benchmark("summary").main(results=tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    assert "| policy 8 | 80.0 % | 70.0 % |" in page
+    assert "(imagined_vs_real_box_close.png)" in page
 
 
 def test_the_summary_shows_what_was_recorded_and_leaves_out_what_was_not(

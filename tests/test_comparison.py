@@ -64,6 +64,17 @@ def test_too_few_to_conclude_from() -> None:
     assert "16 points" in few[1] or "32 points" in few[1]
 
 
+def test_an_interval_that_is_too_wide_is_told() -> None:
+    def of(low: float, high: float, value: float = 0.8) -> dict[str, Any]:
+        return {"pearson": {"value": value, "ci95": [low, high]}}
+
+    assert doubts(20, 50, of(0.85, 0.99)) == []
+    (wide,) = doubts(20, 50, of(0.31, 0.99))
+    assert "anything from 0.31 to 0.99" in wide
+    (same,) = doubts(20, 50, of(np.nan, np.nan, np.nan))
+    assert "the same for all policies" in same
+
+
 def test_a_dream_a_row_each_with_its_own_noise(tiny_kwargs: dict[str, Any], random_starts: Starts) -> None:
     def dreamt(rows: list[int]) -> list[EpisodeResult]:
         starts = random_starts.rows(rows)

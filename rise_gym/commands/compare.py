@@ -45,6 +45,7 @@ def compare(
         json_file: where to write what was found.
         processes: how many replicas run side by side.
     """
+    from rise_gym._trust_plots import scatter_plot
     from rise_gym.comparison import doubts, ranked
     from rise_gym.evaluation import plain, write_report_json
 
@@ -66,10 +67,10 @@ def compare(
         "policies": rows,
         "agreement": ranked(rows),
     }
-    found["doubts"] = doubts(len(rows), episodes)
+    found["doubts"] = doubts(len(rows), episodes, found["agreement"]["success"])
     if json_file is not None:
         write_report_json(json_file, found)
-        _scatter(rows, found["agreement"], json_file.with_suffix(".png"))
+        json_file.with_suffix(".png").write_bytes(scatter_plot(rows, found["agreement"]))
     print(json.dumps(plain(found), indent=2))
     for doubt in found["doubts"]:
         print(f"careful: {doubt}")
@@ -115,18 +116,3 @@ def _dreamt(task: str, agent: Any, starts: Starts, world_model: str | None) -> l
         return dreamt_episodes(agent, dreams, starts.seeds.tolist())
     finally:
         dreams.close()
-
-
-def _scatter(rows: list[dict[str, Any]], agreement: dict[str, Any], path: Path) -> None:
-    """Imagined against true, a dot a policy, a panel a figure."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.2 * len(agreement), 4.0), layout="constrained")
-    for axes, (name, found) in zip(figure.subplots(1, len(agreement)), agreement.items(), strict=True):
-        axes.plot([row["imagined"][name] for row in rows], [row["true"][name] for row in rows], "o", color="#0b7285")
-        axes.set_title(f"{name.replace('_', ' ')}: r = {found['pearson']['value']:.2f}", loc="left", fontsize=11)
-        axes.set_xlabel("imagined")
-        axes.set_ylabel("true")
-        axes.margins(0.15)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120, facecolor="white")
