@@ -14,7 +14,6 @@ from torch import Generator, Tensor
 from rise_gym.agents.exploiting import ExploitConfig, ExploitingAgent
 from rise_gym.agents.noisy import NoisyAgent
 from rise_gym.collection import act_with
-from rise_gym.protocols import Agent
 from rise_gym.tasks import TaskCard, task_card
 from rise_gym.types import Observation
 from rise_gym.world_model import CompositionalWorldModel
@@ -74,7 +73,7 @@ class VariedAgent:
     def __init__(self, task: str, quality: Quality, world_model: str | CompositionalWorldModel) -> None:
         self.card, self._quality = task_card(task), quality
         names = [quality.policy] if quality.other is None else [quality.policy, quality.other]
-        agents: list[Agent] = [
+        agents: list[Any] = [
             NoisyAgent(task, name, quality.advantage, quality.noise, temperature=quality.temperature) for name in names
         ]
         if quality.climbs:

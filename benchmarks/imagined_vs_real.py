@@ -141,10 +141,8 @@ class Cells:
 
     def path(self, quality: Quality) -> Path:
         """Of the cell: another one for other weights, another replica, or another way to measure."""
-        named = [
-            name for name in (quality.policy, quality.other, self.plan.world_model) if name not in (None, "random")
-        ]
-        parts = [fingerprint(name) for name in (None, *named)]
+        used = (quality.policy, quality.other, self.plan.world_model)
+        parts = [fingerprint(None if name == "random" else name) for name in used]
         how = (self.plan.seeds, self.plan.states, self.plan.dream_s, asdict(quality))
         mark = hashlib.blake2b(repr((parts, how)).encode(), digest_size=8).hexdigest()
         slug = "_".join("".join(c if c.isalnum() else " " for c in quality.name).split())

@@ -21,7 +21,7 @@ Figures = Mapping[str, Any]
 
 
 def scatter_plot(rows: Sequence[Figures], agreement: Mapping[str, Figures]) -> bytes:
-    """Imagined against true, a dot a policy, a panel a figure; orange where a policy `exploits` the dream on purpose."""
+    """Imagined against true, a dot a policy, a panel a figure; orange where it `exploits` the dream on purpose."""
     figure = Figure(figsize=(3.4 * len(agreement), 3.5), layout="constrained")
     for axes, (name, found) in zip(
         figure.subplots(1, len(agreement), squeeze=False)[0], agreement.items(), strict=True
