@@ -14,11 +14,11 @@ stay in it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ import gymnasium
 import numpy as np
 import torch
 import tyro
+from _kept import Kept
 from _policies import Quality, VariedAgent, qualities
 from _short_horizon import ShortHorizon
-from improvement import fingerprint
 from rich.progress import track
 
 from rise_gym._trust_plots import FIGURES, scatter_plot
@@ -37,7 +37,7 @@ from rise_gym.collection import FIRST_EVALUATION_SEED, Factory
 from rise_gym.commands._shared import env_id_of
 from rise_gym.comparison import agreement, doubts, dreamt_episodes, first_windows, means
 from rise_gym.envs.vector import ImaginedVectorEnv
-from rise_gym.evaluation import EpisodeResult, play, wilson_interval, write_report_json
+from rise_gym.evaluation import EpisodeResult, play, wilson_interval
 from rise_gym.reliability import false_success
 from rise_gym.starts import Starts
 from rise_gym.tasks import task_card
@@ -129,28 +129,33 @@ class Cells:
     def __init__(self, plan: Plan, keep: Path) -> None:
         self.plan, self.keep = plan, keep
         self._model: CompositionalWorldModel | None = None
+        self._short: ShortHorizon | None = None
 
     def all_of(self, policies: list[Quality]) -> list[Cell]:
-        missing = [quality for quality in policies if not self.path(quality).is_file()]
-        if missing:
+        if not all(self._kept(quality).has(self._name(quality)) for quality in policies):
             self._prepare()
-            with closing(self._short):
-                for quality in track(missing, "policies"):
-                    write_report_json(self.path(quality), self.measured(quality))
-        return [json.loads(self.path(quality).read_text()) for quality in policies]
+        try:
+            return [
+                self._kept(quality).of(self._name(quality), partial(self.measured, quality))
+                for quality in track(policies, "policies")
+            ]
+        finally:
+            if self._short is not None:
+                self._short.close()
 
-    def path(self, quality: Quality) -> Path:
-        """Of the cell: another one for other weights, another replica, or another way to measure."""
-        used = (quality.policy, quality.other, self.plan.world_model)
-        parts = [fingerprint(None if name == "random" else name) for name in used]
-        how = (self.plan.seeds, self.plan.states, self.plan.dream_s, asdict(quality))
-        mark = hashlib.blake2b(repr((parts, how)).encode(), digest_size=8).hexdigest()
-        slug = "_".join("".join(c if c.isalnum() else " " for c in quality.name).split())
-        return self.keep / f"{self.plan.task}_{slug}_{mark}.json"
+    def _kept(self, quality: Quality) -> Kept:
+        """The folder is another one for other weights, another replica, or another way to measure."""
+        plan = self.plan
+        used = [name for name in (quality.policy, quality.other, plan.world_model) if name is not None]
+        return Kept(self.keep, plan.task, used, (plan.seeds, plan.states, plan.dream_s, asdict(quality)))
+
+    def _name(self, quality: Quality) -> str:
+        return "_".join("".join(c if c.isalnum() else " " for c in quality.name).split())
 
     def measured(self, quality: Quality) -> Cell:
         began, plan = time.monotonic(), self.plan
         assert self._model is not None
+        assert self._short is not None
         arguments: dict[str, Any] = {"task": plan.task, "quality": quality, "world_model": plan.world_model}
         factory = Factory(target="_policies:VariedAgent", arguments=arguments)
         true = list(play(env_id_of("Mujoco", plan.task), factory, plan.seeds, processes=plan.processes))
