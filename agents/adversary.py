@@ -159,6 +159,31 @@ def _bent(chunk: NDArray[np.float32], offsets: NDArray[np.float64]) -> NDArray[n
     return (chunk + share * offsets[:, None]).clip(-1, 1).astype(np.float32)
 
 
+def usual_uncertainty(alone: Sequence[Exploit], *, share: float = 0.95) -> float:
+    """What a policy's own chunks, in dreams of it alone, are less uncertain than in so many of 1."""
+    own = np.concatenate([one.uncertainty for one in alone])
+    return max(float(np.quantile(own, share)), 1e-9)
+
+
+def probe_figures(alone: Sequence[Exploit], free: Sequence[Exploit], charged: Sequence[Exploit]) -> dict[str, Any]:
+    """All of a probe, from the same starts: `uncertainty_limit`, and `settings_measured` by who was at work.
+
+    Args:
+        alone: the policy by itself. free: the adversary. charged: the same, charged for what is more uncertain than
+            `usual_uncertainty` of the first.
+    """
+    limit = usual_uncertainty(alone)
+    return {
+        "uncertainty_limit": limit,
+        "settings_measured": {
+            "policy alone": exploit_figures(alone),
+            "adversary": exploit_figures(free),
+            "charged for uncertainty": exploit_figures(charged),
+            "truncated when uncertain": exploit_figures(free, truncate_above=limit),
+        },
+    }
+
+
 def exploit_figures(found: Sequence[Exploit], *, truncate_above: float | None = None) -> dict[str, Any]:
     """Mean imagined and true progress gained over starts, and the gap between them, with bootstrap intervals.
 

@@ -23,9 +23,8 @@ from rich.progress import track
 
 from rise_gym._trust_plots import calibration_plot
 from rise_gym.calibration import dreamt_peaks
-from rise_gym.drift import DriftRows
 from rise_gym.recordings import Recordings
-from rise_gym.reliability import false_success, reliability
+from rise_gym.reliability import progress_figures, success_figures
 from rise_gym.world_model import CompositionalWorldModel
 
 
@@ -64,9 +63,9 @@ def main(
         recordings = Recordings.of(held_out, model.task)
         figures |= {"task": common.TASK, "seeds": seeds, "episodes": episodes, "dreams": dreams}
         kept = Kept(keep, "peaks", [world_model, base], (seeds, episodes))
-        figures |= of_success(_successes(kept, model, recordings, dreams), recordings.success.numpy())
+        figures |= success_figures(_successes(kept, model, recordings, dreams), recordings.success.numpy())
         kept = Kept(keep_drift, "recorded", [world_model, base], (seeds, every_ticks, chunks))
-        figures["progress"] = of_progress(recorded_rows(kept, model, recordings, every_ticks, chunks))
+        figures["progress"] = progress_figures(recorded_rows(kept, model, recordings, every_ticks, chunks))
         show(figures)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.with_suffix(".png").write_bytes(calibration_plot(figures))
@@ -79,26 +78,6 @@ def _successes(kept: Kept, model: CompositionalWorldModel, recordings: Recording
         for number in track(range(dreams), "dreaming whole episodes")
     ]
     return np.array(peaks) >= model.success_threshold
-
-
-def of_success(dreamt: NDArray[np.bool_], true: NDArray[np.bool_]) -> dict[str, Any]:
-    """Figures of dreams (D, E) of E episodes: the share that succeeds against the outcome, and false successes."""
-    every = np.broadcast_to(true, dreamt.shape)
-    return {
-        "success": reliability(dreamt.mean(0), true.astype(float), bins=5),
-        "false_success": false_success(dreamt.ravel(), every.ravel()),
-    }
-
-
-def of_progress(rows: DriftRows) -> dict[str, Any]:
-    """Reliability of imagined progress after one chunk, two, and as many as were dreamt: `chunks_<n>`."""
-    found = {}
-    for number in sorted({1, 2, rows.true_progress.shape[1]}):
-        claimed, true = rows.imagined_progress[:, number - 1], rows.true_progress[:, number - 1]
-        there = np.isfinite(true)
-        if there.any():
-            found[f"chunks_{number}"] = reliability(claimed[there], true[there], groups=rows.episode[there])
-    return found
 
 
 def show(figures: dict[str, Any]) -> None:

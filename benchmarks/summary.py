@@ -13,13 +13,11 @@ from pathlib import Path
 import _common as common
 import tyro
 from _cells import recorded_cells
-from _markdown import Json, cell_text, interval_of, origin, percent, table
+from _markdown import Json, cell_text, interval_of, origin, percent, table, with_interval
 from _module_tables import dynamics_table, modules
 from _rounds_table import rounds
+from _trust_tables import calibration, drift, exploit, imagined_vs_real, trust
 from main_table import PAPER, ordered
-
-from rise_gym._trust_plots import FIGURES
-from rise_gym.tasks import TASKS
 
 PREDICTORS = ("imagined", "last_frame", "codec_alone")
 
@@ -51,10 +49,6 @@ def main(*, results: Path = common.RESULTS) -> None:
     page = results / "README.md"
     page.write_text("\n\n".join(parts) + "\n")
     print(page)
-
-
-def _withinterval_of(figure: Json) -> list[object]:
-    return [figure["value"], interval_of(figure["ci95"])]
 
 
 def improvement(recorded: Json) -> list[str]:
@@ -128,7 +122,7 @@ def dynamics(recorded: Json) -> list[str]:
         parts.append(
             table(
                 (f"eight chunks from each of {hard['states']} states ({hard['decisive_states']} decisive)", "", "95 %"),
-                [(name.replace("_", " "), *_withinterval_of(hard[name])) for name in names],
+                [(name.replace("_", " "), *with_interval(hard[name])) for name in names],
             )
         )
     return parts
@@ -139,59 +133,8 @@ def value(recorded: Json) -> list[str]:
     return [
         f"## Value ({recorded['episodes']} held-out episodes, {recorded['successes']} successful)",
         "Asked: AUROC of success against failure at least 0.9; correlation with the stage score at least 0.85.",
-        table(("figure", "", "95 %"), [(name.replace("_", " "), *_withinterval_of(recorded[name])) for name in names]),
+        table(("figure", "", "95 %"), [(name.replace("_", " "), *with_interval(recorded[name])) for name in names]),
     ]
-
-
-def trust(recorded: Json) -> list[str]:
-    """What the benchmark before `imagined_vs_real` recorded; shown until that has been."""
-    agreement = [
-        (name.replace("_", " "), *_withinterval_of(row["pearson"]), *_withinterval_of(row["spearman"]))
-        for name, row in recorded["agreement"].items()
-    ]
-    return [
-        f"## Trust ({len(recorded['policies'])} policies, {recorded['episodes']} matched episodes each)",
-        "Aim: correlation of imagined with true success 0.9. `benchmarks/imagined_vs_real.py` measures it now, with "
-        "more policies; it has not been run in full yet.",
-        table(("over policies", "Pearson", "95 %", "Spearman", "95 %"), agreement),
-        table(POLICY_COLUMNS, _policies(recorded["policies"])),
-        "![imagined against true](trust.png)",
-    ]
-
-
-def imagined_vs_real(recorded: Json) -> list[str]:
-    parts: list[str] = []
-    for title, found in recorded["tasks"].items():
-        agreement = [
-            (FIGURES[name], *[cell for label in ("pearson", "spearman", "mmrv") for cell in
-                              _withinterval_of(found[name][label])])
-            for name in FIGURES
-        ]  # fmt: skip
-        wrong = found["false_success"]
-        task = next(card.name for card in TASKS.values() if card.title == title)
-        parts += [
-            f"## Trust: {title} ({found['policies_count']} policies, {found['starts']} matched starts each)",
-            "Aim: Pearson of success at least 0.95 with a lower bound of 0.85, MMRV at most 0.03. MMRV is in the "
-            "figure's own unit; intervals are of a bootstrap over policies.",
-            table(("over policies", "Pearson", "95 %", "Spearman", "95 %", "MMRV", "95 %"), agreement),
-            table(POLICY_COLUMNS, _policies(found["policies"])),
-            f"Of {wrong['dreamt_successes']} dreams that end in success, the same policy fails from the same start in "
-            f"{wrong['false_successes']}; of its successes {wrong['missed_successes']} were dreamt to fail.",
-            *[f"Careful: {doubt}." for doubt in found["doubts"]],
-            f"![imagined against true](imagined_vs_real_{task}.png)",
-        ]
-    return parts
-
-
-POLICY_COLUMNS = ("policy", "success", "imagined", "score", "imagined", "gain of two chunks", "imagined")
-
-
-def _policies(rows: list[Json]) -> list[tuple[object, ...]]:
-    return [
-        (row["policy"], percent(row["true"]["success"]), percent(row["imagined"]["success"]), row["true"]["score"],
-         row["imagined"]["score"], row["true"]["gain"], row["imagined"]["gain"])
-        for row in rows
-    ]  # fmt: skip
 
 
 def throughput(recorded: Json) -> list[str]:
@@ -260,6 +203,9 @@ SECTIONS = {
     "value": value,
     "trust": trust,
     "imagined_vs_real": imagined_vs_real,
+    "drift": drift,
+    "calibration": calibration,
+    "exploit": exploit,
     "throughput": throughput,
 }
 

@@ -34,7 +34,7 @@ def scatter_plot(rows: Sequence[Figures], agreement: Mapping[str, Figures]) -> b
             axes.plot(row["imagined"][name], row["true"][name], "o", color=color, markersize=6, alpha=0.85)
         ends = [row[side][name] for row in rows for side in ("imagined", "true")]
         axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color=GRID, linewidth=1, zorder=0)
-        title = f"{FIGURES.get(name, name)}: r = {found['pearson']['value']:.2f}"
+        title = f"{FIGURES.get(name, name)}: r = {_text(found['pearson']['value'])}"
         _labelled(axes, title, "imagined", "true")
         axes.margins(0.1)
     return image_of(figure)
@@ -74,7 +74,7 @@ def _band(axes: Axes, values: Sequence[float], intervals: Sequence[Sequence[floa
 
 
 def calibration_plot(recorded: Figures) -> bytes:
-    """Reliability diagrams: success, and progress after each of the horizons; the grey line is a dream that is right."""
+    """Reliability diagrams of success and of progress, by horizon; a dream that is right lies on the line."""
     diagrams = {"success": recorded["success"], **recorded["progress"]}
     figure = Figure(figsize=(3.4 * len(diagrams), 3.3), layout="constrained")
     for axes, (name, found) in zip(figure.subplots(1, len(diagrams), squeeze=False)[0], diagrams.items(), strict=True):
@@ -114,6 +114,11 @@ def exploit_plot(recorded: Figures) -> bytes:
     plain_axes(axes, grid="x")
     axes.tick_params(axis="y", labelcolor=INK)
     return image_of(figure)
+
+
+def _text(value: float | None) -> str:
+    """JSON has null where there was nothing to compute."""
+    return "-" if value is None or np.isnan(value) else f"{value:.2f}"
 
 
 def _labelled(axes: Axes, title: str, across: str, up: str) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rise_gym.metrics import bootstrap_interval, wilson_interval
 
-__all__ = ["FEWEST_IN_A_BIN", "false_success", "reliability"]
+if TYPE_CHECKING:
+    from rise_gym.drift import DriftRows
+
+__all__ = ["FEWEST_IN_A_BIN", "false_success", "progress_figures", "reliability", "success_figures"]
 
 FEWEST_IN_A_BIN = 5
 """A bin with fewer claims says nothing about how often they come true."""
@@ -120,3 +123,28 @@ def false_success(dreamt: NDArray[np.bool_], true: NDArray[np.bool_]) -> dict[st
 
 def _share(count: int, of: int) -> dict[str, Any]:
     return {"value": count / of if of else float("nan"), "ci95": list(wilson_interval(count, of))}
+
+
+def success_figures(dreamt: NDArray[np.bool_], true: NDArray[np.bool_]) -> dict[str, Any]:
+    """Of D dreams each of E episodes, bool (D, E), and outcomes bool (E,).
+
+    Returns:
+        `success`, the reliability of the share of dreams that succeed, and `false_success` over all dreams.
+    """
+    every = np.broadcast_to(true, dreamt.shape)
+    return {
+        "success": reliability(dreamt.mean(0), true.astype(float), bins=5),
+        "false_success": false_success(dreamt.ravel(), every.ravel()),
+    }
+
+
+def progress_figures(rows: DriftRows) -> dict[str, Any]:
+    """Reliability of imagined progress after one chunk, two, and as many as were dreamt: `chunks_<n>`."""
+    found = {}
+    most = rows.true_progress.shape[1]
+    for number in sorted({1, min(2, most), most}):
+        claimed, true = rows.imagined_progress[:, number - 1], rows.true_progress[:, number - 1]
+        there = np.isfinite(true)
+        if there.any():
+            found[f"chunks_{number}"] = reliability(claimed[there], true[there], groups=rows.episode[there])
+    return found

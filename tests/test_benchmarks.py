@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import fake_env
 import numpy as np
 import pytest
 
@@ -227,6 +228,72 @@ def test_a_late_chunk_waits_where_the_joints_are(benchmark: Callable[[str], Any]
     np.testing.assert_allclose(late[:, :3], 0.25, atol=1e-6)
     np.testing.assert_array_equal(late[:, 3:], chunks[:, :7])
     np.testing.assert_array_equal(benchmark("_policies").delayed(chunks, proprio, BOX_CLOSE, 0), chunks)
+
+
+def test_drift_and_calibration_miniatures_share_their_dreams(
+    benchmark: Callable[[str], Any],
+    tiny_world: Path,
+    held_out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drift, calibration = benchmark("drift"), benchmark("calibration")
+    dreamt: list[int] = []
+    measure = drift.drift_rows
+    monkeypatch.setattr(drift, "drift_rows", lambda *a, **how: dreamt.append(len(a[2])) or measure(*a, **how))
+    how: dict[str, Any] = {"world_model": str(tiny_world), "data": held_out}
+    for _ in range(2):  # what is measured is taken
+        drift.main(quick=True, output=tmp_path / "drift.json", states=0, keep=tmp_path / "kept", **how)
+    kept = {"keep": tmp_path / "peaks", "keep_drift": tmp_path / "kept"}
+    calibration.main(quick=True, output=tmp_path / "calibration.json", **kept, **how)
+    assert dreamt == [3]
+    found = json.loads((tmp_path / "drift.json").read_text())
+    assert set(found["drift"]) == {"success", "failure"}
+    assert found["drift"]["success"]["count"] == [2, 2, 2]
+    claims = json.loads((tmp_path / "calibration.json").read_text())
+    assert claims["progress"]["chunks_1"]["count"] == claims["success"]["count"] == 3
+    for name in ("drift", "calibration"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+    benchmark("summary").main(results=tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    assert "## Drift" in page
+    assert "(calibration.png)" in page
+
+
+def test_rankings_break_where_the_dream_no_longer_knows_better(benchmark: Callable[[str], Any]) -> None:
+    ranking_figures = benchmark("_branched_rankings").ranking_figures
+    true = np.array([[0.1, 0.2], [0.2, 0.4], [0.3, 0.6]])  # of three policies, after one chunk and after two
+    states = [{"true": true, "imagined": np.stack([true[:, 0], true[::-1, 1]], axis=1)} for _ in range(5)]
+    equal = {"true": np.full((3, 2), 0.1), "imagined": true}
+    found = ranking_figures([*states, equal])
+    assert found["decisive_states"] == [5, 5]
+    assert [one["value"] for one in found["within_a_state"]] == pytest.approx([1, -1])
+    assert found["breaks_after"] == 1
+    assert found["over_policies"][1]["value"] < 0
+    right = ranking_figures([{"true": true, "imagined": true}] * 3)
+    assert right["breaks_after"] is None
+
+
+def test_exploit_miniature(
+    benchmark: Callable[[str], Any], tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exploit = benchmark("exploit")
+    monkeypatch.setattr(exploit.common, "REPLICA", fake_env.SINGLE_ID)
+    monkeypatch.setattr(exploit, "load_policy", lambda *_, **__: fake_env.FakeAgent(10))
+    how: dict[str, Any] = {
+        "world_model": str(tiny_world),
+        "keep": tmp_path / "kept",
+        "output": tmp_path / "exploit.json",
+    }
+    exploit.main(quick=True, **how)
+    found = json.loads((tmp_path / "exploit.json").read_text())
+    names = ["policy alone", "adversary", "charged for uncertainty", "truncated when uncertain"]
+    assert list(found["settings_measured"]) == names
+    monkeypatch.delattr(exploit, "exploited")  # what is measured is taken
+    exploit.main(quick=True, **how)
+    assert json.loads((tmp_path / "exploit.json").read_text())["settings_measured"] == found["settings_measured"]
+    benchmark("summary").main(results=tmp_path)
+    assert "| charged for uncertainty | 2" in (tmp_path / "README.md").read_text()
 
 
 def comparison_cell(number: int) -> dict[str, Any]:
