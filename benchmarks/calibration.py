@@ -9,6 +9,7 @@ true progress after one, two and more chunks, of the dreams that `drift.py` make
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,13 @@ def main(
 
 def _successes(kept: Kept, model: CompositionalWorldModel, recordings: Recordings, dreams: int) -> NDArray[np.bool_]:
     """Whether each dream ends in success: bool (D, E)."""
-    peaks = [
-        kept.of(f"dream_{number}", lambda number=number: dreamt_peaks(model, recordings, seed=1000 * number).tolist())
-        for number in track(range(dreams), "dreaming whole episodes")
-    ]
+
+    def peaks_of(number: int) -> list[float]:
+        found: list[float] = dreamt_peaks(model, recordings, seed=1000 * number).tolist()
+        return found
+
+    numbers = track(range(dreams), "dreaming whole episodes")
+    peaks = [kept.of(f"dream_{number}", partial(peaks_of, number)) for number in numbers]
     return np.array(peaks) >= model.success_threshold
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from rise_gym._report_plots import FAINT, GRID, IMAGINED, INK, image_of, plain_axes
 from rise_gym.reliability import FEWEST_IN_A_BIN
@@ -70,7 +71,7 @@ def _band(axes: Axes, values: Sequence[float], intervals: Sequence[Sequence[floa
     places, ends = np.arange(1, len(values) + 1), np.array(intervals, float)
     axes.fill_between(places, ends[:, 0], ends[:, 1], color=color, alpha=0.15, linewidth=0)
     axes.plot(places, np.array(values, float), color=color, linewidth=1.8, marker="o", markersize=3, label=label)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def calibration_plot(recorded: Figures) -> bytes:
