@@ -105,8 +105,9 @@ def exploit_plot(recorded: Figures) -> bytes:
             axes.plot(found[side]["ci95"], [place, place], "|", color=color, markersize=8)
             label = side if place == 0 else None
             axes.plot(found[side]["value"], place, "o", color=color, markersize=7, label=label)
-        axes.annotate(f"gap {found['gap']['value']:+.2f}", (max(ends), place), xytext=(12, -3), color=SUSPECT,
-                      textcoords="offset points", fontsize=9)  # fmt: skip
+        farthest = max(*found["true"]["ci95"], *found["imagined"]["ci95"], *ends)
+        gap = f"gap {found['gap']['value']:+.2f}"
+        axes.annotate(gap, (farthest, place), xytext=(12, -3), color=SUSPECT, textcoords="offset points", fontsize=9)
     axes.set_yticks(range(len(settings)), list(settings), color=INK, fontsize=10)
     axes.invert_yaxis()
     axes.margins(x=0.18)
