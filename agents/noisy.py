@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from rise_gym.agents.flow_policy import FlowPolicy
 from rise_gym.agents.named import named_agent
 from rise_gym.collection import ExplorationNoise, act_with
 from rise_gym.protocols import Generators
@@ -25,11 +26,18 @@ class NoisyAgent:
         policy: what `named_agent` knows: a folder or bundled name, a served one's address, or `random`.
         advantage: what it is asked for, whatever `act` is told.
         noise: multiples of `ExplorationNoise`.
+        temperature: of a flow policy's sampling, instead of its own; others have none.
     """
 
-    def __init__(self, task: str, policy: str, advantage: float, noise: float) -> None:
+    def __init__(
+        self, task: str, policy: str, advantage: float, noise: float, *, temperature: float | None = None
+    ) -> None:
         card = task_card(task)
         self._agent: Any = named_agent(policy, task=task)
+        if temperature is not None:
+            if not isinstance(self._agent, FlowPolicy):
+                raise ValueError(f"a temperature is a flow policy's, {policy} is a {type(self._agent).__name__}")
+            self._agent.register_to_config(temperature=temperature)
         self.chunk: int = self._agent.chunk
         self._advantage = advantage
         self._scale = noise * ExplorationNoise().scaled(card).astype(np.float32)

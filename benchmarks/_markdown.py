@@ -29,6 +29,11 @@ def interval_of(interval: Sequence[float | None], factor: float = 1.0, digits: i
     return "-" if low is None or high is None else f"{factor * low:.{digits}f} to {factor * high:.{digits}f}"
 
 
+def with_interval(figure: Json) -> list[object]:
+    """A figure's value and its interval, two cells."""
+    return [figure["value"], interval_of(figure["ci95"])]
+
+
 def origin(name: str, recorded: Json) -> str:
     machine = recorded.get("machine", {})
     where = f"{machine.get('cpus', '?')} CPU cores, torch {machine.get('torch', '?')}"

@@ -14,9 +14,10 @@ import _common as common
 import tyro
 from _beside_paper import beside_paper
 from _cells import recorded_cells
-from _markdown import Json, cell_text, interval_of, origin, percent, table
+from _markdown import Json, cell_text, interval_of, origin, percent, table, with_interval
 from _module_tables import dynamics_table, modules
 from _rounds_table import rounds
+from _trust_tables import calibration, drift, exploit, imagined_vs_real, trust
 from main_table import PAPER, ordered
 
 PREDICTORS = ("imagined", "last_frame", "codec_alone")
@@ -35,7 +36,8 @@ def main(*, results: Path = common.RESULTS) -> None:
     ]
     for name, section in SECTIONS.items():
         path = results / f"{name}.json"
-        if path.exists():
+        superseded = name in SUPERSEDED_BY and (results / f"{SUPERSEDED_BY[name]}.json").exists()
+        if path.exists() and not superseded:
             recorded = json.loads(path.read_text())
             parts += [*section(recorded), origin(name, recorded)]
     for name, section_of in TABLES.items():
@@ -50,10 +52,6 @@ def main(*, results: Path = common.RESULTS) -> None:
     page = results / "README.md"
     page.write_text("\n\n".join(parts) + "\n")
     print(page)
-
-
-def _withinterval_of(figure: Json) -> list[object]:
-    return [figure["value"], interval_of(figure["ci95"])]
 
 
 def improvement(recorded: Json) -> list[str]:
@@ -127,7 +125,7 @@ def dynamics(recorded: Json) -> list[str]:
         parts.append(
             table(
                 (f"eight chunks from each of {hard['states']} states ({hard['decisive_states']} decisive)", "", "95 %"),
-                [(name.replace("_", " "), *_withinterval_of(hard[name])) for name in names],
+                [(name.replace("_", " "), *with_interval(hard[name])) for name in names],
             )
         )
     return parts
@@ -138,26 +136,7 @@ def value(recorded: Json) -> list[str]:
     return [
         f"## Value ({recorded['episodes']} held-out episodes, {recorded['successes']} successful)",
         "Asked: AUROC of success against failure at least 0.9; correlation with the stage score at least 0.85.",
-        table(("figure", "", "95 %"), [(name.replace("_", " "), *_withinterval_of(recorded[name])) for name in names]),
-    ]
-
-
-def trust(recorded: Json) -> list[str]:
-    agreement = [
-        (name.replace("_", " "), *_withinterval_of(row["pearson"]), *_withinterval_of(row["spearman"]))
-        for name, row in recorded["agreement"].items()
-    ]
-    policies = [
-        (row["policy"], percent(row["true"]["success"]), percent(row["imagined"]["success"]), row["true"]["score"],
-         row["imagined"]["score"], row["true"]["gain"], row["imagined"]["gain"])
-        for row in recorded["policies"]
-    ]  # fmt: skip
-    return [
-        f"## Trust ({len(policies)} policies, {recorded['episodes']} matched episodes each)",
-        "Aim: correlation of imagined with true success 0.9.",
-        table(("over policies", "Pearson", "95 %", "Spearman", "95 %"), agreement),
-        table(("policy", "success", "imagined", "score", "imagined", "gain of two chunks", "imagined"), policies),
-        "![imagined against true](trust.png)",
+        table(("figure", "", "95 %"), [(name.replace("_", " "), *with_interval(recorded[name])) for name in names]),
     ]
 
 
@@ -226,8 +205,14 @@ SECTIONS = {
     "dynamics": dynamics,
     "value": value,
     "trust": trust,
+    "imagined_vs_real": imagined_vs_real,
+    "drift": drift,
+    "calibration": calibration,
+    "exploit": exploit,
     "throughput": throughput,
 }
+
+SUPERSEDED_BY = {"trust": "imagined_vs_real"}
 
 
 if __name__ == "__main__":

@@ -7,38 +7,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from rise_gym._report_html import document, facts_section, picture
+from rise_gym._report_trust import trust_section
+
 if TYPE_CHECKING:
     from rise_gym.report import Example, PolicyResult, ReportData
-
-_STYLE = """
-:root { --ink: #1f2933; --faint: #616e7c; --line: #e4e7eb; --accent: #0b7285; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1080px; padding: 48px 24px 72px; color: var(--ink); background: #fff;
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-h1 { font-size: 30px; line-height: 1.2; margin: 0 0 4px; letter-spacing: -0.01em; }
-h2 { font-size: 21px; margin: 56px 0 4px; padding-top: 20px; border-top: 1px solid var(--line); }
-h3 { font-size: 16px; margin: 28px 0 8px; }
-p { margin: 6px 0 14px; max-width: 72ch; }
-.faint, figcaption, footer { color: var(--faint); }
-.figures { display: flex; flex-wrap: wrap; gap: 12px; margin: 28px 0 8px; }
-.figure { flex: 1 1 200px; border: 1px solid var(--line); border-radius: 8px; padding: 14px 18px; }
-.figure b { display: block; font-size: 30px; line-height: 1.2; font-weight: 650; letter-spacing: -0.02em; }
-.figure.accent b { color: var(--accent); }
-.figure span { color: var(--faint); font-size: 14px; }
-img, video { max-width: 100%; height: auto; display: block; }
-figure { margin: 14px 0; }
-figcaption { font-size: 14px; margin-top: 6px; }
-.scroll { overflow-x: auto; }
-.pair { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); gap: 20px; align-items: center; }
-@media (max-width: 760px) { .pair { grid-template-columns: 1fr; } }
-table { border-collapse: collapse; width: 100%; margin: 14px 0; font-size: 15px; font-variant-numeric: tabular-nums; }
-th { text-align: left; font-weight: 600; color: var(--faint); font-size: 13px; }
-th, td { padding: 7px 14px 7px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.number, th.number { text-align: right; white-space: nowrap; }
-tr.after td { color: var(--accent); font-weight: 600; }
-tr.after td.note { color: var(--faint); font-weight: 400; }
-td.note { color: var(--faint); }
-"""
 
 
 def page(report: ReportData, assets: Mapping[str, bytes]) -> str:
@@ -65,15 +38,10 @@ def page(report: ReportData, assets: Mapping[str, bytes]) -> str:
             report.failing,
             assets,
         ),
-        _facts(report.facts),
+        trust_section(report.trust, assets) if report.trust else "",
+        facts_section(report.facts),
     )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(section for section in sections if section)
-        + "\n</body>\n</html>\n"
-    )
+    return document(title, sections)
 
 
 def _headline(report: ReportData, title: str) -> str:
@@ -113,7 +81,7 @@ def _results(report: ReportData, assets: Mapping[str, bytes]) -> str:
 <h2>Success and score</h2>
 <p class="faint">Measured in the MuJoCo replica. Lines are 95 % intervals: Wilson's for success, a bootstrap for the
 score.</p>
-{_picture("results.png", assets, "Success and score of each policy with 95 % intervals")}
+{picture("results.png", assets, "Success and score of each policy with 95 % intervals")}
 <div class="scroll"><table>
 <tr><th>policy</th>{columns}<th></th></tr>
 {rows}
@@ -143,7 +111,7 @@ def _training(assets: Mapping[str, bytes]) -> str:
 <p class="faint">What is learnt from, imagined and judged by the world model: how much progress it gains (left), into
 which of the advantage bins it falls (middle), and how well it is imitated (right). Where the policy that proposes
 follows the one in training, the first two rise; where it stays the base, as in the demo, they are level.</p>
-{_picture("training.png", assets, "Imagined advantage, use of the advantage bins, and loss over training")}
+{picture("training.png", assets, "Imagined advantage, use of the advantage bins, and loss over training")}
 </section>"""
 
 
@@ -154,8 +122,8 @@ def _dreams(report: ReportData, assets: Mapping[str, bytes]) -> str:
     for number, dream in enumerate(report.dreams, 1):
         parts.append(f"""<h3>{escape(dream.title)}</h3>
 <div class="pair">{_video(f"dream_{number}.mp4", assets)}
-{_picture(f"progress_{number}.png", assets, "Progress over time, imagined and true")}</div>
-{_picture(f"dream_{number}.png", assets, "Frames of each camera, true above imagined")}""")
+{picture(f"progress_{number}.png", assets, "Progress over time, imagined and true")}</div>
+{picture(f"dream_{number}.png", assets, "Frames of each camera, true above imagined")}""")
     ticks = report.dreams[0].chunk
     return f"""<section>
 <h2>Imagination beside reality</h2>
@@ -172,17 +140,12 @@ def _examples(
     parts = [
         f"""<h3>{escape(example.title)}</h3>
 {_video(f"{kind}_{number}.mp4", assets)}
-{_picture(f"{kind}_{number}.png", assets, "Head camera over time")}"""
+{picture(f"{kind}_{number}.png", assets, "Head camera over time")}"""
         for number, example in enumerate(examples, 1)
     ]
     body = "".join(parts)
     lead = f'<p class="faint">{escape(text if parts else otherwise)}</p>'
     return f"<section>\n<h2>{escape(title)}</h2>\n{lead}{body}\n</section>"
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    rows = "\n".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in facts.items())
-    return f"<section>\n<h2>Where the figures come from</h2>\n<table>{rows}</table>\n</section>" if facts else ""
 
 
 def _percent(result: PolicyResult) -> str:
@@ -192,11 +155,6 @@ def _percent(result: PolicyResult) -> str:
 def _range(interval: tuple[float, float], factor: float, *, digits: int = 0) -> str:
     low, high = (f"{factor * value:.{digits}f}" for value in interval)
     return f"{low} to {high}"
-
-
-def _picture(name: str, assets: Mapping[str, bytes], meaning: str) -> str:
-    source = f"data:image/png;base64,{b64encode(assets[name]).decode()}"
-    return f'<figure class="scroll"><img src="{source}" alt="{escape(meaning)}"></figure>'
 
 
 def _video(name: str, assets: Mapping[str, bytes]) -> str:

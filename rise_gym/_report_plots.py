@@ -32,7 +32,7 @@ def results_plot(results: Sequence[PolicyResult], *, before: str, after: str) ->
     left.invert_yaxis()
     left.set_title("Success, %", loc="left", color=INK, fontsize=11)
     right.set_title("Stage score, 0 to 10", loc="left", color=INK, fontsize=11)
-    return _png(figure)
+    return image_of(figure)
 
 
 def _bars(
@@ -46,7 +46,7 @@ def _bars(
         axes.text(max(value, high) + 0.02 * limit, place, text.format(value), va="center", color=INK, fontsize=10)
     axes.set_xlim(0, 1.14 * limit)
     axes.set_xticks(np.linspace(0, limit, 6))
-    _plain(axes, grid="x")
+    plain_axes(axes, grid="x")
     axes.tick_params(axis="y", length=0)
 
 
@@ -63,7 +63,7 @@ def training_plot(series: Series) -> bytes | None:
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         panel(axes, series)
         axes.set_xlabel("gradient step", color=FAINT, fontsize=9)
-    return _png(figure)
+    return image_of(figure)
 
 
 def _advantage(axes: Axes, series: Series) -> None:
@@ -72,7 +72,7 @@ def _advantage(axes: Axes, series: Series) -> None:
     axes.plot(steps, mean, color=AFTER, linewidth=0.7, alpha=0.35)
     axes.plot(steps, _smooth(mean), color=AFTER, linewidth=1.8)
     axes.set_title("Imagined advantage, mean", loc="left", color=INK, fontsize=10)
-    _plain(axes, grid="y")
+    plain_axes(axes, grid="y")
 
 
 def _bins(axes: Axes, series: Series) -> None:
@@ -90,7 +90,7 @@ def _bins(axes: Axes, series: Series) -> None:
     )
     axes.set_yticks(range(1, len(tags) + 1, max(1, len(tags) // 5)))
     axes.set_title("Advantage bins imagined (dark: many)", loc="left", color=INK, fontsize=10)
-    _plain(axes, grid=None)
+    plain_axes(axes, grid=None)
 
 
 def _losses(axes: Axes, series: Series) -> None:
@@ -103,7 +103,7 @@ def _losses(axes: Axes, series: Series) -> None:
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8, labelcolor=INK)
     axes.set_title("Flow-matching loss", loc="left", color=INK, fontsize=10)
-    _plain(axes, grid="y")
+    plain_axes(axes, grid="y")
 
 
 def progress_plot(dream: Dream, control_hz: float) -> bytes:
@@ -120,8 +120,8 @@ def progress_plot(dream: Dream, control_hz: float) -> bytes:
     axes.set_xlabel("seconds after the start", color=FAINT, fontsize=9)
     axes.set_title("Progress", loc="left", color=INK, fontsize=10)
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, ncols=2, loc="upper right", bbox_to_anchor=(1.0, 1.17))
-    _plain(axes, grid="y")
-    return _png(figure)
+    plain_axes(axes, grid="y")
+    return image_of(figure)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
@@ -133,7 +133,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     return np.asarray((total[last] - total[first]) / (last - first))
 
 
-def _plain(axes: Axes, *, grid: str | None) -> None:
+def plain_axes(axes: Axes, *, grid: str | None) -> None:
     axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
     axes.tick_params(colors=FAINT, labelsize=9, length=0)
     axes.set_axisbelow(True)
@@ -143,7 +143,7 @@ def _plain(axes: Axes, *, grid: str | None) -> None:
         axes.yaxis.grid(True, color=GRID, linewidth=0.8)
 
 
-def _png(figure: Figure) -> bytes:
+def image_of(figure: Figure) -> bytes:
     target = io.BytesIO()
     figure.savefig(target, format="png", dpi=_DPI, facecolor="white")
     return target.getvalue()

@@ -23,6 +23,7 @@ from rise_gym.types import Observation
 __all__ = [
     "FEWEST_EPISODES",
     "FEWEST_POLICIES",
+    "WIDEST_INTERVAL",
     "agreement",
     "doubts",
     "dreamt_episodes",
@@ -33,6 +34,8 @@ __all__ = [
 
 FEWEST_POLICIES, FEWEST_EPISODES = 8, 40
 """With fewer of them a ranking says little."""
+WIDEST_INTERVAL = 0.4
+"""A correlation whose 95 % interval is wider than this may as well be a bad one."""
 FIGURES = ("success", "score", "episode_return")
 
 
@@ -119,18 +122,33 @@ def agreement(imagined: Sequence[float], true: Sequence[float]) -> dict[str, dic
     return found
 
 
-def doubts(policies: int, episodes: int) -> list[str]:
-    """Why no conclusion should be drawn from a comparison; empty if there is no reason of size."""
-    found = []
+def doubts(policies: int, episodes: int, found: Mapping[str, Any] | None = None) -> list[str]:
+    """Why no conclusion should be drawn from a comparison; empty if there is no reason of size.
+
+    Args:
+        policies, episodes: how many policies were compared, and how many matched episodes of each.
+        found: their `agreement` in success, if it is known: an interval may be too wide with any number of them.
+    """
+    reasons = []
     if policies < FEWEST_POLICIES:
-        found.append(f"{policies} policies hardly make a ranking; {FEWEST_POLICIES} or more were wanted")
+        reasons.append(f"{policies} policies hardly make a ranking; {FEWEST_POLICIES} or more were wanted")
     if episodes < FEWEST_EPISODES:
         wide = round(100 / np.sqrt(max(episodes, 1)))
-        found.append(
+        reasons.append(
             f"a success rate of {episodes} episodes is uncertain by up to {wide} points either way; {FEWEST_EPISODES} "
             "or more were wanted"
         )
-    return found
+    if found is None:
+        return reasons
+    low, high = found["pearson"]["ci95"]
+    if np.isnan(found["pearson"]["value"]):
+        reasons.append("success is the same for all policies, in the dream or in truth: compare better and worse ones")
+    elif policies >= FEWEST_POLICIES and high - low > WIDEST_INTERVAL:
+        reasons.append(
+            f"the correlation of success may be anything from {low:.2f} to {high:.2f}: compare more policies, or "
+            "policies that differ more"
+        )
+    return reasons
 
 
 def ranked(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -98,6 +98,23 @@ class Example:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrustFigures:
+    """How far a dream can be trusted, as `rise-gym compare` and the benchmarks record it; None was not measured.
+
+    Attributes:
+        compared: of policies: `policies`, `agreement`, `episodes`, `doubts`, see `rise_gym.comparison`.
+        calibration: `success`, `false_success` and `progress`, see `rise_gym.reliability`.
+        drift: `drift`, and `ranking` if it was measured, see `rise_gym.drift`.
+        exploit: `settings_measured`, see `rise_gym.agents.adversary`.
+    """
+
+    compared: Mapping[str, Any] | None = None
+    calibration: Mapping[str, Any] | None = None
+    drift: Mapping[str, Any] | None = None
+    exploit: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportData:
     """All that a report shows.
 
@@ -109,6 +126,7 @@ class ReportData:
         dreams: imagined beside true.
         better: same seed, `before` fails and `after` succeeds.
         failing: what still goes wrong.
+        trust: how far its dreams can be trusted.
         facts: where the figures come from: seeds, commit, machine, timings.
     """
 
@@ -120,6 +138,7 @@ class ReportData:
     dreams: tuple[Dream, ...] = ()
     better: tuple[Example, ...] = ()
     failing: tuple[Example, ...] = ()
+    trust: TrustFigures | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -141,7 +160,7 @@ def write_report(folder: str | Path, report: ReportData) -> Path:
     Raises:
         SaveFailed: if the disk is full or the folder can't be written.
     """
-    from rise_gym import _report_films, _report_page, _report_plots
+    from rise_gym import _report_films, _report_page, _report_plots, _report_trust
 
     root = Path(folder)
     assets = {"results.png": _report_plots.results_plot(report.results, before=report.before, after=report.after)}
@@ -155,11 +174,38 @@ def write_report(folder: str | Path, report: ReportData) -> Path:
         for number, example in enumerate(examples, 1):
             assets[f"{kind}_{number}.mp4"] = _report_films.example_film(example, report.task)
             assets[f"{kind}_{number}.png"] = _report_films.example_strip(example, report.task)
+    if report.trust is not None:
+        assets |= _report_trust.trust_assets(report.trust)
+    return _written(root, assets, _report_page.page(report, assets))
+
+
+def write_trust_report(
+    folder: str | Path, task: TaskCard, trust: TrustFigures, *, facts: Mapping[str, str] | None = None
+) -> Path:
+    """Write `report.html` of nothing but how far the dream of a task can be trusted, and its pictures beside it.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        SaveFailed: if the disk is full or the folder can't be written.
+    """
+    from rise_gym import _report_html, _report_trust
+
+    assets, title = _report_trust.trust_assets(trust), f"{task.title}: imagined and real"
+    sections = (
+        f"<header><h1>{title}</h1></header>",
+        _report_trust.trust_section(trust, assets),
+        _report_html.facts_section(facts or {}),
+    )
+    return _written(Path(folder), assets, _report_html.document(title, sections))
+
+
+def _written(root: Path, assets: Mapping[str, bytes], page: str) -> Path:
     for name, content in assets.items():
         write_atomically(root / name, content)
-    page = root / "report.html"
-    write_atomically(page, _report_page.page(report, assets).encode())
-    return page
+    write_atomically(root / "report.html", page.encode())
+    return root / "report.html"
 
 
 def read_curves(run_folder: str | Path) -> Series:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import fake_env
 import numpy as np
 import pytest
 
@@ -206,14 +207,161 @@ def test_policies_that_are_not_there_are_named(benchmark: Callable[[str], Any], 
     assert missing[0].startswith("recap: ")
 
 
-def test_trust_dreams_whole_episodes(benchmark: Callable[[str], Any], tiny_world: Path, random_starts: Starts) -> None:
-    trust = benchmark("trust")
-    quality = benchmark("_policies").Quality(name="random", policy="random")
+def test_policies_dream_whole_episodes_the_same_whenever(
+    benchmark: Callable[[str], Any], tiny_world: Path, random_starts: Starts
+) -> None:
+    compared, policies = benchmark("imagined_vs_real"), benchmark("_policies")
     model = CompositionalWorldModel.from_pretrained(tiny_world)
-    found = trust.imagined(quality, [1, 2], random_starts, model)
-    assert found == trust.imagined(quality, [1, 2], random_starts, model)
-    assert 0 <= found["success"] <= 1
-    assert 0 <= found["score"] <= 10
+    starts, found = random_starts.rows([0, 1]), {}
+    for climbs in (0, 2):
+        quality = policies.Quality(name="random", policy="random", climbs=climbs)
+        agent = policies.VariedAgent("box_close", quality, model)
+        found[climbs] = compared.imagined(agent, starts, model, horizon_s=3.0)
+        assert found[climbs] == compared.imagined(agent, starts, model, horizon_s=3.0)
+    assert found[0] != found[2]  # who climbs acts differently
+    assert all(0 <= result.score <= 10 and result.steps <= 3 for results in found.values() for result in results)
+
+
+def test_there_are_enough_policies_and_each_has_a_name_of_its_own(benchmark: Callable[[str], Any]) -> None:
+    qualities = benchmark("_policies").qualities("base", "rise", {"recap": "runs/recap"})
+    assert len({quality.name for quality in qualities}) == len(qualities) >= 20
+    assert sum(quality.climbs > 0 for quality in qualities) >= 2
+    assert qualities[-1].policy == "runs/recap"
+
+
+def test_a_late_chunk_waits_where_the_joints_are(benchmark: Callable[[str], Any]) -> None:
+    chunks = np.arange(2 * 10 * 14, dtype=np.float32).reshape(2, 10, 14) / 280
+    proprio = BOX_CLOSE.unscale_action(np.full((2, 14), 0.25))
+    late = benchmark("_policies").delayed(chunks, proprio, BOX_CLOSE, 3)
+    np.testing.assert_allclose(late[:, :3], 0.25, atol=1e-6)
+    np.testing.assert_array_equal(late[:, 3:], chunks[:, :7])
+    np.testing.assert_array_equal(benchmark("_policies").delayed(chunks, proprio, BOX_CLOSE, 0), chunks)
+
+
+def test_drift_and_calibration_miniatures_share_their_dreams(
+    benchmark: Callable[[str], Any],
+    tiny_world: Path,
+    held_out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drift, calibration = benchmark("drift"), benchmark("calibration")
+    dreamt: list[int] = []
+    measure = drift.drift_rows
+    monkeypatch.setattr(drift, "drift_rows", lambda *a, **how: dreamt.append(len(a[2])) or measure(*a, **how))
+    how: dict[str, Any] = {"world_model": str(tiny_world), "data": held_out}
+    for _ in range(2):  # what is measured is taken
+        drift.main(quick=True, output=tmp_path / "drift.json", states=0, keep=tmp_path / "kept", **how)
+    kept = {"keep": tmp_path / "peaks", "keep_drift": tmp_path / "kept"}
+    calibration.main(quick=True, output=tmp_path / "calibration.json", **kept, **how)
+    assert dreamt == [3]
+    found = json.loads((tmp_path / "drift.json").read_text())
+    assert set(found["drift"]) == {"success", "failure"}
+    assert found["drift"]["success"]["count"] == [2, 2, 2]
+    claims = json.loads((tmp_path / "calibration.json").read_text())
+    assert claims["progress"]["chunks_1"]["count"] == claims["success"]["count"] == 3
+    for name in ("drift", "calibration"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+    benchmark("summary").main(results=tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    assert "## Drift" in page
+    assert "(calibration.png)" in page
+
+
+def test_rankings_break_where_the_dream_no_longer_knows_better(benchmark: Callable[[str], Any]) -> None:
+    ranking_figures = benchmark("_branched_rankings").ranking_figures
+    true = np.array([[0.1, 0.2], [0.2, 0.4], [0.3, 0.6]])  # of three policies, after one chunk and after two
+    states = [{"true": true, "imagined": np.stack([true[:, 0], true[::-1, 1]], axis=1)} for _ in range(5)]
+    equal = {"true": np.full((3, 2), 0.1), "imagined": true}
+    found = ranking_figures([*states, equal])
+    assert found["decisive_states"] == [5, 5]
+    assert [one["value"] for one in found["within_a_state"]] == pytest.approx([1, -1])
+    assert found["breaks_after"] == 1
+    assert found["over_policies"][1]["value"] < 0
+    right = ranking_figures([{"true": true, "imagined": true}] * 3)
+    assert right["breaks_after"] is None
+
+
+def test_exploit_miniature(
+    benchmark: Callable[[str], Any], tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exploit = benchmark("exploit")
+    monkeypatch.setattr(exploit.common, "REPLICA", fake_env.SINGLE_ID)
+    monkeypatch.setattr(exploit, "load_policy", lambda *_, **__: fake_env.FakeAgent(10))
+    how: dict[str, Any] = {
+        "world_model": str(tiny_world),
+        "keep": tmp_path / "kept",
+        "output": tmp_path / "exploit.json",
+    }
+    exploit.main(quick=True, **how)
+    found = json.loads((tmp_path / "exploit.json").read_text())
+    names = ["policy alone", "adversary", "charged for uncertainty", "truncated when uncertain"]
+    assert list(found["settings_measured"]) == names
+    monkeypatch.delattr(exploit, "exploited")  # what is measured is taken
+    exploit.main(quick=True, **how)
+    assert json.loads((tmp_path / "exploit.json").read_text())["settings_measured"] == found["settings_measured"]
+    benchmark("summary").main(results=tmp_path)
+    assert "| charged for uncertainty | 2" in (tmp_path / "README.md").read_text()
+
+
+def comparison_cell(number: int) -> dict[str, Any]:
+    """A policy that succeeds in `number` of 10 episodes, and dreams one success less."""
+    sides = {"true": number, "imagined": max(number - 1, 0)}
+    return {
+        "policy": f"policy {number}",
+        "exploits": number == 3,
+        **{
+            side: {"success": count / 10, "score": float(count), "episode_return": count / 10, "gain": count / 100}
+            for side, count in sides.items()
+        },
+        "episodes": {side: {"success": [1] * count + [0] * (10 - count)} for side, count in sides.items()},
+    }
+
+
+def test_imagined_against_real_goes_on_policy_by_policy(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compared, policies = benchmark("imagined_vs_real"), benchmark("_policies")
+    asked = list[int]()
+    killed = [True]
+
+    def measured(self: Any, quality: Any) -> dict[str, Any]:
+        if len(asked) == 4 and killed:
+            raise KeyboardInterrupt
+        asked.append(round(10 * quality.noise))
+        return comparison_cell(asked[-1])
+
+    class Nothing:
+        def close(self) -> None: ...
+
+    def prepared(self: Any) -> None:
+        self._short = Nothing()
+
+    named = [policies.Quality(name=f"policy {n}", policy="random", noise=n / 10) for n in range(9)]
+    monkeypatch.setattr(compared, "qualities", lambda *_: named)
+    monkeypatch.setattr(compared.Cells, "measured", measured)
+    monkeypatch.setattr(compared.Cells, "_prepare", prepared)
+    how: dict[str, Any] = {"output": tmp_path / "imagined_vs_real.json", "keep": tmp_path / "cells", "starts": 10}
+    with pytest.raises(KeyboardInterrupt):
+        compared.main(**how)
+    assert not how["output"].exists()
+    killed.clear()
+    compared.main(**how)
+    assert asked == list(range(9))  # none of them twice
+    found = json.loads(how["output"].read_text())
+    task = found["tasks"]["BoxClose"]
+    assert {"commit", "machine", "command"} <= set(found)
+    assert (task["policies_count"], task["starts"], len(task["policies"])) == (9, 10, 9)
+    assert task["pearson"] == task["success"]["pearson"]["value"] > 0.98
+    assert task["mmrv"] == pytest.approx(0.1 / 9)  # policies 0 and 1 are dreamt alike
+    assert len(task["pearson_ci95"]) == len(task["spearman_ci95"]) == len(task["mmrv_ci95"]) == 2
+    assert task["false_success"]["missed_successes"] == 8
+    assert "careful: a success rate of 10 episodes" in capsys.readouterr().out
+    assert (tmp_path / "imagined_vs_real_box_close.png").stat().st_size > 1000
+    benchmark("summary").main(results=tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    assert "| policy 8 | 80.0 % | 70.0 % |" in page
+    assert "(imagined_vs_real_box_close.png)" in page
 
 
 def test_the_summary_shows_what_was_recorded_and_leaves_out_what_was_not(

@@ -7,19 +7,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import fake_env
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
+from rise_gym.agents.adversary import AdversaryConfig
 from rise_gym.agents.noisy import NoisyAgent
+from rise_gym.commands import _shared as commands
 from rise_gym.commands.compare import compare
 from rise_gym.comparison import agreement, doubts, dreamt_episodes, first_windows, means, ranked
+from rise_gym.episodes import write_episodes
 from rise_gym.errors import RenderingUnavailable
 from rise_gym.evaluation import EpisodeResult
 from rise_gym.metrics import mean_rank_violation
 from rise_gym.starts import Starts
 from rise_gym.tasks import BOX_CLOSE
+from rise_gym.types import Episode
 
 
 def test_a_ranking_that_is_right_costs_nothing() -> None:
@@ -64,6 +69,17 @@ def test_too_few_to_conclude_from() -> None:
     assert "16 points" in few[1] or "32 points" in few[1]
 
 
+def test_an_interval_that_is_too_wide_is_told() -> None:
+    def of(low: float, high: float, value: float = 0.8) -> dict[str, Any]:
+        return {"pearson": {"value": value, "ci95": [low, high]}}
+
+    assert doubts(20, 50, of(0.85, 0.99)) == []
+    (wide,) = doubts(20, 50, of(0.31, 0.99))
+    assert "anything from 0.31 to 0.99" in wide
+    (same,) = doubts(20, 50, of(np.nan, np.nan, np.nan))
+    assert "the same for all policies" in same
+
+
 def test_a_dream_a_row_each_with_its_own_noise(tiny_kwargs: dict[str, Any], random_starts: Starts) -> None:
     def dreamt(rows: list[int]) -> list[EpisodeResult]:
         starts = random_starts.rows(rows)
@@ -102,6 +118,39 @@ def test_noisy_agent_draws_from_the_rows_generators() -> None:
     together, alone = agent.act({}, ["x"] * 2, generator=rows[0]), agent.act({}, ["x"], generator=rows[1])
     np.testing.assert_array_equal(together[1], alone[0])
     assert np.abs(together).max() <= 1
+
+
+def test_the_command_writes_a_page_on_trust(tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a fake replica: what is measured beside the ranking, and where it is told."""
+    frames = np.random.default_rng(0).integers(0, 256, (25, 64, 64, 3), dtype=np.uint8)
+    episodes = [
+        Episode(
+            task="box_close", instruction=BOX_CLOSE.instruction, frames=dict.fromkeys(BOX_CLOSE.cameras, frames),
+            proprio=np.zeros((25, 14), np.float32), actions=np.zeros((25, 14), np.float32), success=bool(number),
+            score=10.0 * number, source="rollout", policy="test", seed=number,
+            progress=np.linspace(0, 0.5, 25, dtype=np.float32),
+        )
+        for number in range(2)
+    ]  # fmt: skip
+    write_episodes(tmp_path / "data", episodes, BOX_CLOSE)
+    dreamt = commands.env_id_of
+
+    def env_id_of(backend: str, task: str) -> str:
+        return fake_env.SINGLE_ID if backend == "Mujoco" else dreamt(backend, task)
+
+    monkeypatch.setattr("rise_gym.commands.compare.env_id_of", env_id_of)
+    monkeypatch.setattr("rise_gym.commands._trusting.env_id_of", env_id_of)
+    small = AdversaryConfig(chunks=2, candidates=4, elites=2, rounds=1)
+    monkeypatch.setattr("rise_gym.agents.adversary.AdversaryConfig", lambda: small)
+    how: dict[str, Any] = {"world_model": str(tiny_world), "episodes": 2, "processes": 1, "drift_chunks": 2}
+    how |= {"data": (tmp_path / "data",), "exploit_starts": 1, "report": tmp_path / "trust"}
+    compare(["random"], noise=(0.0, 1.0), json_file=tmp_path / "found.json", **how)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["drift"]["drift"]["success"]["count"] == [1, 1]
+    assert found["calibration"]["false_success"]["episodes"] == 2
+    assert found["exploit"]["settings_measured"]["adversary"]["starts"] == 1
+    page = (tmp_path / "trust" / "report.html").read_text()
+    assert all(question in page for question in ("rank policies", "come true?", "How far ahead", "be fooled?"))
 
 
 def test_the_command(tiny_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

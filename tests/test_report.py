@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,9 +17,21 @@ import numpy as np
 import pytest
 import torch
 
+from rise_gym.comparison import ranked
 from rise_gym.errors import SaveFailed
 from rise_gym.evaluation import EpisodeResult
-from rise_gym.report import Clip, Dream, Example, PolicyResult, ReportData, read_curves, write_report
+from rise_gym.reliability import false_success, reliability
+from rise_gym.report import (
+    Clip,
+    Dream,
+    Example,
+    PolicyResult,
+    ReportData,
+    TrustFigures,
+    read_curves,
+    write_report,
+    write_trust_report,
+)
 from rise_gym.report_material import clip_of, imagine_beside, play_and_record, telling_seeds
 from rise_gym.tasks import BOX_CLOSE
 from rise_gym.types import Episode
@@ -153,6 +166,72 @@ def test_report_without_training_and_dreams(report: ReportData, tmp_path: Path) 
     assert "How it learnt" not in page
     assert "Imagination beside reality" not in page
     assert [path.name for path in tmp_path.glob("*.png")] == ["results.png"]
+
+
+def trust_figures() -> TrustFigures:
+    """Of four policies, one of which exploits the dream."""
+    rows = [
+        {
+            "policy": f"policy <{n}>",
+            "exploits": n == 3,
+            "true": {"success": n / 5, "score": 2.0 * n, "episode_return": n / 5},
+            "imagined": {"success": n / 6, "score": 1.8 * n, "episode_return": n / 6},
+        }
+        for n in range(4)
+    ]
+    claims = reliability(np.linspace(0, 1, 40), np.linspace(0, 1, 40) ** 2)
+    curve = {"value": [25.0, 23.5], "ci95": [[24.0, 26.0], [22.0, 25.0]]}
+    errors = {"value": [0.02, 0.07], "ci95": [[0.01, 0.03], [0.05, 0.09]]}
+    ranks = [{"value": value, "ci95": [value - 0.2, value + 0.1]} for value in (0.8, 0.4)]
+    gains = {"starts": 20, "chunks": 12.0}
+    for name, value in (("imagined", 0.6), ("true", 0.2), ("gap", 0.4)):
+        gains[name] = {"value": value, "ci95": [value - 0.1, value + 0.1]}  # type: ignore[assignment]
+    wrong = false_success(np.array([1, 1, 0, 0], bool), np.array([1, 0, 0, 0], bool))
+    return TrustFigures(
+        compared={"policies": rows, "agreement": ranked(rows), "episodes": 50, "doubts": ["few policies"]},
+        calibration={"success": claims, "false_success": wrong, "progress": {"chunks_1": claims}},
+        drift={
+            "drift": {"failure": {"count": [9, 5], "psnr_db": curve, "joint_rad": errors, "progress": errors}},
+            "ranking": {"level": 0.5, "breaks_after": 1, "within_a_state": ranks, "over_policies": ranks},
+        },
+        exploit={"settings_measured": {"policy alone": gains, "adversary": gains}},
+    )
+
+
+def test_trust_is_told_in_words_and_pictures(report: ReportData, tmp_path: Path) -> None:
+    bare = replace(report, training={}, dreams=(), better=())
+    page = write_report(tmp_path / "whole", replace(bare, trust=trust_figures())).read_text()
+    alone = write_trust_report(tmp_path / "alone", BOX_CLOSE, trust_figures(), facts={"seeds": "130000 to 130049"})
+    for text in (
+        "4 policies, 50 matched episodes each",
+        "Careful: few policies.",
+        "1 of 2 dreamt successes are none: 50%",
+        "pictures from 25.0 to 23.5 dB",
+        "(Spearman 0.5 or more) for 1 chunk, then no longer",
+        "adversary: +0.40 (+0.30 to +0.50)",
+        "policy &lt;3&gt;",
+    ):
+        assert text in page
+        assert text in alone.read_text()
+    assert "130000 to 130049" in alone.read_text()
+    names = {f"trust_{name}.png" for name in ("ranking", "calibration", "drift", "exploit")}
+    assert {path.name for path in alone.parent.glob("*.png")} == names
+    for name in names:
+        assert imageio.imread(alone.parent / name).ndim == 3
+    parser = Sources()
+    parser.feed(alone.read_text())
+    assert len(parser.found) == 4
+    assert all(source.startswith("data:image/png;base64,") for source in parser.found)
+    assert "How far the dream" not in write_report(tmp_path / "without", bare).read_text()
+
+
+def test_what_was_not_measured_is_left_out_and_what_cannot_be_is_told(tmp_path: Path) -> None:
+    compared: Any = json.loads(json.dumps(trust_figures().compared))
+    compared["agreement"]["success"]["pearson"] = {"value": None, "ci95": [None, None]}  # as JSON has it
+    page = write_trust_report(tmp_path, BOX_CLOSE, TrustFigures(compared=compared)).read_text()
+    assert "Pearson not computable" in page
+    assert "Can it be fooled?" not in page
+    assert [path.name for path in tmp_path.glob("*.png")] == ["trust_ranking.png"]
 
 
 def test_impossible_folder_is_told(report: ReportData, tmp_path: Path) -> None:

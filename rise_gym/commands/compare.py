@@ -10,10 +10,12 @@ import tyro
 
 from rise_gym.commands._progress import progress_bar
 from rise_gym.commands._shared import env_id_of, known_task
+from rise_gym.commands._trusting import exploit_trust, recorded_trust
 
 if TYPE_CHECKING:
     from rise_gym.evaluation import EpisodeResult
     from rise_gym.starts import Starts
+    from rise_gym.tasks import TaskCard
 
 
 def compare(
@@ -26,6 +28,10 @@ def compare(
     episodes: int = 50,
     seed: int = 130_000,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    report: Path | None = None,
+    data: tuple[Path, ...] = (),
+    drift_chunks: int = 12,
+    exploit_starts: int = 0,
     processes: int = 2,
 ) -> None:
     """Play policies in dream and replica from the same starts, and compare how they rank.
@@ -43,36 +49,55 @@ def compare(
         episodes: matched starts for each of them, seeds `seed` and up.
         seed: the first seed; reported figures use 100000 and up.
         json_file: where to write what was found.
+        report: a folder for `report.html`, which shows it in words and pictures.
+        data: datasets that the world model did not learn from: their actions are dreamt, to see how dreams drift and
+            whether their claims come true.
+        drift_chunks: how far those dreams go.
+        exploit_starts: from how many starts an adversary tries to fool the dream, around the first policy's chunks.
         processes: how many replicas run side by side.
     """
+    from rise_gym._trust_plots import scatter_plot
     from rise_gym.comparison import doubts, ranked
     from rise_gym.evaluation import plain, write_report_json
 
-    task = known_task(task).name
+    card = known_task(task)
+    task = card.name
     qualities = [(policy, amount) for policy in policies for amount in noise]
     seeds = list(range(seed, seed + episodes))
     starts = _starts(task, seeds)
-    rows: list[dict[str, Any]] = []
+    rows = []
     with progress_bar("comparing policies", len(qualities)) as step:
         for policy, amount in qualities:
-            rows.append(
-                {"policy": policy, "noise": amount, **_row(task, policy, amount, starts, world_model, processes)}
-            )
+            measured = _row(task, policy, amount, starts, world_model, processes)
+            rows.append({"policy": policy, "noise": amount, **measured})
             step()
     found: dict[str, Any] = {
-        "task": task,
-        "episodes": episodes,
-        "seed": seed,
-        "policies": rows,
-        "agreement": ranked(rows),
-    }
-    found["doubts"] = doubts(len(rows), episodes)
+        "task": task, "episodes": episodes, "seed": seed, "policies": rows, "agreement": ranked(rows),
+    }  # fmt: skip
+    found["doubts"] = doubts(len(rows), episodes, found["agreement"]["success"])
+    if data:
+        found |= recorded_trust(list(data), card, world_model, chunks=drift_chunks)
+    if exploit_starts:
+        few = starts.rows(range(min(exploit_starts, len(starts))))
+        found["exploit"] = exploit_trust(policies[0], few, card, world_model)
     if json_file is not None:
         write_report_json(json_file, found)
-        _scatter(rows, found["agreement"], json_file.with_suffix(".png"))
+        json_file.with_suffix(".png").write_bytes(scatter_plot(rows, found["agreement"]))
     print(json.dumps(plain(found), indent=2))
     for doubt in found["doubts"]:
         print(f"careful: {doubt}")
+    if report is not None:
+        print(f"report: {_report(report, card, found)}")
+
+
+def _report(folder: Path, card: TaskCard, found: dict[str, Any]) -> Path:
+    from rise_gym.evaluation import machine
+    from rise_gym.report import TrustFigures, write_trust_report
+
+    parts = {name: found.get(name) for name in ("calibration", "drift", "exploit")}
+    facts = {"seeds": f"{found['seed']} to {found['seed'] + found['episodes'] - 1}"}
+    facts |= {name: str(value) for name, value in machine().items()}
+    return write_trust_report(folder, card, TrustFigures(compared=found, **parts), facts=facts)
 
 
 def _starts(task: str, seeds: list[int]) -> Starts:
@@ -115,18 +140,3 @@ def _dreamt(task: str, agent: Any, starts: Starts, world_model: str | None) -> l
         return dreamt_episodes(agent, dreams, starts.seeds.tolist())
     finally:
         dreams.close()
-
-
-def _scatter(rows: list[dict[str, Any]], agreement: dict[str, Any], path: Path) -> None:
-    """Imagined against true, a dot a policy, a panel a figure."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.2 * len(agreement), 4.0), layout="constrained")
-    for axes, (name, found) in zip(figure.subplots(1, len(agreement)), agreement.items(), strict=True):
-        axes.plot([row["imagined"][name] for row in rows], [row["true"][name] for row in rows], "o", color="#0b7285")
-        axes.set_title(f"{name.replace('_', ' ')}: r = {found['pearson']['value']:.2f}", loc="left", fontsize=11)
-        axes.set_xlabel("imagined")
-        axes.set_ylabel("true")
-        axes.margins(0.15)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120, facecolor="white")

@@ -1,0 +1,150 @@
+"""How dreams drift from the replica with their horizon, and after how many chunks they rank no longer.
+
+    python benchmarks/drift.py [--quick]
+
+Held-out episodes are dreamt from moments all along them with the actions that were executed: error of pictures (PSNR),
+joints (rad) and progress after every chunk, successes and failures apart. And from physics states in the middle of
+episodes six policies play on; their chunks are dreamt, and the progress gained ranked against the true one. Goes on
+where it was.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import _common as common
+import gymnasium
+import numpy as np
+import torch
+import tyro
+from _branched_rankings import branched, branches, ranking_figures
+from _branching import moments
+from _kept import Kept
+from _policies import VariedAgent
+from rich.progress import track
+
+from rise_gym._trust_plots import drift_plot
+from rise_gym.agents.flow_policy import load_policy
+from rise_gym.drift import DriftRows, drift_figures, drift_moments, drift_rows, joined
+from rise_gym.recordings import Recordings
+from rise_gym.world_model import CompositionalWorldModel
+
+BATCH = 32
+
+
+def main(
+    *,
+    quick: bool = False,
+    output: Path | None = None,
+    world_model: str = common.WORLD_MODEL,
+    base: str = common.BASE,
+    rise: str = common.IMPROVED,
+    data: Path | None = None,
+    episodes: int = 90,
+    every_ticks: int = 40,
+    chunks: int = 12,
+    states: int = 40,
+    ranked_chunks: int = 8,
+    keep: Path = Path("runs/drift"),
+) -> None:
+    """Measure and record.
+
+    Args:
+        quick: a miniature to see that it works; its figures mean little.
+        output: where to write the JSON; a plot (PNG) lies beside it.
+        world_model: a folder or bundled name.
+        base, rise: who plays.
+        data: the held-out episodes; played anew if the folder is not there.
+        episodes: how many. every_ticks: a dream begins in them every so many ticks. chunks: how far it goes.
+        states: physics states to branch from; 0 leaves rankings out. ranked_chunks: how far the branches go.
+        keep: folder of the parts that are measured.
+    """
+    if quick:
+        episodes, every_ticks, chunks, states, ranked_chunks = 3, 100, 3, min(states, 2), 2
+    target = output or common.RESULTS / f"drift{'_quick' if quick else ''}.json"
+    with common.recorded("drift", output, quick) as figures:
+        model = CompositionalWorldModel.from_pretrained(world_model, task=common.TASK)
+        held_out = common.held_out_episodes(data or Path(f"runs/held_out_{episodes}"), episodes, policy=base)
+        seeds = [held_out[0].seed, held_out[-1].seed]
+        recordings = Recordings.of(held_out, model.task)
+        figures |= {"task": common.TASK, "seeds": seeds, "episodes": episodes, "chunk": model.task.chunk}
+        kept = Kept(keep, "recorded", [world_model, base], (seeds, every_ticks, chunks))
+        figures["drift"] = drift_figures(recorded_rows(kept, model, recordings, every_ticks, chunks))
+        if states:
+            kept = Kept(keep, "branched", [world_model, base, rise], ranked_chunks)
+            figures["ranking"] = ranking_figures(_branched(kept, model, base, rise, states, ranked_chunks))
+        show(figures)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.with_suffix(".png").write_bytes(drift_plot(figures))
+
+
+def recorded_rows(
+    kept: Kept, model: CompositionalWorldModel, recordings: Recordings, every_ticks: int, chunks: int
+) -> DriftRows:
+    """Dreams of recorded actions, batch by batch, those that are kept among them."""
+    batches = drift_moments(recordings, every_ticks=every_ticks).split(BATCH)
+    parts = []
+    for number, rows in enumerate(track(batches, "dreaming recorded actions")):
+
+        def measure(rows: torch.Tensor = rows) -> dict[str, Any]:
+            found = asdict(drift_rows(model, recordings, rows, chunks=chunks))
+            return {name: column.tolist() for name, column in found.items()}
+
+        columns = kept.of(f"moments_{number:03}", measure)
+        parts.append(
+            DriftRows(**{name: np.array([_numbers(row) for row in column]) for name, column in columns.items()})
+        )
+    return joined(parts)
+
+
+def _numbers(row: Any) -> Any:
+    """JSON has no NaN: it is written as null."""
+    return [np.nan if value is None else value for value in row] if isinstance(row, list) else row
+
+
+def _branched(
+    kept: Kept, model: CompositionalWorldModel, base: str, rise: str, states: int, chunks: int
+) -> list[dict[str, Any]]:
+    parts = [f"state_{number:03}" for number in range(states)]
+    if not all(map(kept.has, parts)):
+        agents = [VariedAgent(model.task.name, quality, model) for quality in branches(base, rise)]
+        with closing(gymnasium.make(common.REPLICA, record_ticks=True, disable_env_checker=True)) as env:
+            found = moments(env, load_policy(base, task=common.TASK), model, states)
+            for number, moment in enumerate(track(found, "branching", total=states)):
+
+                def measure(moment: Any = moment, number: int = number) -> dict[str, Any]:
+                    return branched(env, model, agents, moment, chunks, number)
+
+                kept.of(parts[number], measure)
+    return [kept.of(part, dict) for part in parts]
+
+
+def show(figures: dict[str, Any]) -> None:
+    for outcome, found in figures["drift"].items():
+        rows = [
+            (str(n + 1), found["count"][n], *[found[name]["value"][n] for name in ("psnr_db", "joint_rad", "progress",
+                                                                                  "progress_bias")])
+            for n in range(len(found["count"]))
+        ]  # fmt: skip
+        columns = ("chunks", "dreams", "PSNR, dB", "joints, rad", "progress", "imagined - true")
+        common.show(f"Error after so many chunks: {outcome}", columns, rows)
+    if "ranking" in figures:
+        found = figures["ranking"]
+        rows = [
+            (str(n + 1), within["value"], common.interval_text(within["ci95"]), over["value"],
+             common.interval_text(over["ci95"]))
+            for n, (within, over) in enumerate(zip(found["within_a_state"], found["over_policies"], strict=True))
+        ]  # fmt: skip
+        end = found["breaks_after"]
+        title = f"Spearman, {found['states']} states; " + (
+            "it never breaks" if end is None else f"breaks after {end} chunks (below {found['level']})"
+        )
+        common.show(title, ("chunks", "within a state", "95 %", "over policies", "95 %"), rows)
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    tyro.cli(main, description=__doc__)

@@ -1,0 +1,94 @@
+"""An adversary finds what a world model promises, pays for uncertainty if it is charged, and is found out by truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import fake_env
+import gymnasium
+import numpy as np
+import pytest
+
+from rise_gym.agents.adversary import (
+    AdversaryConfig,
+    Exploit,
+    exploit_figures,
+    exploited,
+    probe_figures,
+    usual_uncertainty,
+)
+from rise_gym.comparison import first_windows
+
+SMALL = AdversaryConfig(chunks=2, candidates=12, elites=3, rounds=3, spread=20.0)
+
+
+class Still:
+    """Holds everything in the middle of its range, which a counting world is certain about."""
+
+    chunk = 10
+
+    def act(self, observation: Any, instruction: Any, advantage: Any = 1.0) -> np.ndarray:
+        return np.zeros((len(instruction), 10, 14), np.float32)
+
+    def loss(self, batch: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+
+@pytest.fixture(scope="module")
+def found(counting_world: Callable[..., Any]) -> dict[str, Exploit]:
+    """In a counting world the first joint brightens the picture, and any far target makes it uncertain."""
+    replica = gymnasium.make(fake_env.SINGLE_ID, disable_env_checker=True)
+    starts = first_windows(replica, [100_000, 100_001])
+    settings = {"alone": replace(SMALL, rounds=0), "free": SMALL, "charged": replace(SMALL, uncertainty_limit=0.05)}
+    return {name: exploited(counting_world(), Still(), replica, starts, 1, config) for name, config in settings.items()}
+
+
+def test_it_finds_more_than_the_policy(found: dict[str, Exploit]) -> None:
+    assert found["free"].imagined.sum() > found["alone"].imagined.sum() + 1e-3
+    np.testing.assert_array_equal(found["alone"].actions, 0)
+    assert found["free"].actions[:, -1, 0].min() > 0  # the joint that brightens pictures
+
+
+def test_uncertainty_that_is_charged_for_is_avoided(found: dict[str, Exploit]) -> None:
+    assert found["charged"].uncertainty.mean() < 0.6 * found["free"].uncertainty.mean()
+
+
+def test_the_truth_is_what_the_replica_gives_for_the_same_chunks(found: dict[str, Exploit]) -> None:
+    replica = gymnasium.make(fake_env.SINGLE_ID, disable_env_checker=True)
+    for one in found.values():
+        replica.reset(seed=100_001)
+        np.testing.assert_allclose(one.true, [float(replica.step(chunk)[1]) for chunk in one.actions])
+
+
+def exploit(imagined: list[float], true: list[float], uncertainty: list[float]) -> Exploit:
+    actions = np.zeros((len(true), 10, 14), np.float32)
+    return Exploit(actions=actions, imagined=np.array(imagined), true=np.array(true), uncertainty=np.array(uncertainty))
+
+
+def test_the_gap_is_what_is_imagined_beyond_what_is_true() -> None:
+    rows = [exploit([0.1, 0.5], [0.1, 0.0], [1.0, 9.0]), exploit([0.2, 0.2], [0.1, 0.1], [1.0, 1.0])]
+    whole = exploit_figures(rows)
+    assert whole["gap"]["value"] == pytest.approx((0.5 + 0.2) / 2)
+    assert (whole["starts"], whole["chunks"]) == (2, 2)
+    cut = exploit_figures(rows, truncate_above=5.0)
+    assert cut["chunks"] == 1.5
+    assert cut["gap"]["value"] == pytest.approx((0.0 + 0.2) / 2)
+    assert exploit_figures(rows, truncate_above=0.5)["imagined"]["value"] == 0
+
+
+def test_the_policy_alone_decides_what_is_uncertain() -> None:
+    alone = [exploit([0.1], [0.1], [float(n)]) for n in range(1, 21)]
+    wild = [exploit([0.9], [0.0], [50.0])] * 20
+    assert 19 <= usual_uncertainty(alone) <= 20
+    figures = probe_figures(alone, wild, alone)["settings_measured"]
+    assert figures["adversary"]["gap"]["value"] == pytest.approx(0.9)
+    assert figures["truncated when uncertain"]["gap"]["value"] == 0
+    assert figures["charged for uncertainty"]["gap"]["value"] == 0
+
+
+@pytest.mark.parametrize("wrong", [{"candidates": 2}, {"chunks": 0}, {"uncertainty_limit": 0.0}])
+def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"wanted|above 0"):
+        replace(SMALL, **wrong)
