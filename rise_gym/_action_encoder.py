@@ -39,8 +39,8 @@ class ActionEncoder(nn.Module):
         self.attention = nn.ModuleList(_Attention(width, heads, head_width, dropout) for _ in range(depth))
         self.feed_forward = nn.ModuleList(_feed_forward(width, hidden, dropout) for _ in range(depth))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, out))
-        nn.init.zeros_(self.leave[1].weight)
-        nn.init.zeros_(self.leave[1].bias)
+        for parameter in self.leave[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, actions: Tensor) -> Tensor:
         """Actions (B, F, A), A at most `channels` -> (B, 1 + F, out)."""

@@ -56,6 +56,12 @@ class LTXCodec(ModelMixin, ConfigMixin):
         space = int(self.autoencoder.spatial_compression_ratio)
         return int(self.autoencoder.temporal_compression_ratio), space, space
 
+    @staticmethod
+    def compression_of(settings: Mapping[str, Any] | None) -> tuple[int, int, int]:
+        """That of a codec with these settings, without its weights."""
+        with torch.device("meta"):
+            return LTXCodec(settings=settings).compression
+
     def latent_frames(self, frames: int) -> int:
         """How many latent frames a clip of so many frames has.
 
@@ -90,14 +96,20 @@ class LTXCodec(ModelMixin, ConfigMixin):
         return latents.unflatten(0, clips.shape[:2]).permute(0, 3, 1, 2, 4, 5).float()
 
     def decode_clip(self, latents: Tensor) -> Tensor:
-        """Latents of a clip (B, f, V, c, h, w) -> pixels (B, r·(f - 1) + 1, V, 3, H, W), about [-1, 1]; differentiable."""
+        """Latents of a clip (B, f, V, c, h, w) -> pixels (B, r·(f - 1) + 1, V, 3, H, W), about [-1, 1].
+
+        Differentiable.
+        """
         clips = latents.permute(0, 2, 3, 1, 4, 5)  # (B, V, c, f, h, w)
         frames = self.compression[0] * (latents.shape[1] - 1) + 1
         pixels = self._in_parts(self._decoded, clips.flatten(0, 1), frames)  # (B·V, 3, F, H, W)
         return pixels.unflatten(0, clips.shape[:2]).permute(0, 3, 1, 2, 4, 5)
 
     def frames_of(self, latents: Tensor) -> Tensor:
-        """A clip's latents (B, f, V, c, h, w) -> those of its frames, each by itself (B, F, V, c, h, w); differentiable."""
+        """A clip's latents (B, f, V, c, h, w) -> those of its frames, each by itself (B, F, V, c, h, w).
+
+        Differentiable.
+        """
         return self.latents_of(self.decode_clip(latents).clamp(-1, 1)).float()
 
     def latents_of(self, pixels: Tensor) -> Tensor:

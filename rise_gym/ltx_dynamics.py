@@ -68,19 +68,17 @@ class LTXDynamicsConfig:
     action_dropout: float = 0.1
     sigmas: tuple[float, ...] = _PAPER_SIGMAS
 
-    def fitted(self, task: TaskCard, codec: LTXCodec) -> LTXDynamicsConfig:
+    def fitted(self, task: TaskCard, compression: tuple[int, int, int] = (8, 32, 32)) -> LTXDynamicsConfig:
         """The same size for another task and codec: frames at about 15 Hz, as few as hold one of the task's chunks."""
-        stride, compression = max(1, round(task.control_hz / PAPER_HZ)), codec.compression
+        stride = max(1, round(task.control_hz / PAPER_HZ))
         wanted = -(-task.chunk // stride)
         frames = 1 + compression[0] * -(-(wanted - 1) // compression[0])
         height, width = (pixels // side for pixels, side in zip(task.image_size, compression[1:], strict=True))
-        return replace(
-            self, stride=stride, chunk=frames * stride, latent_size=(height, width), compression=compression
-        )
+        return replace(self, stride=stride, chunk=frames * stride, latent_size=(height, width), compression=compression)
 
 
 class _Dreamt(NamedTuple):
-    """Clean latents of a clip (B, f, V, c, h, w), and how far the last noise level moved the first's prediction (B,)."""
+    """Clean latents of a clip (B, f, V, c, h, w), and how far the last level moved the first one's prediction (B,)."""
 
     clip: Tensor
     moved: Tensor
@@ -246,9 +244,12 @@ class LTXDynamics(ModelMixin, ConfigMixin):
         """
         ticks, held = actions.shape[1], self._held(actions)
         columns = (part.split(self.rows_at_once) for part in (history, self.noise(len(history), generator), held))
-        parts = [self._dreamt(*rows) for rows in zip(*columns, strict=True)]
-        latents = torch.cat([self._every_tick(part.clip)[:, :ticks] for part in parts])
-        return Prediction(latents, self.unscaled(held)[:, :ticks], torch.cat([part.moved for part in parts]), None, None)
+        with self._half_on_gpu():
+            parts = [self._dreamt(*rows) for rows in zip(*columns, strict=True)]
+            latents = torch.cat([self._every_tick(part.clip)[:, :ticks] for part in parts])
+        return Prediction(
+            latents, self.unscaled(held)[:, :ticks], torch.cat([part.moved for part in parts]), None, None
+        )
 
     def foresee(
         self,
@@ -261,9 +262,10 @@ class LTXDynamics(ModelMixin, ConfigMixin):
     ) -> Forecast:
         """One pass from pure noise, differentiable in the actions (B, k, A); the others as for `sample`."""
         ticks, held = actions.shape[1], self._held(actions)
-        clip = noise - self(history, noise, noise.new_ones(len(noise)), held).float()
-        scaled = self._every_tick(clip)[:, :ticks]
-        return Forecast(scaled, held[:, :ticks], None, None)
+        with self._half_on_gpu():
+            clip = noise - self(history, noise, noise.new_ones(len(noise)), held).float()
+            latents = self._every_tick(clip)[:, :ticks]
+        return Forecast(latents, held[:, :ticks], None, None)
 
     def _dreamt(self, history: Tensor, noise: Tensor, actions: Tensor) -> _Dreamt:
         sample, clean = noise, []
@@ -272,6 +274,9 @@ class LTXDynamics(ModelMixin, ConfigMixin):
             clean.append(sample - sigma * velocity)
             sample = sample + (smaller - sigma) * velocity
         return _Dreamt(sample, (clean[-1] - clean[0]).abs().flatten(1).mean(1))
+
+    def _half_on_gpu(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     def _every_tick(self, clip: Tensor) -> Tensor:
         """A clip's latents (B, f, V, c, h, w) -> those of the frame at each tick (B, K, V, c, h, w)."""

@@ -41,9 +41,7 @@ class LTXSize:
     blocks: int
 
     @classmethod
-    def of(
-        cls, config: LTXDynamicsConfig, task: TaskCard, codec: Mapping[str, Any] | None = None
-    ) -> LTXSize:
+    def of(cls, config: LTXDynamicsConfig, task: TaskCard, codec: Mapping[str, Any] | None = None) -> LTXSize:
         """Of a dynamics, and of a codec with these arguments; no memory is taken for either."""
         with torch.device("meta"):
             model, autoencoder = LTXDynamics.of(config, task), LTXCodec(settings=codec)
@@ -63,9 +61,9 @@ class LTXSize:
             blocks=len(network.ltx.transformer_blocks),
         )
 
-    def dreaming_gib(self, *, bytes_a_number: int = 4) -> float:
-        """To dream: all weights. What a batch takes beside them is small, for no gradient is kept."""
-        return (self.dynamics + self.codec) * bytes_a_number / _GIB
+    def dreaming_gib(self) -> float:
+        """To dream: all weights, in 4 bytes. What a batch takes beside them is small, for no gradient is kept."""
+        return 4 * (self.dynamics + self.codec) / _GIB
 
     def training_gib(
         self,
@@ -100,7 +98,7 @@ class LTXSize:
         return (
             f"dynamics: {self.dynamics:,} parameters ({parts})\n"
             f"codec: {self.codec:,} parameters\n"
-            f"to dream: {self.dreaming_gib():.1f} GiB of weights, {self.dreaming_gib(bytes_a_number=2):.1f} in bfloat16\n"
+            f"to dream: {self.dreaming_gib():.1f} GiB of weights\n"
             f"to train: about {sum(training.values()):.1f} GiB a process ({memory}); {layout}"
         )
 

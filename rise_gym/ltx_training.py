@@ -208,9 +208,7 @@ def clip_loss(
     return loss, {"velocity": float(loss.detach()), "copy_ratio": float(ratio)}
 
 
-def _begun(
-    recordings: Recordings, codec: LTXCodec, config: LTXTraining, initial: LTXDynamics | None
-) -> LTXDynamics:
+def _begun(recordings: Recordings, codec: LTXCodec, config: LTXTraining, initial: LTXDynamics | None) -> LTXDynamics:
     """A copy of `initial`, or a new model that fits the task and the codec."""
     if initial is not None:
         model = copy.deepcopy(initial).train().requires_grad_(True)
@@ -218,7 +216,7 @@ def _begun(
         return model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
-        model = LTXDynamics.of(config.dynamics.fitted(recordings.task, codec), recordings.task)
+        model = LTXDynamics.of(config.dynamics.fitted(recordings.task, codec.compression), recordings.task)
     model.use_codec(codec)
     return model
 

@@ -92,13 +92,23 @@ def public_dynamics(
     """
     patterns = ["transformer/*.json", "transformer/*.safetensors", f"{RISE_FOLDER}/*"]
     found = _found(_root(name, patterns))
-    config = (config or LTXDynamicsConfig()).fitted(task, codec)
+    config = (config or LTXDynamicsConfig()).fitted(task, codec.compression)
     if found.is_file():
         return _from_rise(found, task, codec, config, empty)
-    settings = json.loads((found / "config.json").read_text())
-    config = replace(config, transformer={k: v for k, v in settings.items() if not k.startswith("_")})
+    config = replace(config, transformer=_plain(json.loads((found / "config.json").read_text())))
     weights = {f"network.ltx.{key}": weight for key, weight in _weights(found).items()}
     return _filled(LTXDynamics.of(config, task), weights, found, codec, empty, may_lack=_OURS)
+
+
+def config_of(name: str | Path | None, config: LTXDynamicsConfig | None = None) -> LTXDynamicsConfig:
+    """The size that a dynamics which begins from `name` will have, as far as local files tell, else `config`.
+
+    By default that is the paper's. No weights are read and nothing is downloaded.
+    """
+    config, path = config or LTXDynamicsConfig(), Path(name or ".").expanduser() / "transformer/config.json"
+    if name is None or not path.is_file():
+        return config
+    return replace(config, transformer=_plain(json.loads(path.read_text())))
 
 
 def empty_text(name: str | Path, tokens: int) -> Tensor:
@@ -145,12 +155,6 @@ def renamed(key: str) -> str | None:
 def _from_rise(
     file: Path, task: TaskCard, codec: LTXCodec, config: LTXDynamicsConfig, empty: Tensor | None
 ) -> LTXDynamics:
-    if empty is None:
-        warnings.warn(
-            "RISE's weights have learnt to see what T5 makes of an empty text under their actions; without it (`empty`, "
-            "or `--text-encoder Lightricks/LTX-Video` of the command) they predict worse until they are fine-tuned",
-            stacklevel=3,
-        )
     theirs = _read(file)
     names = {key: renamed(key) for key in theirs}
     weights = {name: theirs[key] for key, name in names.items() if name is not None}
@@ -158,7 +162,14 @@ def _from_rise(
     views = weights.get("network.view_embedding")
     if views is not None and len(views) > model.views:
         weights["network.view_embedding"] = views[: model.views]
-    return _filled(model, weights, file, codec, empty, may_lack=("empty_text",))
+    _filled(model, weights, file, codec, empty, may_lack=("empty_text",))
+    if empty is None:
+        warnings.warn(
+            "RISE's weights have learnt to see what T5 makes of an empty text under their actions; without it "
+            "(`empty`, or `--text-encoder Lightricks/LTX-Video` of the command) they predict worse until fine-tuned",
+            stacklevel=3,
+        )
+    return model
 
 
 def _filled(

@@ -189,7 +189,12 @@ class Trainer:
             rate = float(self.scheduler.get_last_lr()[0])
             yield (
                 self.progress.step,
-                {"loss": float(self.ranks.mean(loss.detach())), "gradient_norm": norm, "learning_rate": rate, **figures},
+                {
+                    "loss": float(self.ranks.mean(loss.detach())),
+                    "gradient_norm": norm,
+                    "learning_rate": rate,
+                    **figures,
+                },
             )
 
     def save(self) -> None:

@@ -1,4 +1,4 @@
-"""One of several processes that train a tiny LTXDynamics: `python -m torch.distributed.run ... this-file folder mode`."""
+"""One of several processes that train a tiny LTXDynamics: torch.distributed.run's arguments are a folder and steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from rise_gym.ltx_dynamics import LTXDynamics
 from rise_gym.ltx_training import LTXTraining, train_ltx_dynamics
 from rise_gym.recordings import Recordings
 from rise_gym.tasks import BOX_CLOSE
@@ -68,14 +67,19 @@ def trained(folder: Path, steps: int, accelerator: Accelerator | None, *, sharde
 
 
 def main() -> None:
-    folder, mode, steps = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    """Data-parallel from first to last; sharded, interrupted half-way; sharded, for another process to go on with."""
+    folder, steps = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
-    accelerator = Accelerator(cpu=True, mixed_precision="bf16" if mode == "half" else "no")
-    model, losses = trained(folder / "run", steps, accelerator, sharded=mode != "parallel")
-    if accelerator.is_main_process:
-        assert isinstance(model, LTXDynamics)
-        model.save_pretrained(folder / "model")
-        (folder / "losses.json").write_text(json.dumps(losses))
+    accelerator = Accelerator(cpu=True)
+    runs = (("parallel", (steps,), False), ("sharded", (steps // 2, steps), True), ("halfway", (steps // 2,), True))
+    for name, stops, sharded in runs:
+        losses: dict[int, float] = {}
+        for stop in stops:
+            model, found = trained(folder / name, stop, accelerator, sharded=sharded)
+            losses |= found
+        if accelerator.is_main_process:
+            model.save_pretrained(folder / name / "model")
+            (folder / name / "losses.json").write_text(json.dumps(losses))
     accelerator.end_training()
 
 

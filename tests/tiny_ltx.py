@@ -41,7 +41,7 @@ def tiny_dynamics(codec: LTXCodec, task: TaskCard = BOX_CLOSE, *, seed: int = 0,
     """Random weights everywhere: untrained, actions would change nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LTXDynamics.of(replace(CONFIG.fitted(task, codec), **changes), task)
+        model = LTXDynamics.of(replace(CONFIG.fitted(task, codec.compression), **changes), task)
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
     return model.eval()
