@@ -23,7 +23,7 @@ from torch import Tensor
 from rise_gym._action_encoder import ActionEncoder
 from rise_gym._ltx_transformer import MultiViewTransformer
 from rise_gym.dynamics import Forecast, Prediction, drawn_noise
-from rise_gym.errors import InvalidAction, InvalidCheckpoint
+from rise_gym.errors import InvalidAction, InvalidCheckpoint, InvalidTask
 from rise_gym.ltx_codec import LTXCodec, latent_frames
 from rise_gym.protocols import Generators
 from rise_gym.tasks import TaskCard, task_card
@@ -69,7 +69,16 @@ class LTXDynamicsConfig:
     sigmas: tuple[float, ...] = _PAPER_SIGMAS
 
     def fitted(self, task: TaskCard, compression: tuple[int, int, int] = (8, 32, 32)) -> LTXDynamicsConfig:
-        """The same size for another task and codec: frames at about 15 Hz, as few as hold one of the task's chunks."""
+        """The same size for another task and codec: frames at about 15 Hz, as few as hold one of the task's chunks.
+
+        Raises:
+            InvalidTask: if its pictures can't be cut into latents.
+        """
+        if any(pixels % side for pixels, side in zip(task.image_size, compression[1:], strict=True)):
+            raise InvalidTask(
+                f"an image_size of multiples of {compression[1]} x {compression[2]} pixels was wanted, which a latent "
+                f"stands for, task {task.name!r} has {list(task.image_size)}"
+            )
         stride = max(1, round(task.control_hz / PAPER_HZ))
         wanted = -(-task.chunk // stride)
         frames = 1 + compression[0] * -(-(wanted - 1) // compression[0])

@@ -14,7 +14,7 @@ from conftest import coloured_noise
 from tiny_ltx import CONFIG, tiny_codec, tiny_dynamics, tiny_world
 
 from rise_gym.codec import FrameCodec
-from rise_gym.errors import InvalidAction, InvalidCheckpoint
+from rise_gym.errors import InvalidAction, InvalidCheckpoint, InvalidTask
 from rise_gym.ltx_codec import LTXCodec
 from rise_gym.ltx_dynamics import LTXDynamics, LTXDynamicsConfig
 from rise_gym.ltx_size import LTXSize
@@ -67,6 +67,11 @@ def test_what_diffusers_would_drop_is_refused() -> None:
         tiny_codec().encode_clip(frames)
     with pytest.raises(ValueError, match="got 10; take 9 or 17"):
         LTXDynamics.of(replace(CONFIG, chunk=10, stride=1), BOX_CLOSE)
+
+
+def test_pictures_that_cannot_be_cut_into_latents_are_refused() -> None:
+    with pytest.raises(InvalidTask, match=r"multiples of 32 x 32 pixels.*\[48, 64\]"):
+        LTXDynamicsConfig().fitted(replace(BOX_CLOSE, image_size=(48, 64)))
 
 
 def test_a_decoder_that_draws_noise_shows_the_same_each_time() -> None:
