@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from rise_gym.errors import InvalidTraining
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
@@ -37,6 +39,9 @@ class Ranks:
         """Put a module on this process's device; returns what has to be called in its stead while training.
 
         units: parts of it whose weights are fetched one at a time, where it is sharded: its blocks.
+
+        Raises:
+            InvalidTraining: if it is to be sharded over a single process.
         """
         if self._accelerator is None:
             return module
@@ -47,7 +52,10 @@ class Ranks:
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
         if self.count == 1:
-            raise ValueError("a module is sharded over several processes, this is one: start more, or leave it whole")
+            raise InvalidTraining(
+                "a module is sharded over several processes, this is one: start more (`torchrun --nproc-per-node N -m "
+                "rise_gym ...`), or leave out --sharded"
+            )
         device = self._accelerator.device
         mesh = init_device_mesh(device.type, (self.count,))
         half = torch.bfloat16 if self._accelerator.mixed_precision == "bf16" else None
@@ -61,10 +69,10 @@ class Ranks:
         """Which rows of a batch are this process's.
 
         Raises:
-            ValueError: if the processes can't have equally many.
+            InvalidTraining: if the processes can't have equally many.
         """
         if batch % self.count:
-            raise ValueError(f"a batch size that {self.count} processes can share was wanted, got {batch}")
+            raise InvalidTraining(f"a batch size that {self.count} processes can share was wanted, got {batch}")
         return torch.arange(self.index, batch, self.count)
 
     def autocast(self) -> AbstractContextManager[Any]:

@@ -120,7 +120,7 @@ def train_ltx_dynamics(
 
     Raises:
         InvalidDataset: if the recordings have no frames, or no episode has a second one.
-        ValueError: if the processes can't share a batch.
+        InvalidTraining: if the processes can't share a batch, or a single one is to hold a share of the model.
     """
     moments = torch.arange(len(recordings)) if moments is None else moments
     moments = moments[moments < recordings.last[moments]]

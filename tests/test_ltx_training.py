@@ -15,7 +15,7 @@ from ltx_training_process import moving_squares, settings, trained
 from tiny_ltx import tiny_codec, tiny_dynamics
 
 from rise_gym._ranks import Ranks
-from rise_gym.errors import InvalidDataset
+from rise_gym.errors import InvalidDataset, InvalidTraining
 from rise_gym.ltx_dynamics import LTXDynamics
 from rise_gym.ltx_training import clip_loss, clip_window, drawn_noise, train_ltx_dynamics
 
@@ -102,11 +102,25 @@ def test_checkpointing_changes_nothing_but_memory() -> None:
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
+def test_half_precision_learns_about_the_same() -> None:
+    recordings, codec = moving_squares(2), tiny_codec()
+    window = clip_window(recordings, torch.tensor([3, 8]), model := tiny_dynamics(codec))
+    noise = drawn_noise(model, 2, settings(1), torch.Generator().manual_seed(0))
+    losses = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            losses.append(clip_loss(model, codec, window, noise, torch.device("cpu"))[0])
+    losses[1].backward()
+    assert losses[1].dtype == torch.float32
+    assert float(losses[1].detach()) == pytest.approx(float(losses[0].detach()), rel=0.02)
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
+
+
 def test_what_cannot_be_trained_on_is_refused(tmp_path: Path) -> None:
     recordings, codec = moving_squares(2), tiny_codec()
     with pytest.raises(InvalidDataset, match="frames kept"):
         train_ltx_dynamics(recordings.without_frames(), codec, settings(1), tmp_path)
     pair = Ranks(None)
     pair.count = 2
-    with pytest.raises(ValueError, match="2 processes can share was wanted, got 5"):
+    with pytest.raises(InvalidTraining, match="2 processes can share was wanted, got 5"):
         pair.rows(5)

@@ -34,7 +34,7 @@ def tell_size(job: PartJob) -> None:
     """Print what the job would train, and what memory that takes in each of the processes that were started."""
     from accelerate import PartialState
 
-    processes = PartialState()
+    processes = PartialState(cpu=_on_cpu())
     if processes.is_main_process:
         print(_told(job, processes.num_processes))
 
@@ -69,7 +69,7 @@ def _dynamics(job: PartJob) -> LTXDynamics | None:
     from rise_gym.ltx_codec import LTXCodec
     from rise_gym.ltx_training import train_ltx_dynamics
 
-    accelerator = Accelerator(mixed_precision=_precision(job))
+    accelerator = Accelerator(cpu=_on_cpu(), mixed_precision=_precision(job))
     if accelerator.is_main_process:
         print(_told(job, accelerator.num_processes))
     codec = saved_part(LTXCodec, job.out / "codec")
@@ -131,6 +131,13 @@ def _saved_config(folder: Path) -> dict[str, Any]:
     """Of a part that was saved there; empty if none was."""
     path = folder / "config.json"
     return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _on_cpu() -> bool:
+    """Several processes on CPUs have to be asked for: Accelerate else takes each for the only one."""
+    import torch
+
+    return not torch.accelerator.is_available()
 
 
 def _precision(job: PartJob) -> str:

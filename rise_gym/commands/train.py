@@ -75,7 +75,7 @@ def train(
 
     With `--architecture ltx` codec and dynamics are the paper's, at full size, from public weights (`--initial`
     Lightricks/LTX-Video, or RISE's file for the dynamics): its codec is taken as it is, its dynamics trains on as many
-    processes as `accelerate launch` starts. `docs/full_size.md` walks through it.
+    processes as `torchrun` or `accelerate launch` starts. `docs/full_size.md` walks through it.
 
     Args:
         part: codec, value, dynamics, renderer, decoder or policy.
