@@ -312,7 +312,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         """
         size = int(self.config.latent_size)
         shape = (rows, int(self.config.chunk), self.views, int(self.config.latent_channels), size, size)
-        return _noise(shape, generator).to(self.device)
+        return drawn_noise(shape, generator).to(self.device)
 
     def _held(self, actions: Tensor) -> Tensor:
         """Actions (B, k, A) as a whole chunk, (B, K, A), the last of them held.
@@ -509,7 +509,7 @@ def _in_parts(instruction: Sequence[str] | None, rows: int, most: int) -> list[S
     ]
 
 
-def _noise(shape: tuple[int, ...], generator: Generators) -> Tensor:
+def drawn_noise(shape: tuple[int, ...], generator: Generators) -> Tensor:
     """Normal noise drawn on the CPU, so that a dream is the same on every device."""
     if isinstance(generator, Generator):
         return torch.randn(shape, generator=generator)

@@ -178,11 +178,17 @@ def _initial(
     recordings: Recordings, config: DynamicsTraining, initial: VideoDynamics | None, learns_gain: bool
 ) -> VideoDynamics:
     """A new model, or a copy of `initial`, which expects gains, and is instructed, only if it was or is to be now."""
+    shape_of_latents = recordings.latent_shape()
+    if not isinstance(shape_of_latents["latent_size"], int):
+        raise InvalidDataset(
+            f"square latents were wanted, got {shape_of_latents['latent_size']}; encode pictures of a square "
+            "image_size, or train an LTXDynamics (`--architecture ltx`), which takes any"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         if initial is None:
             gain = config.dynamics.gain and learns_gain
-            fitting = replace(config.dynamics, gain=gain, **recordings.latent_shape())
+            fitting = replace(config.dynamics, gain=gain, **shape_of_latents)
             return VideoDynamics.of(fitting, recordings.task)
         shape = {name: value for name, value in initial.config.items() if not name.startswith("_")}
         shape["task"] = recordings.task.name

@@ -35,6 +35,10 @@ class InvalidMapping(InvalidDataset):
     """A mapping of somebody else's dataset that lacks an entry, has an unknown one, or does not fit the dataset."""
 
 
+class InvalidTraining(RiseGymError, ValueError):
+    """Settings that the processes which train together can't follow."""
+
+
 class SaveFailed(RiseGymError, OSError):
     """Nothing could be written (a full disk, a read-only folder); what was saved before is untouched."""
 

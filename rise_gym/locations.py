@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from rise_gym.errors import InvalidCheckpoint
 from rise_gym.tasks import TASKS
 
 _BUNDLED = re.compile(r"bundled:(?P<task>\w+)(?:/(?P<name>[\w.-]+))?")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _SEVERAL = "several_tasks"  # beside the tasks' own folders in the package
 
 
@@ -35,8 +36,8 @@ def resolve(name: str | Path, *, default: str = "world_model") -> Path:
         return folder
     if text in TASKS:
         return _bundled(text, default)
-    if isinstance(name, str) and _HUB_ID.fullmatch(text) and not text.startswith("."):
-        return _download(text)
+    if isinstance(name, str) and HUB_ID.fullmatch(text) and not text.startswith("."):
+        return downloaded(text, ["*.json", "*.safetensors", "*.md", "*.npz"])
     raise InvalidCheckpoint(
         f"{text!r} is no folder; a checkpoint is a folder, `bundled:<task>/<name>` or a hub id `owner/name`"
     )
@@ -60,13 +61,17 @@ def _bundled(task: str, name: str) -> Path:
     )
 
 
-def _download(hub_id: str) -> Path:
+def downloaded(hub_id: str, patterns: Sequence[str]) -> Path:
+    """The folder of a hub repository `owner/name`, optionally with `@revision`, with those of its files that match.
+
+    Raises:
+        InvalidCheckpoint: if the hub can't be reached, or has no such repository.
+    """
     from huggingface_hub import snapshot_download
 
     repository, _, revision = hub_id.partition("@")
-    patterns = ["*.json", "*.safetensors", "*.md", "*.npz"]
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
     except Exception as error:  # the hub client raises errors of several libraries, by what went wrong
         raise InvalidCheckpoint(
             f"{hub_id!r} is no folder here, and could not be had from the hub either ({error}); "

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from rise_gym.codec import FrameCodec
 from rise_gym.dynamics import VideoDynamics
+from rise_gym.ltx_codec import LTXCodec
+from rise_gym.ltx_dynamics import LTXDynamics
 from rise_gym.protocols import Generators
 from rise_gym.tasks import task_card
 from rise_gym.value import ProgressValue
@@ -42,8 +44,8 @@ class RisePipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        dynamics: VideoDynamics,
-        autoencoder: FrameCodec,
+        dynamics: VideoDynamics | LTXDynamics,
+        autoencoder: FrameCodec | LTXCodec,
         value: ProgressValue,
         scheduler: FlowMatchEulerDiscreteScheduler,
         task: str = "box_close",

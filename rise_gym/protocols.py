@@ -51,6 +51,14 @@ class Dynamics(Protocol):
 
 
 @runtime_checkable
+class ClipDynamics(Protocol):
+    """A `Dynamics` that predicts clips and not frames: it has to borrow the codec that makes frames of them."""
+
+    def use_codec(self, codec: Any) -> None:
+        """Called once by the world model that joins the two."""
+
+
+@runtime_checkable
 class Value(Protocol):
     """How far along the task is; a progress, not a critic."""
 

@@ -104,15 +104,16 @@ class Recordings:
         return replace(self, latents=latents)
 
     def latent_shape(self) -> dict[str, Any]:
-        """`latent_channels` c and `latent_size` h = w of the latents, as a network that reads them is told.
+        """`latent_channels` c and `latent_size`, h = w or (h, w), of the latents, as a network that reads them is told.
 
         Raises:
-            InvalidDataset: if pictures are not square, or not encoded.
+            InvalidDataset: if they are not encoded.
         """
-        if self.latents is None or self.latents.shape[-2] != self.latents.shape[-1]:
-            found = "none" if self.latents is None else tuple(self.latents.shape[-2:])
-            raise InvalidDataset(f"square latents were wanted, got {found}; encode pictures of a square image_size")
-        return {"latent_channels": self.latents.shape[-3], "latent_size": self.latents.shape[-1]}
+        if self.latents is None:
+            raise InvalidDataset("encoded recordings were wanted; call recordings.encoded(codec) first")
+        height, width = self.latents.shape[-2:]
+        size = height if height == width else (height, width)
+        return {"latent_channels": self.latents.shape[-3], "latent_size": size}
 
     def without_frames(self) -> Recordings:
         """The same recordings with latents only, in a sixth of the memory."""

@@ -4,7 +4,7 @@
 name = "cube_in_bowl"                       # snake case; its title, CubeInBowl, names the environments
 instruction = "Put the cube in the bowl."
 cameras = ["front", "wrist"]
-image_size = [64, 64]                       # pixels, square, a multiple of 16
+image_size = [64, 64]                       # pixels: a square, a multiple of 16; full size also [192, 256]
 control_hz = 10                             # actions a second
 chunk = 10                                  # actions in a step of the environment
 horizon_s = 20
@@ -40,6 +40,8 @@ CARD_NAMES = ("meta/rise_gym_task.json", "task.json", "checkpoint/task.json")
 
 PIXELS_MULTIPLE = 16
 """Of an image side: the codec makes a quarter of it, and the networks halve that twice."""
+FULL_SIZE_MULTIPLE = 32
+"""Of an image side, which may be any other's: LTX-Video's codec makes one of so many pixels."""
 
 _WANTED = ("name", "instruction", "cameras", "image_size", "control_hz", "chunk", "horizon_s", "joints")
 _OPTIONAL = ("title", "stages", "robot")
@@ -129,16 +131,20 @@ def _rules(card: TaskCard) -> list[tuple[str, bool, object, str]]:
     size, low, high, names = card.image_size, card.action_low, card.action_high, card.action_names
     whole = len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
     square = whole and size[0] == size[1] and size[0] % PIXELS_MULTIPLE == 0
+    oblong = whole and all(side % FULL_SIZE_MULTIPLE == 0 for side in size)
     ranged = len(low) == len(high) == len(names) and all(a < b for a, b in zip(low, high, strict=True))
     units = [name for name in names if not name.endswith(("_rad", "_m"))]
     scores = [stage.score for stage in card.stages]
-    pixels = f"a square of a multiple of {PIXELS_MULTIPLE} pixels (pictures are cut and shrunk to it)"
+    pixels = (
+        f"a square of a multiple of {PIXELS_MULTIPLE} pixels, or, for the full-size world model alone, (height, width) "
+        f"of multiples of {FULL_SIZE_MULTIPLE} (pictures are cut and shrunk to it)"
+    )
     return [
         ("name", bool(re.fullmatch(r"[a-z][a-z0-9_]*", card.name)), card.name, "snake case"),
         ("title", bool(re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", card.title)), card.title, "letters and digits"),
         ("instruction", bool(card.instruction.strip()), repr(card.instruction), "a text"),
         ("cameras", _names(card.cameras) and "proprio" not in card.cameras, list(card.cameras), "one name a camera"),
-        ("image_size", square, list(size), pixels),
+        ("image_size", square or oblong, list(size), pixels),
         ("control_hz", card.control_hz > 0, card.control_hz, "a rate above 0"),
         ("chunk", isinstance(card.chunk, int) and card.chunk >= 1, card.chunk, "a number of ticks, 1 or more"),
         ("horizon_s", card.horizon_ticks >= card.chunk, card.horizon_s, "at least one chunk's time"),

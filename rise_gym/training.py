@@ -2,6 +2,7 @@
 
 A run lives in a folder: `training_state.safetensors` and `training_state.json` (written together, atomically),
 and TensorBoard curves. Starting the same run again in the same folder goes on where it was, also after `kill -9`.
+Several processes under Accelerate write the same folder as one does: a run may go on with another number of them.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.optimization import get_scheduler
@@ -22,7 +23,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from rise_gym._ranks import Ranks, norm_clipped
 from rise_gym.errors import InvalidCheckpoint, SaveFailed
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 STATE_NAME = "training_state"
 
@@ -60,6 +65,10 @@ class _Progress:
 class Trainer:
     """Trains one module on an endless stream of losses.
 
+    `model` is what a loss has to call in the module's stead where several processes train together; then its `ranks`
+    say which rows of a batch are this one's. All draw the same batch from the same generator, so that what is learnt
+    does not depend on how many there are.
+
     Args:
         module: what to train; modified in place.
         loss: called with the step's generator, returns the loss and named figures for TensorBoard. The generator is
@@ -67,6 +76,9 @@ class Trainer:
         config: how long and how fast.
         folder: where the run's state and curves go.
         extra_state: further tensors to save and restore with the run (a target network, say): a module.
+        after_step: called after each step with its number.
+        accelerator: where and with whom to train; None for this process alone. All of them have to reach `folder`.
+        sharded: whether each process holds only a share of the module. units: its blocks, see `Ranks.spread`.
 
     Parameters of the module that require no gradient are not saved with the run, nor where `extra_state` shares them:
     they stay what they are, and may be a thousand times larger than what is trained.
@@ -81,9 +93,14 @@ class Trainer:
         *,
         extra_state: nn.Module | None = None,
         after_step: Callable[[int], None] | None = None,
+        accelerator: Accelerator | None = None,
+        sharded: bool = False,
+        units: Iterable[nn.Module] = (),
     ) -> None:
         self.module, self.loss, self.config, self.folder = module, loss, config, Path(folder)
         self.extra_state, self.after_step = extra_state, after_step
+        self.ranks = Ranks(accelerator, sharded=sharded)
+        self.model = self.ranks.spread(module, units)
         parameters = [p for p in module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.95)
@@ -102,26 +119,48 @@ class Trainer:
         )
 
     def run(self, *, on_progress: Callable[[int, dict[str, float]], None] | None = None) -> dict[str, float]:
-        """Train until `config` is fulfilled; returns the last figures. Ctrl-C saves first, then propagates."""
-        from torch.utils.tensorboard import SummaryWriter
+        """Train until `config` is fulfilled; returns the last figures. Ctrl-C saves first, then propagates.
 
+        Of several processes only the main one calls `on_progress`; and they save together or not at all, so after an
+        interruption they go on from the last of every `save_every_steps`.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         figures: dict[str, float] = {}
-        self.module.train()
-        writer = SummaryWriter(str(self.folder / "tensorboard"))
-        try:
-            for step, figures in self._steps():
-                if step % self.config.log_every_steps == 0 or self.done:
-                    for name, value in figures.items():
-                        writer.add_scalar(name, value, step)
-                    if on_progress:
-                        on_progress(step, figures)
-                if step % self.config.save_every_steps == 0:
+        self.model.train()
+        complete = False
+        with self._curves() as write:
+            try:
+                for step, figures in self._steps():
+                    if self.ranks.main and (step % self.config.log_every_steps == 0 or self.done):
+                        write(step, figures)
+                        if on_progress:
+                            on_progress(step, figures)
+                    if step % self.config.save_every_steps == 0:
+                        self.save()
+                complete = True
+            finally:
+                if complete or self.ranks.count == 1:
                     self.save()
-        finally:
-            self.save()
-            writer.close()
         return figures
+
+    @contextmanager
+    def _curves(self) -> Iterator[Callable[[int, dict[str, float]], None]]:
+        """Writes figures for TensorBoard; only in the main process there is somebody who calls it."""
+        if not self.ranks.main:
+            yield lambda step, figures: None
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(str(self.folder / "tensorboard"))
+
+        def write(step: int, figures: dict[str, float]) -> None:
+            for name, value in figures.items():
+                writer.add_scalar(name, value, step)
+
+        try:
+            yield write
+        finally:
+            writer.close()
 
     def use_average(self) -> nn.Module:
         """Copy the exponential moving average into the module (for the final weights) and return it."""
@@ -134,11 +173,12 @@ class Trainer:
             began = time.monotonic()
             seed = self.config.seed * 1_000_003 + self.progress.step
             with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator: a resumed run must too
-                torch.manual_seed(seed)
-                loss, figures = self.loss(torch.Generator().manual_seed(seed))
+                torch.manual_seed(seed + 611_953 * self.ranks.index)  # rows of several processes are not to drop alike
+                with self.ranks.autocast():
+                    loss, figures = self.loss(torch.Generator().manual_seed(seed))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.gradient_clip)
+            norm = norm_clipped(self.module.parameters(), self.config.gradient_clip)
             self.optimizer.step()
             self.scheduler.step()
             if self.average is not None:
@@ -147,10 +187,17 @@ class Trainer:
             if self.after_step:
                 self.after_step(self.progress.step)
             self.progress.seconds += time.monotonic() - began
+            if self.config.minutes is not None:
+                self.progress.seconds = self.ranks.agreed(self.progress.seconds)
             rate = float(self.scheduler.get_last_lr()[0])
             yield (
                 self.progress.step,
-                {"loss": float(loss.detach()), "gradient_norm": float(norm), "learning_rate": rate, **figures},
+                {
+                    "loss": float(self.ranks.mean(loss.detach())),
+                    "gradient_norm": norm,
+                    "learning_rate": rate,
+                    **figures,
+                },
             )
 
     def save(self) -> None:
@@ -160,7 +207,9 @@ class Trainer:
             SaveFailed: if the disk is full or the folder can't be written.
         """
         meta: dict[str, Any] = {**asdict(self.progress), "scheduler": self.scheduler.state_dict()}
-        save_atomically(self.folder, STATE_NAME, self._tensors(), meta)
+        tensors = self._tensors()
+        if self.ranks.main:
+            save_atomically(self.folder, STATE_NAME, tensors, meta)
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"module.{name}": value for name, value in self._changing(self.module).items()}
@@ -169,12 +218,13 @@ class Trainer:
             tensors |= {f"average.{i}": value for i, value in enumerate(self.average.shadow_params)}
         if self.extra_state is not None:
             tensors |= {f"extra.{name}": value for name, value in self._changing(self.extra_state).items()}
-        return {name: value.detach().contiguous().clone() for name, value in tensors.items()}
+        return self.ranks.whole(tensors)
 
     def _changing(self, module: nn.Module) -> dict[str, Tensor]:
         """The state of a module without what is frozen in the one that is trained."""
+        state = module.state_dict()
         frozen = {p.data_ptr() for p in self.module.parameters() if not p.requires_grad and p.numel()}
-        return {name: value for name, value in module.state_dict().items() if value.data_ptr() not in frozen}
+        return {name: value for name, value in state.items() if value.data_ptr() not in frozen} if frozen else state
 
     def _load(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
         if odd := sorted(set(self._changing(module)) ^ set(tensors)):
@@ -187,15 +237,19 @@ class Trainer:
         def part(prefix: str) -> dict[str, Tensor]:
             return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
+        place, now = self.ranks.placed, self.module.state_dict()
+        learnt = self.optimizer.param_groups[0]["params"]
         try:
-            self._load(self.module, part("module."))
-            restore_optimizer(self.optimizer, part("optimizer."))
+            self._load(self.module, {k: place(v, now[k]) if k in now else v for k, v in part("module.").items()})
+            slots = part("optimizer.").items()
+            restore_optimizer(self.optimizer, {k: place(v, learnt[int(k.split(".", 1)[0])]) for k, v in slots})
             self.scheduler.load_state_dict(meta["scheduler"])
             for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
                 group["lr"] = rate
             if self.average is not None:
                 for index, value in part("average.").items():
-                    self.average.shadow_params[int(index)].copy_(value)
+                    shadow = self.average.shadow_params[int(index)]
+                    shadow.copy_(place(value, shadow))
                 self.average.optimization_step = meta["step"]
             if self.extra_state is not None:
                 self._load(self.extra_state, part("extra."))

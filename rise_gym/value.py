@@ -22,13 +22,13 @@ class ProgressValueConfig:
     """Size of a `ProgressValue`.
 
     Attributes:
-        latent_channels, latent_size: c and h = w of the codec.
+        latent_channels, latent_size: c, and h = w or (h, w), of the codec.
         widths: channels at half and a quarter of the latent resolution. hidden: width of the head.
         success_threshold: the progress from which on a frame looks done; `calibrate_success` finds it.
     """
 
     latent_channels: int = 4
-    latent_size: int = 16
+    latent_size: int | tuple[int, int] = 16
     widths: tuple[int, int] = (64, 64)
     hidden: int = 192
     dropout: float = 0.1
@@ -51,7 +51,7 @@ class ProgressValue(ModelMixin, ConfigMixin):
         self,
         task: str = "box_close",
         latent_channels: int = 4,
-        latent_size: int = 16,
+        latent_size: int | Sequence[int] = 16,
         widths: Sequence[int] = (64, 64),
         hidden: int = 192,
         dropout: float = 0.1,
@@ -60,9 +60,10 @@ class ProgressValue(ModelMixin, ConfigMixin):
         super().__init__()
         views = len(task_card(task).cameras)
         half, quarter = widths
+        height, width = (latent_size, latent_size) if isinstance(latent_size, int) else latent_size
         # the first layer halves the resolution but keeps every number: 16 latents become 64 channels; four times faster
         self.enter = nn.Conv2d(latent_channels, half, 4, stride=2, padding=1)
-        self.view = nn.Parameter(0.1 * torch.randn(views, half, latent_size // 2, latent_size // 2))
+        self.view = nn.Parameter(0.1 * torch.randn(views, half, height // 2, width // 2))
         self.trunk = nn.Sequential(
             *_layer(half, half),
             *_layer(half, quarter, stride=2),
@@ -70,7 +71,7 @@ class ProgressValue(ModelMixin, ConfigMixin):
             nn.GroupNorm(_GROUPS, quarter),
             nn.SiLU(),
         )
-        seen = quarter * (latent_size // 4) ** 2
+        seen = quarter * ((height // 2 + 1) // 2) * ((width // 2 + 1) // 2)
         self.look = nn.ModuleList(nn.Linear(seen, hidden) for _ in range(views))
         self.instruction = InstructionEncoder(hidden)
         self.head = nn.Sequential(

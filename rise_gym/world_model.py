@@ -19,7 +19,7 @@ from rise_gym.advantage import chunk_advantage
 from rise_gym.checkpoints import load_checkpoint, save_checkpoint
 from rise_gym.errors import InvalidAction, InvalidCheckpoint, InvalidStart
 from rise_gym.locations import resolve
-from rise_gym.protocols import Generators
+from rise_gym.protocols import ClipDynamics, Generators
 from rise_gym.reward import progress_gain
 from rise_gym.starts import Starts, save_starts, starts_name
 from rise_gym.tasks import TaskCard, task_card
@@ -28,6 +28,8 @@ from rise_gym.types import Imagination, WorldState
 if TYPE_CHECKING:
     from rise_gym.codec import FrameCodec
     from rise_gym.dynamics import VideoDynamics
+    from rise_gym.ltx_codec import LTXCodec
+    from rise_gym.ltx_dynamics import LTXDynamics
     from rise_gym.value import ProgressValue
 
 
@@ -83,8 +85,8 @@ class CompositionalWorldModel:
     def __init__(
         self,
         *,
-        codec: FrameCodec,
-        dynamics: VideoDynamics,
+        codec: FrameCodec | LTXCodec,
+        dynamics: VideoDynamics | LTXDynamics,
         value: ProgressValue,
         task: TaskCard,
         config: WorldModelConfig | None = None,
@@ -94,6 +96,8 @@ class CompositionalWorldModel:
         self.config, self.others = config or WorldModelConfig(), dict(others or {})
         for part in (codec, dynamics, value):
             part.eval().requires_grad_(False)
+        if isinstance(dynamics, ClipDynamics):
+            dynamics.use_codec(codec)
 
     @property
     def device(self) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +15,22 @@ if TYPE_CHECKING:
     from rise_gym.world_model import CompositionalWorldModel, WorldModelConfig
 
 
-def saved_part(kind: Any, folder: Path) -> Any:
-    """A part that was trained before.
+def saved_part(kinds: Any, folder: Path) -> Any:
+    """A part that was trained before, of one of these classes.
 
     Raises:
-        RiseGymError: if it is not there.
+        RiseGymError: if it is not there, or of another class.
     """
     if not folder.is_dir():
         raise RiseGymError(f"{folder} was wanted, it is not there; run `rise-gym train {folder.name}` first")
-    return kind.from_pretrained(folder, local_files_only=True)
+    known = {kind.__name__: kind for kind in (kinds if isinstance(kinds, tuple) else (kinds,))}
+    found = json.loads((folder / "config.json").read_text()).get("_class_name")
+    if found not in known:
+        raise RiseGymError(
+            f"{folder}: a {' or '.join(known)} was wanted, it holds a {found}; say `--architecture "
+            f"{'ltx' if str(found).startswith('LTX') else 'compact'}`, or choose another folder"
+        )
+    return known[found].from_pretrained(folder, local_files_only=True)
 
 
 def seal(out: Path, card: TaskCard, folders: dict[str, Path], *, settings: WorldModelConfig | None = None) -> None:
@@ -34,18 +42,25 @@ def seal(out: Path, card: TaskCard, folders: dict[str, Path], *, settings: World
         folders: a dataset of each task that it is to serve, `card`'s among them: starts come from there.
         settings: how the parts are joined, but for what is calibrated on those datasets; by default the usual.
     """
+    import torch
+
     from rise_gym.codec import FrameCodec
     from rise_gym.dynamics import VideoDynamics
+    from rise_gym.ltx_codec import LTXCodec
+    from rise_gym.ltx_dynamics import LTXDynamics
     from rise_gym.value import ProgressValue
     from rise_gym.world_model import CompositionalWorldModel
 
-    kinds = {"codec": FrameCodec, "dynamics": VideoDynamics, "value": ProgressValue}
+    kinds = {"codec": (FrameCodec, LTXCodec), "dynamics": (VideoDynamics, LTXDynamics), "value": ProgressValue}
     if missing := [part for part in kinds if not (out / part).is_dir()]:
         print(f"{out}: still without {' and '.join(missing)}")
         return
     parts = {part: saved_part(kind, out / part) for part, kind in kinds.items()}
     model = CompositionalWorldModel(task=card, config=settings, **parts)
+    large = isinstance(model.dynamics, LTXDynamics) and torch.cuda.is_available()
+    model.to("cuda" if large else "cpu")
     found = {name: _begun(model, folder, name) for name, folder in folders.items()}
+    model.to("cpu")
     model.config = found[card.name][0]
     model.others = {name: config for name, (config, _) in found.items() if name != card.name}
     starts = [windows for _, windows in found.values()]

@@ -25,6 +25,18 @@ if TYPE_CHECKING:
 
 WorldPart = Literal["codec", "dynamics", "renderer", "decoder", "value"]
 ProgressFrom = Literal["recordings", "value"]
+Architecture = Literal["compact", "ltx"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullSize:
+    """What the command was told about training an `LTXDynamics`; see there."""
+
+    sharded: bool = False
+    precision: Precision = "auto"
+    text_encoder: str | None = None
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +63,8 @@ class PartJob:
     task_centric: bool = True
     instructed: bool = False
     progress_from: ProgressFrom = "recordings"
+    architecture: Architecture = "compact"
+    full_size: FullSize = FullSize()
 
     @property
     def run(self) -> Path:
@@ -69,15 +83,35 @@ class PartJob:
 
 def train_world_part(job: PartJob) -> None:
     """Train one part from the job's datasets, save it in `out`, and seal the world model if that is whole."""
+    if job.architecture == "ltx" and job.full_size.dry_run:
+        from rise_gym.commands._full_size import tell_size
+
+        tell_size(job)
+        return
     folders = datasets_of_tasks(job)
-    train_part(job)
-    seal(job.out, job.card, folders)
+    if train_part(job):
+        seal(job.out, job.card, folders)
 
 
-def train_part(job: PartJob) -> None:
-    """Train one part from the job's datasets and save it in `out`."""
-    train, place = _PARTS[job.part]
-    train(job).save_pretrained(job.out / place)
+def train_part(job: PartJob) -> bool:
+    """Train one part from the job's datasets and save it in `out`; of several processes that train, one saves it.
+
+    Returns:
+        Whether this process did.
+
+    Raises:
+        RiseGymError: if the architecture has no such part.
+    """
+    from rise_gym.commands._full_size import full_size_parts
+
+    parts = _PARTS if job.architecture == "compact" else {"value": _PARTS["value"], **full_size_parts()}
+    if job.part not in parts:
+        raise RiseGymError(f"architecture {job.architecture!r} has {', '.join(sorted(parts))}, no {job.part}")
+    train, place = parts[job.part]
+    trained = train(job)
+    if trained is not None:
+        trained.save_pretrained(job.out / place)
+    return trained is not None
 
 
 def datasets_of_tasks(job: PartJob) -> dict[str, Path]:
@@ -199,9 +233,10 @@ def _encoded(job: PartJob, *, with_frames: bool = False) -> Recordings:
     """Latents, one dataset after the other; mostly alone: the frames of all would take many times the memory."""
     from rise_gym._latent_cache import encoded_once
     from rise_gym.codec import FrameCodec
+    from rise_gym.ltx_codec import LTXCodec
     from rise_gym.recordings import Recordings
 
-    codec, latents = saved_part(FrameCodec, job.out / "codec"), job.data[0] / LATENTS
+    codec, latents = saved_part((FrameCodec, LTXCodec), job.out / "codec"), job.data[0] / LATENTS
     parts = (
         encoded_once(load_recordings([folder], job.card, across_tasks=job.across_tasks), codec, latents)
         for folder in job.data

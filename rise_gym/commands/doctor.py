@@ -21,9 +21,23 @@ def doctor() -> None:
             table.add_row(name, metadata.version(name), "")
         except metadata.PackageNotFoundError:
             table.add_row(name, "missing", f"pip install {name}")
+    table.add_row(*_full_size())
     table.add_row(*_try("replica", lambda: _first_reset("Mujoco"), "RiseMujoco-BoxClose-v0 resets and draws"))
     table.add_row(*_try("dream", lambda: _first_reset("Imagined"), "RiseImagined-BoxClose-v0 resets"))
     Console().print(table)
+
+
+def _full_size() -> tuple[str, str, str]:
+    """What the paper's dynamics would want of this machine's GPU."""
+    import torch
+
+    from rise_gym.commands._full_size import paper_size
+
+    size, found = paper_size(), "no GPU"
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        found = f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"
+    return "full-size world model", found, size.told(1).replace("; 1 rows in each of 1 processes", " at one row")
 
 
 def _try(what: str, check: Callable[[], object], means: str) -> tuple[str, str, str]:

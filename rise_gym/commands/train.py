@@ -10,7 +10,15 @@ import tyro
 
 from rise_gym.commands._progress import progress_bar, shown_by
 from rise_gym.commands._shared import LATENTS, Spread, known_task, labelled, load_recordings, policy_card, replica_check
-from rise_gym.commands._world_parts import PartJob, ProgressFrom, WorldPart, train_world_part
+from rise_gym.commands._world_parts import (
+    Architecture,
+    FullSize,
+    PartJob,
+    Precision,
+    ProgressFrom,
+    WorldPart,
+    train_world_part,
+)
 from rise_gym.errors import RiseGymError
 
 if TYPE_CHECKING:
@@ -32,8 +40,14 @@ def train(
     data: list[Path],
     task: str = "box_close",
     steps: int | None = None,
+    batch_size: int | None = None,
     learning_rate: float | None = None,
     minutes: float | None = None,
+    architecture: Architecture = "compact",
+    sharded: bool = False,
+    precision: Precision = "auto",
+    text_encoder: str | None = None,
+    dry_run: bool = False,
     initial: str | None = None,
     initial_share: float = 0.0,
     backbone: str | None = None,
@@ -65,14 +79,24 @@ def train(
     first, then with `--initial` on one. The checkpoint then serves every task of its datasets, each with starts from
     the last dataset of it.
 
+    With `--architecture ltx` codec and dynamics are the paper's, at full size, from public weights (`--initial`
+    Lightricks/LTX-Video, or RISE's file for the dynamics): its codec is taken as it is, its dynamics trains on as many
+    processes as `torchrun` or `accelerate launch` starts. `docs/full_size.md` walks through it.
+
     Args:
         part: codec, value, dynamics, renderer, decoder or policy.
         out: where to; the same command goes on where it was.
         data: dataset folders.
         task: name of the task, or its file; across tasks that whose card is written into the checkpoint.
         steps: gradient steps; by default what the bundled models took.
+        batch_size: rows of a batch, of all processes together.
         learning_rate: its peak.
         minutes: stop after so many, even if steps are left.
+        architecture: of codec and dynamics: this project's compact one, or LTX-Video's at the paper's size.
+        sharded: for ltx: each process holds only its share of the model.
+        precision: for ltx: of most arithmetic; auto is bfloat16 on a GPU.
+        text_encoder: for ltx: folder or hub id with the text encoder that RISE's weights were trained with.
+        dry_run: for ltx: print how many parameters there are and what memory they take, and stop.
         initial: policy, or folder with the codec, the value or the dynamics, to start from; by default from nothing. A
             renderer is drawn into the dynamics there, by default into that in `out`.
         initial_share: for the dynamics and the renderer: how much of the initial weights the final ones keep.
@@ -96,7 +120,9 @@ def train(
         seed: of the training.
     """
     card = known_task(task)
-    given = {"steps": steps, "minutes": minutes, "learning_rate": learning_rate, "seed": seed}
+    given = {
+        "steps": steps, "batch_size": batch_size, "minutes": minutes, "learning_rate": learning_rate, "seed": seed,
+    }  # fmt: skip
     overrides = {name: value for name, value in given.items() if value is not None}
     if part == "policy":
         _train_policy(
@@ -119,6 +145,8 @@ def train(
             part=part, card=card, data=data, out=out, overrides=overrides, initial=initial, initial_share=initial_share,
             weights={name: weight for name, weight in weights.items() if weight is not None},
             across_tasks=across_tasks, task_centric=task_centric, instructed=instructed, progress_from=progress_from,
+            architecture=architecture,
+            full_size=FullSize(sharded=sharded, precision=precision, text_encoder=text_encoder, dry_run=dry_run),
         )
     )  # fmt: skip
 

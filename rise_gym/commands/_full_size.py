@@ -1,0 +1,152 @@
+"""Codec and dynamics of the paper's size for `rise-gym train --architecture ltx`, on one process or several."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rise_gym.commands._sealing import saved_part
+from rise_gym.commands._shared import load_recordings
+from rise_gym.tasks import TaskCard
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from rise_gym.commands._world_parts import PartJob
+    from rise_gym.ltx_codec import LTXCodec
+    from rise_gym.ltx_dynamics import LTXDynamics
+    from rise_gym.ltx_size import LTXSize
+    from rise_gym.ltx_training import LTXTraining
+
+LTX_VIDEO = "Lightricks/LTX-Video"
+
+
+def full_size_parts() -> dict[Any, tuple[Callable[[PartJob], Any], str]]:
+    """How each is made, and in which folder it then lies."""
+    return {"codec": (_codec, "codec"), "dynamics": (_dynamics, "dynamics")}
+
+
+def tell_size(job: PartJob) -> None:
+    """Print what the job would train, and what memory that takes in each of the processes that were started."""
+    from accelerate import PartialState
+
+    processes = PartialState(cpu=_on_cpu())
+    if processes.is_main_process:
+        print(_told(job, processes.num_processes))
+
+
+def paper_card() -> TaskCard:
+    """Box closing as the paper's setup sees it: three views of 192 x 256 pixels, chunks of 50 actions at 30 Hz."""
+    from rise_gym.tasks import BOX_CLOSE
+
+    return replace(BOX_CLOSE, image_size=(192, 256), control_hz=30.0, chunk=50)
+
+
+def paper_size() -> LTXSize:
+    """Of the paper's dynamics and LTX-Video's codec."""
+    from rise_gym.ltx_dynamics import LTXDynamicsConfig
+    from rise_gym.ltx_size import LTXSize
+
+    return LTXSize.of(LTXDynamicsConfig(), paper_card())
+
+
+def _codec(job: PartJob) -> LTXCodec:
+    """LTX-Video's, as it is: the paper's stays frozen too."""
+    from rise_gym.ltx_weights import public_codec
+
+    print("codec: LTX-Video's autoencoder as it is, nothing is trained")
+    return public_codec(job.initial or LTX_VIDEO)
+
+
+def _dynamics(job: PartJob) -> LTXDynamics | None:
+    """The trained model; None in all processes but the main one."""
+    from accelerate import Accelerator
+
+    from rise_gym.ltx_codec import LTXCodec
+    from rise_gym.ltx_training import train_ltx_dynamics
+
+    accelerator = Accelerator(cpu=_on_cpu(), mixed_precision=_precision(job))
+    if accelerator.is_main_process:
+        print(_told(job, accelerator.num_processes))
+    codec = saved_part(LTXCodec, job.out / "codec")
+    recordings = load_recordings(job.data, job.card, across_tasks=job.across_tasks)
+    start, config = _start(job, codec), _settings(job)
+    with _watched(job, config, accelerator) as shown:
+        model = train_ltx_dynamics(
+            recordings, codec, config, job.run, initial=start, accelerator=accelerator, sharded=job.full_size.sharded,
+            on_progress=shown,
+        )  # fmt: skip
+    main = accelerator.is_main_process
+    accelerator.end_training()
+    return model.cpu() if main else None
+
+
+def _settings(job: PartJob) -> LTXTraining:
+    from rise_gym.ltx_training import LTXTraining
+    from rise_gym.ltx_weights import config_of
+
+    config: LTXTraining = job.configured(LTXTraining(task_centric=job.task_centric))
+    return replace(config, dynamics=config_of(job.initial))
+
+
+def _start(job: PartJob, codec: LTXCodec) -> LTXDynamics | None:
+    """What training begins from: a dynamics of ours, public weights, or nothing."""
+    from rise_gym.ltx_dynamics import LTXDynamics
+    from rise_gym.ltx_weights import config_of, empty_text, public_dynamics
+
+    if job.initial is None:
+        return None
+    if (own := Path(job.initial) / "dynamics").is_dir():
+        model: LTXDynamics = saved_part(LTXDynamics, own)
+        return model
+    config, empty = config_of(job.initial).fitted(job.card, codec.compression), None
+    if job.full_size.text_encoder is not None:
+        empty = empty_text(job.full_size.text_encoder, tokens=1 + config.chunk // config.stride)
+    return public_dynamics(job.initial, job.card, codec, config=config, empty=empty)
+
+
+def _told(job: PartJob, processes: int) -> str:
+    from rise_gym.ltx_codec import LTXCodec
+    from rise_gym.ltx_dynamics import LTXDynamicsConfig
+    from rise_gym.ltx_size import LTXSize
+
+    config = _settings(job)
+    settings = _saved_config(job.out / "codec").get("settings")
+    shape = config.dynamics.fitted(job.card, LTXCodec.compression_of(settings))
+    if job.initial is not None and (own := _saved_config(Path(job.initial) / "dynamics")):
+        shape = LTXDynamicsConfig(**{field.name: own[field.name] for field in fields(LTXDynamicsConfig)})
+    size = LTXSize.of(shape, job.card, settings)
+    return size.told(
+        max(1, config.training.batch_size // processes), processes=processes, sharded=job.full_size.sharded,
+        half=_precision(job) == "bf16", checkpointing=config.gradient_checkpointing,
+        average=bool(config.training.ema_decay),
+    )  # fmt: skip
+
+
+def _saved_config(folder: Path) -> dict[str, Any]:
+    """Of a part that was saved there; empty if none was."""
+    path = folder / "config.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _on_cpu() -> bool:
+    """Several processes on CPUs have to be asked for: Accelerate else takes each for the only one."""
+    import torch
+
+    return not torch.accelerator.is_available()
+
+
+def _precision(job: PartJob) -> str:
+    import torch
+
+    half = job.full_size.precision == "bfloat16" or (job.full_size.precision == "auto" and torch.cuda.is_available())
+    return "bf16" if half else "no"
+
+
+def _watched(job: PartJob, config: LTXTraining, accelerator: Accelerator) -> AbstractContextManager[Any]:
+    """A progress bar in the main process."""
+    return job.watched(config) if accelerator.is_main_process else nullcontext()
