@@ -6,7 +6,6 @@ clips would take more room than the frames. The paper's code jitters colours as 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -209,14 +208,15 @@ def clip_loss(
 
 
 def _begun(recordings: Recordings, codec: LTXCodec, config: LTXTraining, initial: LTXDynamics | None) -> LTXDynamics:
-    """A copy of `initial`, or a new model that fits the task and the codec."""
-    if initial is not None:
-        model = copy.deepcopy(initial).train().requires_grad_(True)
-        model.use_codec(codec)
-        return model
+    """A copy of `initial` for the recordings' task, or a new model that fits the task and the codec."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
-        model = LTXDynamics.of(config.dynamics.fitted(recordings.task, codec.compression), recordings.task)
+        if initial is None:
+            model = LTXDynamics.of(config.dynamics.fitted(recordings.task, codec.compression), recordings.task)
+        else:
+            shape = {name: value for name, value in initial.config.items() if not name.startswith("_")}
+            model = LTXDynamics.from_config({**shape, "task": recordings.task.name})
+            model.load_state_dict(initial.state_dict())
     model.use_codec(codec)
     return model
 

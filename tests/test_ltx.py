@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import coloured_noise
+from own_tasks import forgetting_tasks
 from tiny_ltx import CONFIG, tiny_codec, tiny_dynamics, tiny_world
 
 from rise_gym.codec import FrameCodec
@@ -27,10 +29,11 @@ PAPER = replace(
 )
 
 
-@pytest.fixture(scope="module")
-def paper_task() -> TaskCard:
+@pytest.fixture
+def paper_task() -> Iterator[TaskCard]:
     """Three views of 192 x 256 pixels, chunks of 50 actions at 30 Hz."""
-    return add_task(PAPER)
+    with forgetting_tasks():
+        yield add_task(PAPER)
 
 
 def generators(count: int) -> list[torch.Generator]:

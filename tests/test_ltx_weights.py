@@ -167,6 +167,20 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do(
     assert patterns in asked[0]  # never the whole repository, which holds hundreds of gigabytes
 
 
+def test_an_empty_text_is_what_the_encoder_makes_of_it(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    shape = {"d_model": 12, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 40}
+    encoder = transformers.T5EncoderModel(transformers.T5Config(**shape))
+    encoder.save_pretrained(tmp_path / "text_encoder")
+    ids = torch.zeros(1, 128, dtype=torch.int64)  # padding, which T5 sees as well
+    ids[0, 0] = 1  # the end of the text
+    want = encoder.eval()(ids)[0][0, :26].detach()
+    torch.testing.assert_close(empty_text(tmp_path, tokens=26), want, rtol=0.05, atol=0.05)  # in half precision
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(InvalidCheckpoint, match="can't be loaded as a T5 text encoder"):
+        empty_text(tmp_path / "nothing", tokens=3)
+
+
 def test_the_text_encoder_needs_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(MissingPackage, match=r"pip install 'rise-gym\[ltx\]'"):
