@@ -254,18 +254,17 @@ def test_the_id_is_found_through_the_module_name(tiny_kwargs: dict[str, Any]) ->
 def test_a_first_step_in_a_fresh_process_is_quick_and_needs_no_simulator(tiny_kwargs: dict[str, Any]) -> None:
     code = f"""
 import sys, time
-began = time.perf_counter()
 import gymnasium, rise_gym
 env = gymnasium.make("RiseImagined-BoxClose-v0", **{tiny_kwargs!r})
 env.reset(seed=0)
 env.step(env.action_space.sample())
-print(time.perf_counter() - began, *[name for name in ("mujoco", "stable_baselines3", "av") if name in sys.modules])
+print(time.process_time(), *[name for name in ("mujoco", "stable_baselines3", "av") if name in sys.modules])
 """
     broken = {**os.environ, "MUJOCO_GL": "there is no OpenGL here"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=broken)
     seconds, *heavy = done.stdout.split()
     assert heavy == []
-    assert float(seconds) < 10  # the promise is 5 on an idle machine; the benchmark measures it, this catches a blunder
+    assert float(seconds) < 10  # of CPU; the promise is 5 on an idle machine; the benchmark measures it, this catches a blunder
 
 
 def test_a_world_model_of_nowhere_is_refused(tmp_path: Any) -> None:
