@@ -102,13 +102,11 @@ def _commit(repo_id: str, kind: str, files: dict[str, Path | bytes], *, private:
         there = set(hub.list_repo_files(repo_id, repo_type=kind))
         changes: list[Any] = [CommitOperationAdd(name, _given(content)) for name, content in files.items()]
         changes += [CommitOperationDelete(name) for name in sorted(there - set(files) - _KEPT)]
-        return str(
-            hub.create_commit(repo_id, changes, commit_message="Pushed by rise_gym", repo_type=kind).commit_url
-        )
+        return str(hub.create_commit(repo_id, changes, commit_message="Pushed by rise_gym", repo_type=kind).commit_url)
     except Exception as error:  # the hub's client raises errors of several libraries, by what went wrong
         raise HubFault(
-            f"could not push to {repo_id!r} ({type(error).__name__}: {error}); check the connection, that the token may "
-            "write there, and the spelling. The repository is as it was, or empty; the folder here is untouched"
+            f"could not push to {repo_id!r} ({type(error).__name__}: {error}); check the connection, that the token "
+            "may write there, and the spelling. The repository is as it was, or empty; the folder here is untouched"
         ) from error
 
 

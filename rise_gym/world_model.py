@@ -346,7 +346,7 @@ class CompositionalWorldModel:
         results: Sequence[str | Path] = (),
         token: str | None = None,
     ) -> str:
-        """Save, and push to the hub; returns the commit's address. See `rise_gym.hub.push_to_hub`, which takes a folder.
+        """Save, and push to the hub; returns the commit's address. `rise_gym.hub.push_to_hub` does it with a folder.
 
         Raises:
             HubFault: without a token, if the hub can't be reached, or if it refuses.

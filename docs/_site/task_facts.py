@@ -1,7 +1,7 @@
 """Facts of a task, from its card, its config and the recorded results: read while the site is built, so never stale.
 
-A page asks for them with a comment, `<!-- card: box_close -->` say; `stages`, `randomisation`, `bundled` and `measured` are the
-others.
+A page asks for them with a comment, `<!-- card: box_close -->` say; `stages`, `randomisation`, `bundled` and
+`measured` are the others.
 """
 
 from __future__ import annotations
