@@ -46,6 +46,7 @@ lint: $(STAMP)  ## style, format, types
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy -p rise_gym
 	@MYPYPATH=benchmarks $(BIN)/mypy benchmarks/*.py
+	@MYPYPATH=docs/_site $(BIN)/mypy docs/_site/*.py
 
 # Tiny models gain nothing from a second thread, two processes do.
 test: setup lint  ## lint, then all tests
