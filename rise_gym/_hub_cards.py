@@ -128,7 +128,10 @@ def _with_intervals(figures: dict[str, Any], path: str = "") -> Iterator[tuple[s
 
 
 def _commit_of(figures: dict[str, Any]) -> str:
-    return f", measured at commit {figures['commit'][:12]}" if "commit" in figures else ""
+    if "commit" not in figures:
+        return ""
+    changed = " with uncommitted changes" if figures["commit"].endswith("-dirty") else ""
+    return f", measured at commit {figures['commit'][:12]}{changed}"
 
 
 def _check(name: str, subject: object, folder: Path, command: str) -> None:
