@@ -1,9 +1,9 @@
-# make setup | test | demo | bench: everything a person or CI runs. Python 3.11 has to be there; the rest is set up here.
+# make setup | test | docs | demo | bench: everything a person or CI runs. Python 3.11 has to be there; the rest is set up here.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup opengl lint test demo bench clean
+.PHONY: help setup opengl lint test docs demo bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "setup: creating $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear $(VENV); fi
 	@echo "setup: installing what constraints.txt pins (some minutes the first time)"
 	@$(PIP) -c constraints.txt setuptools "$$(grep '^torch==' constraints.txt)"
-	@$(PIP) -c constraints.txt --no-build-isolation --editable '.[dev,openpi,vla]'
+	@$(PIP) -c constraints.txt --no-build-isolation --editable '.[dev,docs,openpi,vla]'
 	@touch $@
 
 # Only the replica draws with OpenGL; without it the dream works all the same, so this never fails.
@@ -46,10 +46,15 @@ lint: $(STAMP)  ## style, format, types
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy -p rise_gym
 	@MYPYPATH=benchmarks $(BIN)/mypy benchmarks/*.py
+	@MYPYPATH=docs/_site $(BIN)/mypy docs/_site/*.py
 
 # Tiny models gain nothing from a second thread, two processes do.
 test: setup lint  ## lint, then all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+docs: $(STAMP)  ## the documentation as a site, build/site/index.html; warnings and broken links are errors
+	@$(BIN)/python -m mkdocs build --strict --quiet --site-dir build/site
+	@$(BIN)/python docs/_site/links.py build/site
 
 demo: setup  ## the main job: improve a policy in imagination, measure it in the replica, write a report
 	@$(BIN)/rise-gym demo

@@ -193,10 +193,15 @@ def open_source(name: str | Path) -> LeRobotSource:
         return LeRobotSource(folder, folder.resolve().name)
     if str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
         raise InvalidDataset(f"{name} is no folder; a dataset is a folder or a hub id `owner/name`")
-    return LeRobotSource(_downloaded(str(name)), str(name))
+    return LeRobotSource(downloaded_dataset(str(name)), str(name))
 
 
-def _downloaded(hub_id: str) -> Path:
+def downloaded_dataset(hub_id: str) -> Path:
+    """The folder of a dataset on the hub, `owner/name`, optionally with `@revision`.
+
+    Raises:
+        InvalidDataset: if it can't be had.
+    """
     way_out = "check the spelling and the connection, or give the folder of a copy"
     try:
         from huggingface_hub import snapshot_download

@@ -1,7 +1,7 @@
 """Checkpoint folders: config JSON + safetensors + task card + format version. Pickle is never loaded.
 
 model_index.json     which class each part is, as a diffusers pipeline writes it
-<part>/              config.json and weights, what `ModelMixin.save_pretrained` writes; each loadable alone
+PART/               config.json and weights, what `ModelMixin.save_pretrained` writes; each loadable alone
 task.json            the task card
 rise_gym.json        format version, kind, extra facts, and the SHA-256 of every other file
 README.md            how it was made, for people

@@ -20,6 +20,7 @@ from rise_gym.commands.evaluate import evaluate
 from rise_gym.commands.import_data import import_data
 from rise_gym.commands.improve import improve
 from rise_gym.commands.inspect import inspect
+from rise_gym.commands.push import push
 from rise_gym.commands.serve import serve
 from rise_gym.commands.train import train
 from rise_gym.errors import RiseGymError
@@ -38,6 +39,7 @@ def main() -> None:
         "evaluate": evaluate,
         "compare": compare,
         "serve": serve,
+        "push": push,
         "doctor": doctor,
     }
     try:

@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from rise_gym import _lerobot as layout
 from rise_gym._episode_writer import EpisodeWriter, write_episodes
 from rise_gym._lerobot import stored_task
+from rise_gym._lerobot_source import downloaded_dataset
 from rise_gym._video import decode_clips
 from rise_gym.errors import InvalidDataset
+from rise_gym.locations import HUB_ID
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Episode
 
@@ -60,7 +62,7 @@ def dataset_summary(folder: str | Path) -> DatasetSummary:
     Raises:
         InvalidDataset: if there is none, or its description is damaged.
     """
-    root = Path(folder)
+    root = _local(folder)
     card = stored_task(root)
     rows = _checked_rows(root, layout.read_info(root))
     return DatasetSummary(
@@ -96,7 +98,7 @@ def iterate_episodes(
     """Read a dataset, a file of some episodes at a time.
 
     Args:
-        folder: the dataset.
+        folder: the dataset; as a text also a hub id `owner/name`, optionally with `@revision`.
         task: the task it has to be of; by default the one stored with it.
         limit: at most so many episodes, the first ones.
         where: which episodes, by `episode_index`, `length`, `success`, `score`, `source`, `policy` and `seed`.
@@ -104,13 +106,19 @@ def iterate_episodes(
     Raises:
         InvalidDataset: if a camera, a frame or a column is missing, a file is damaged, or it is another task's.
     """
-    root = Path(folder)
+    root = _local(folder)
     card = stored_task(root) if task is None else task
     info = layout.checked_info(root, card)
     rows = [row for row in _checked_rows(root, info) if where is None or where(row)][:limit]
     for number, group in groupby(rows, key=lambda row: (row["data/chunk_index"], row["data/file_index"])):
         path = root / info["data_path"].format(chunk_index=number[0], file_index=number[1])
         yield from _episodes_of_file(root, info, path, list(group), card)
+
+
+def _local(folder: str | Path) -> Path:
+    """Only a text is looked for on the hub: a path is meant to lie here."""
+    on_hub = isinstance(folder, str) and HUB_ID.fullmatch(folder) and not folder.startswith(".")
+    return downloaded_dataset(folder) if on_hub and not Path(folder).is_dir() else Path(folder)  # type: ignore[arg-type]
 
 
 def _checked_rows(folder: Path, info: dict[str, Any]) -> list[layout.Row]:

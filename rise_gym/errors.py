@@ -67,6 +67,14 @@ class InvalidMessage(RiseGymError, ValueError):
     """What came over a socket is not what the protocol and the task want; nothing of it was used."""
 
 
+class HubFault(RiseGymError, RuntimeError):
+    """The Hugging Face hub can't be reached, wants a token, or refuses; nothing here was changed."""
+
+
+class InvalidResults(RiseGymError, ValueError):
+    """Recorded figures that are incomplete, or of another checkpoint than the one they are to stand beside."""
+
+
 class MissingPackage(RiseGymError, ImportError):
     """Something optional was asked for whose packages are not installed; the message is the line that installs them."""
 

@@ -337,6 +337,26 @@ class CompositionalWorldModel:
                 half_precision=half_precision,
             )
 
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        starts: Starts | Sequence[Starts] | None = None,
+        private: bool = False,
+        results: Sequence[str | Path] = (),
+        token: str | None = None,
+    ) -> str:
+        """Save, and push to the hub; returns the commit's address. `rise_gym.hub.push_to_hub` does it with a folder.
+
+        Raises:
+            HubFault: without a token, if the hub can't be reached, or if it refuses.
+        """
+        from rise_gym.hub import push_to_hub  # only who pushes waits for it
+
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = self.save_pretrained(Path(scratch) / "world_model", starts=starts)
+            return push_to_hub(folder, repo_id, private=private, results=results, token=token)
+
     def _settings(self) -> dict[str, Any]:
         """How the parts are joined, and, if there are several tasks, how for each."""
         joined = {self.task.name: self.config, **self.others}

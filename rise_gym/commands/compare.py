@@ -72,7 +72,8 @@ def compare(
             rows.append({"policy": policy, "noise": amount, **measured})
             step()
     found: dict[str, Any] = {
-        "task": task, "episodes": episodes, "seed": seed, "policies": rows, "agreement": ranked(rows),
+        "task": task, "world_model": world_model or f"bundled:{task}/world_model",
+        "episodes": episodes, "seed": seed, "policies": rows, "agreement": ranked(rows),
     }  # fmt: skip
     found["doubts"] = doubts(len(rows), episodes, found["agreement"]["success"])
     if data:

@@ -1,0 +1,163 @@
+"""What a card on the hub says was measured: read from recorded results, never typed, and never another checkpoint's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rise_gym._lerobot import stored_task
+from rise_gym._verification import MANIFEST_NAME, read_json
+from rise_gym.episodes import dataset_summary
+from rise_gym.errors import InvalidCheckpoint, InvalidResults
+from rise_gym.locations import HUB_ID, bundled_folder, resolve
+
+_HEADING = "## Measured"
+_EVALUATION = (
+    "env_id", "policy", "episodes", "seed", "success_rate", "success_ci95", "score_mean", "score_ci95", "return_mean",
+)  # fmt: skip
+_RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"  # of a checkout; a wheel has none
+_WORLD_MODEL = ("dynamics", "value", "trust")  # benchmarks of the bundled one
+
+
+def measured(kind: str, folder: Path, results: Sequence[str | Path]) -> str:
+    """Markdown of the figures in some JSON files; by default the recorded ones of a bundled checkpoint.
+
+    Raises:
+        InvalidResults: if a file is none of the kind, or its figures are of another checkpoint.
+    """
+    if kind == "dataset":
+        raise InvalidResults("a dataset has no results to show; its card counts what is in it, so leave them out")
+    found = [(str(path), _read(Path(path))) for path in results] or _recorded(kind, folder)
+    show = _world_model if kind == "world_model" else _policy
+    return "\n\n".join(show(name, figures, folder) for name, figures in found) or "Nothing has been measured yet."
+
+
+def with_measured(card: str, figures: str) -> str:
+    """A card that ends with them, in the place of those that it may have had."""
+    before = card.split(f"\n{_HEADING}\n")[0].rstrip()
+    return f"{before}\n\n{_HEADING}\n\n{figures}\n".lstrip()
+
+
+def dataset_card(folder: Path) -> str:
+    """The card of a dataset, from what is in it."""
+    card, found = stored_task(folder), dataset_summary(folder)
+    made_by = "\n".join(f"| {source} | {count} |" for source, count in sorted(found.sources.items()))
+    seconds = found.frames / card.control_hz
+    return (
+        "---\nlicense: apache-2.0\ntask_categories: [robotics]\ntags: [LeRobot, rise_gym]\nconfigs:\n"
+        "- config_name: default\n  data_files: data/*/*.parquet\n---\n"
+        f"# {card.title}\n\n{card.instruction}\n\nA LeRobot v3.0 dataset.\n\n"
+        f"| | |\n| --- | --- |\n| episodes | {found.episodes} |\n| successful | {found.successes} |\n"
+        f"| frames | {found.frames} at {card.control_hz:g} Hz, {seconds / 60:.1f} minutes |\n"
+        f"| cameras | {', '.join(card.cameras)} |\n\n| made by | episodes |\n| --- | --- |\n{made_by}\n\n"
+        '```python\nfrom rise_gym.episodes import read_episodes\n\nepisodes = read_episodes("owner/name")\n```\n'
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidResults(f"{path} can't be read as JSON ({error}); give what `evaluate --json` wrote") from error
+    if not isinstance(found, dict):
+        raise InvalidResults(f"{path} must hold a JSON object, it holds a {type(found).__name__}")
+    return found
+
+
+def _recorded(kind: str, folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """What a checkout has recorded of what is bundled."""
+    task = read_json(folder / MANIFEST_NAME)["task"]
+    if not any(_same(folder, bundled) for bundled in bundled_folder(task).glob("*")):
+        return []
+    paths = sorted((_RESULTS / "main_table").glob(f"{task}_*.json"))
+    if kind == "world_model":
+        paths = [path for name in _WORLD_MODEL if (path := _RESULTS / f"{name}.json").is_file()]
+    found = [(path.relative_to(_RESULTS.parents[1]).as_posix(), _read(path)) for path in paths]
+    return found if kind == "world_model" else [row for row in found if _is_of(folder, row[1].get("policy"))]
+
+
+def _policy(name: str, figures: dict[str, Any], folder: Path) -> str:
+    if missing := [key for key in _EVALUATION if key not in figures]:
+        raise InvalidResults(
+            f"{name} lacks {', '.join(missing)}; a policy's figures are what `rise-gym evaluate ... --json` wrote"
+        )
+    _check(name, figures["policy"], folder, "evaluate")
+    low, high = figures["success_ci95"]
+    worst, best = figures["score_ci95"]
+    rows = (
+        f"| success | {figures['success_rate']:.1%} | {low:.1%} to {high:.1%} |\n"
+        f"| score of 10 | {figures['score_mean']:.2f} | {worst:.2f} to {best:.2f} |\n"
+        f"| return | {figures['return_mean']:.3f} | |"
+    )
+    env_id = figures["env_id"].removeprefix("rise_gym:")
+    return (
+        f"`{env_id}`, {figures['episodes']} episodes from seed {figures['seed']}{_commit_of(figures)}:\n\n"
+        f"| figure | | 95 % |\n| --- | --- | --- |\n{rows}"
+    )
+
+
+def _world_model(name: str, figures: dict[str, Any], folder: Path) -> str:
+    if figures.get("benchmark") in _WORLD_MODEL:
+        _check(name, f"bundled:{read_json(folder / MANIFEST_NAME)['task']}/world_model", folder, "compare")
+    elif "agreement" in figures and "world_model" in figures:
+        _check(name, figures["world_model"], folder, "compare")
+    else:
+        raise InvalidResults(f"{name} has no figures of a world model; those are what `rise-gym compare --json` wrote")
+    rows = [
+        f"| {path.replace('_', ' ')} | {value:.3g} | {low:.3g} to {high:.3g} |"
+        for path, value, (low, high) in _with_intervals(figures)
+    ]
+    what = figures.get("benchmark", "imagined against true")
+    amount = f", {figures['episodes']} episodes" if "episodes" in figures else ""
+    return (
+        f"{what.capitalize()}{amount}{_commit_of(figures)}:\n\n| figure | | 95 % |\n| --- | --- | --- |\n"
+        + "\n".join(rows)
+    )
+
+
+def _with_intervals(figures: dict[str, Any], path: str = "") -> Iterator[tuple[str, float, tuple[float, float]]]:
+    """Every number that has an interval, with its path."""
+    for key, found in figures.items():
+        if isinstance(found, dict):
+            if {"value", "ci95"} <= set(found) and found["value"] is not None:
+                yield f"{path}{key}", found["value"], tuple(found["ci95"])
+            else:
+                yield from _with_intervals(found, f"{path}{key}, ")
+
+
+def _commit_of(figures: dict[str, Any]) -> str:
+    if "commit" not in figures:
+        return ""
+    changed = " with uncommitted changes" if figures["commit"].endswith("-dirty") else ""
+    return f", measured at commit {figures['commit'][:12]}{changed}"
+
+
+def _check(name: str, subject: object, folder: Path, command: str) -> None:
+    if not _is_of(folder, subject):
+        raise InvalidResults(
+            f"{name} holds figures of {subject!r}, which is not what lies in {folder}; measure that with "
+            f"`rise-gym {command}` from where both are, and give the JSON that it writes"
+        )
+
+
+def _is_of(folder: Path, subject: object) -> bool:
+    """Whether a name stands for the weights in a folder; nothing is downloaded to find out."""
+    text = str(subject)
+    if HUB_ID.fullmatch(text) and not Path(text).is_dir():
+        return False
+    try:
+        return _same(folder, resolve(text))
+    except InvalidCheckpoint:
+        return False
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two checkpoints have the same files, cards apart."""
+    return (other / MANIFEST_NAME).is_file() and _digests(one) == _digests(other)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    listed = read_json(folder / MANIFEST_NAME).get("sha256", {})
+    return {name: digest for name, digest in listed.items() if name != "README.md"}

@@ -1,0 +1,114 @@
+"""Checkpoints and datasets onto the Hugging Face hub; `resolve` and `read_episodes` bring them back by `owner/name`.
+
+What is pushed is what was verified: the files that a checkpoint's manifest lists, or those of a dataset, and a card
+(README.md) that ends with what was measured. In one commit, so that a repository is never half of each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rise_gym import _lerobot as layout
+from rise_gym._hub_cards import dataset_card, measured, with_measured
+from rise_gym._verification import MANIFEST_NAME, read_json
+from rise_gym.checkpoints import load_checkpoint
+from rise_gym.errors import HubFault, InvalidDataset
+from rise_gym.locations import HUB_ID
+
+_DATASET_FOLDERS = ("data", "meta", "videos")
+_KEPT = {".gitattributes"}  # the hub's own
+
+
+def push_to_hub(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    results: Sequence[str | Path] = (),
+    token: str | None = None,
+) -> str:
+    """Push a world model, a policy or a dataset; what an earlier push left there and is no part of it is deleted.
+
+    Args:
+        folder: a checkpoint or a dataset.
+        repo_id: `owner/name`; made if it is not there.
+        private: whether a repository that is made is private; one that is there stays as it is.
+        results: JSON files whose figures go on the card: of a policy what `rise-gym evaluate --json` wrote, of a world
+            model what `rise-gym compare --json` wrote. For what is bundled, and from a checkout, those of
+            benchmarks/results by default. Without any the card says that nothing was measured.
+        token: of the hub; default: the one that `hf auth login` stored, or the variable `HF_TOKEN`.
+
+    Returns:
+        Address of the commit.
+
+    Raises:
+        InvalidCheckpoint, InvalidDataset: if the folder holds neither, or is damaged.
+        InvalidResults: if figures are incomplete, or of another checkpoint.
+        HubFault: without a token, if the hub can't be reached, or if it refuses.
+    """
+    if not HUB_ID.fullmatch(repo_id) or "@" in repo_id:
+        raise HubFault(f"a repository `owner/name` was wanted, got {repo_id!r}")
+    kind, files = to_push(Path(folder), results)
+    return _commit(repo_id, kind, files, private=private, token=token)
+
+
+def to_push(folder: Path, results: Sequence[str | Path] = ()) -> tuple[str, dict[str, Path | bytes]]:
+    """What `push_to_hub` uploads: `"model"` or `"dataset"`, and every file by its name there."""
+    if (folder / MANIFEST_NAME).is_file():
+        return "model", _checkpoint_files(folder, results)
+    if not (folder / layout.INFO_PATH).is_file():
+        raise InvalidDataset(
+            f"{folder} holds neither a checkpoint ({MANIFEST_NAME}) nor a dataset ({layout.INFO_PATH}); give the "
+            "`checkpoint` folder of a run, or what `rise-gym collect` or `import` wrote"
+        )
+    if results:
+        measured("dataset", folder, results)  # which says that a dataset has none
+    files: dict[str, Path | bytes] = {
+        path.relative_to(folder).as_posix(): path
+        for part in _DATASET_FOLDERS
+        for path in sorted((folder / part).rglob("*"))
+        if path.is_file()
+    }
+    return "dataset", {**files, "README.md": dataset_card(folder).encode()}
+
+
+def _checkpoint_files(folder: Path, results: Sequence[str | Path]) -> dict[str, Path | bytes]:
+    """The files that the manifest lists, with a new card, and the manifest of that."""
+    manifest = read_json(folder / MANIFEST_NAME)
+    checkpoint = load_checkpoint(folder, kind=manifest.get("kind", "policy"))
+    readme = folder / "README.md"
+    card = with_measured(readme.read_text() if readme.is_file() else "", measured(checkpoint.kind, folder, results))
+    digests = {**manifest["sha256"], "README.md": hashlib.sha256(card.encode()).hexdigest()}
+    files: dict[str, Path | bytes] = {name: folder / name for name in digests}
+    told = json.dumps({**manifest, "sha256": digests}, indent=2, sort_keys=True) + "\n"
+    return {**files, "README.md": card.encode(), MANIFEST_NAME: told.encode()}
+
+
+def _commit(repo_id: str, kind: str, files: dict[str, Path | bytes], *, private: bool, token: str | None) -> str:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+
+    if not (token or get_token()):
+        raise HubFault(
+            "the hub wants to know who pushes, and there is no token: `hf auth login`, or set the environment "
+            "variable HF_TOKEN to one that may write"
+        )
+    hub = HfApi(token=token)
+    try:
+        hub.create_repo(repo_id, repo_type=kind, private=private or None, exist_ok=True)
+        there = set(hub.list_repo_files(repo_id, repo_type=kind))
+        changes: list[Any] = [CommitOperationAdd(name, _given(content)) for name, content in files.items()]
+        changes += [CommitOperationDelete(name) for name in sorted(there - set(files) - _KEPT)]
+        return str(hub.create_commit(repo_id, changes, commit_message="Pushed by rise_gym", repo_type=kind).commit_url)
+    except Exception as error:  # the hub's client raises errors of several libraries, by what went wrong
+        raise HubFault(
+            f"could not push to {repo_id!r} ({type(error).__name__}: {error}); check the connection, that the token "
+            "may write there, and the spelling. The repository is as it was, or empty; the folder here is untouched"
+        ) from error
+
+
+def _given(content: Path | bytes) -> str | bytes:
+    return content if isinstance(content, bytes) else str(content)

@@ -1,0 +1,194 @@
+"""Pushing to the hub and back, against a small hub on this machine; and the cards, which never invent a figure."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from local_hub import TOKEN, LocalHub, local_hub
+
+from rise_gym import WorldModel
+from rise_gym.agents.flow_policy import load_policy
+from rise_gym.cli import main
+from rise_gym.episodes import dataset_summary, read_episodes, write_episodes
+from rise_gym.errors import HubFault, InvalidCheckpoint, InvalidDataset, InvalidResults
+from rise_gym.hub import push_to_hub, to_push
+from rise_gym.locations import resolve
+from rise_gym.tasks import BOX_CLOSE
+from rise_gym.types import Episode
+
+EVALUATION = {
+    "env_id": "rise_gym:RiseMujoco-BoxClose-v0",
+    "policy": "bundled:box_close/base",
+    "episodes": 30,
+    "seed": 100_000,
+    "success_rate": 0.4,
+    "success_ci95": [0.246, 0.577],
+    "score_mean": 7.75,
+    "score_ci95": [7.0, 8.4],
+    "return_mean": 0.81,
+}
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    """The one that the hub's client talks to, with a token and an empty cache."""
+    from huggingface_hub import constants
+
+    with local_hub() as server:
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", server.address)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
+
+
+def written(path: Path, content: object) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+def recorded() -> Episode:
+    rng = np.random.default_rng(0)
+    low, high = np.array(BOX_CLOSE.action_low), np.array(BOX_CLOSE.action_high)
+    return Episode(
+        task="box_close",
+        instruction=BOX_CLOSE.instruction,
+        frames={camera: rng.integers(0, 255, (5, 64, 64, 3), dtype=np.uint8) for camera in BOX_CLOSE.cameras},
+        proprio=rng.uniform(low, high, (5, 14)).astype(np.float32),
+        actions=rng.uniform(-1, 1, (5, 14)).astype(np.float32),
+        success=True,
+        score=10.0,
+        source="demonstration",
+        policy="person",
+        seed=3,
+    )
+
+
+def test_a_world_model_goes_there_and_back(hub: LocalHub, tiny_world: Path) -> None:
+    world = WorldModel.from_pretrained(tiny_world)
+    address = world.push_to_hub("lab/box-dream", private=True)
+    assert address.startswith(hub.address)
+    assert hub.private == {"models/lab/box-dream"}
+    card = hub.repositories["models/lab/box-dream"]["README.md"].decode()
+    assert card.endswith("## Measured\n\nNothing has been measured yet.\n")
+    back = WorldModel.from_pretrained("lab/box-dream")
+    for name, weights in world.dynamics.state_dict().items():
+        assert torch.equal(weights, back.dynamics.state_dict()[name]), name
+
+
+def test_a_policy_goes_there_and_back_with_its_figures(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = written(tmp_path / "evaluation.json", EVALUATION)
+    command = ["rise-gym", "push", "bundled:box_close/base", "lab/base", "--results", str(results)]
+    monkeypatch.setattr(sys, "argv", command)
+    main()
+    assert f"pushed: {hub.address}" in capsys.readouterr().out
+    files = hub.repositories["models/lab/base"]
+    assert set(files) == {".gitattributes", *to_push(resolve("bundled:box_close/base"))[1]}
+    card = files["README.md"].decode()
+    assert "`RiseMujoco-BoxClose-v0`, 30 episodes from seed 100000:" in card
+    assert "| success | 40.0% | 24.6% to 57.7% |" in card
+    files["policy/old.safetensors"] = b"of an earlier push"
+    push_to_hub(resolve("bundled:box_close/base"), "lab/base", results=[results])
+    assert "policy/old.safetensors" not in hub.repositories["models/lab/base"]
+    ours, theirs = load_policy("bundled:box_close/base").state_dict(), load_policy("lab/base").state_dict()
+    assert all(torch.equal(weights, theirs[name]) for name, weights in ours.items())
+
+
+def test_a_dataset_goes_there_and_back(hub: LocalHub, tmp_path: Path) -> None:
+    write_episodes(tmp_path / "demos", [recorded()], BOX_CLOSE)
+    (tmp_path / "demos" / "notes.txt").write_text("not a part of it")
+    push_to_hub(tmp_path / "demos", "lab/demos")
+    files = hub.repositories["datasets/lab/demos"]
+    assert {name.split("/")[0] for name in files} == {".gitattributes", "README.md", "data", "meta", "videos"}
+    assert "| episodes | 1 |\n| successful | 1 |" in files["README.md"].decode()
+    (there,) = read_episodes("lab/demos")
+    (here,) = read_episodes(tmp_path / "demos")
+    np.testing.assert_array_equal(there.actions, here.actions)
+    np.testing.assert_array_equal(there.frames["head"], here.frames["head"])
+    assert dataset_summary("lab/demos").seeds == (3,)
+
+
+def test_what_is_bundled_comes_with_what_was_recorded() -> None:
+    results = Path(__file__).parents[1] / "benchmarks" / "results"
+    found = json.loads((results / "main_table" / "box_close_rise_0.json").read_text())
+    card = pushed_card("bundled:box_close/rise")
+    low, high = found["success_ci95"]
+    assert f"| success | {found['success_rate']:.1%} | {low:.1%} to {high:.1%} |" in card
+    assert found["commit"][:12] in card
+    assert card.count("| success |") == 1
+    value = json.loads((results / "value.json").read_text())["auroc_last_40_percent"]
+    assert f"| auroc last 40 percent | {value['value']:.3g} |" in pushed_card("bundled:box_close/world_model")
+
+
+def pushed_card(name: str, *results: Path) -> str:
+    content = to_push(resolve(name), results)[1]["README.md"]
+    assert isinstance(content, bytes)
+    return content.decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"policy": "bundled:box_close/rise"}, "which is not what lies in"),
+        ({"policy": "runs/gone"}, "'runs/gone'"),
+        ({"seed": None}, "lacks seed"),
+    ],
+)
+def test_figures_of_something_else_are_refused(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    figures = {key: value for key, value in {**EVALUATION, **change}.items() if value is not None}
+    with pytest.raises(InvalidResults, match=told):
+        pushed_card("bundled:box_close/base", written(tmp_path / "evaluation.json", figures))
+
+
+def test_a_world_model_takes_what_compare_wrote(tmp_path: Path, tiny_world: Path) -> None:
+    pearson = {"pearson": {"value": 0.9, "ci95": [0.7, 0.97]}}
+    figures = {"world_model": str(tiny_world), "episodes": 50, "agreement": {"success": pearson}}
+    card = to_push(tiny_world, [written(tmp_path / "a.json", figures)])[1]["README.md"]
+    assert isinstance(card, bytes)
+    assert "| agreement, success, pearson | 0.9 | 0.7 to 0.97 |" in card.decode()
+    with pytest.raises(InvalidResults, match="compare --json"):
+        to_push(tiny_world, [written(tmp_path / "b.json", EVALUATION)])
+
+
+def test_without_a_token_the_message_says_how_to_log_in(
+    hub: LocalHub, tiny_world: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+    with pytest.raises(HubFault, match="hf auth login"):
+        push_to_hub(tiny_world, "lab/dream")
+    with pytest.raises(HubFault, match="check the connection, that the token"):
+        push_to_hub(tiny_world, "lab/dream", token="hf_wrong")
+    assert hub.repositories == {}
+
+
+def test_a_hub_that_cannot_be_reached(hub: LocalHub, tiny_world: Path) -> None:
+    hub.shutdown()
+    hub.server_close()
+    with pytest.raises(HubFault, match="could not push to 'lab/dream'"):
+        push_to_hub(tiny_world, "lab/dream")
+    with pytest.raises(InvalidCheckpoint, match="could not be had from the hub"):
+        resolve("lab/dream")
+    with pytest.raises(InvalidDataset, match="could not be had from the hub"):
+        read_episodes("lab/demos")
+
+
+def test_what_is_neither_is_refused(tmp_path: Path, tiny_world: Path) -> None:
+    with pytest.raises(InvalidDataset, match="neither a checkpoint"):
+        to_push(tmp_path)
+    with pytest.raises(HubFault, match="owner/name"):
+        push_to_hub(tiny_world, "dream")
