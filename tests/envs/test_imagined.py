@@ -264,7 +264,7 @@ print(time.process_time(), *[name for name in ("mujoco", "stable_baselines3", "a
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=broken)
     seconds, *heavy = done.stdout.split()
     assert heavy == []
-    assert float(seconds) < 10  # of CPU; the promise is 5 on an idle machine; the benchmark measures it, this catches a blunder
+    assert float(seconds) < 10  # of CPU: catches a blunder; the promise of 5 is a benchmark
 
 
 def test_a_world_model_of_nowhere_is_refused(tmp_path: Any) -> None:
