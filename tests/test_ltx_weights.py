@@ -168,7 +168,7 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do(
 
 
 def test_an_empty_text_is_what_the_encoder_makes_of_it(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="the extra `ltx` is not installed")
     shape = {"d_model": 12, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 40}
     encoder = transformers.T5EncoderModel(transformers.T5Config(**shape))
     encoder.save_pretrained(tmp_path / "text_encoder")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from rise_gym.codec import FrameCodec, FrameCodecConfig
-from rise_gym.commands.train import train
+from rise_gym.commands.train import Part, train
 from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
 from rise_gym.envs.imagined import ImaginedEnv
 from rise_gym.episodes import write_episodes
@@ -129,3 +130,20 @@ def test_a_value_can_be_trained_without_one_of_its_losses(data: Path, tmp_path: 
     assert (tmp_path / "out" / "checkpoint").is_dir()
     with pytest.raises(ValueError, match="one of them above it"):
         train("value", tmp_path / "out", data=[data], progress_weight=0.0, td_weight=0.0)
+
+
+@pytest.mark.parametrize(
+    ("part", "options", "said"),
+    [
+        ("codec", {"dry_run": True}, "--architecture ltx: add that"),
+        ("dynamics", {"sharded": True}, "--architecture ltx: add that"),
+        ("policy", {"architecture": "ltx"}, "not of a policy"),
+        ("value", {"backbone": "a model"}, "--backbone is of a policy"),
+    ],
+)
+def test_an_option_of_another_part_or_architecture_is_refused(
+    part: Part, options: dict[str, Any], said: str, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RiseGymError, match=said):
+        train(part, tmp_path / "out", data=[data], **options)
+    assert not (tmp_path / "out").exists()

@@ -119,6 +119,8 @@ def train(
             curve goes to `out/checks.jsonl` and feeds nothing.
         seed: of the training.
     """
+    full_size = FullSize(sharded=sharded, precision=precision, text_encoder=text_encoder, dry_run=dry_run)
+    _check_options(part, architecture, full_size, backbone)
     card = known_task(task)
     given = {
         "steps": steps, "batch_size": batch_size, "minutes": minutes, "learning_rate": learning_rate, "seed": seed,
@@ -145,10 +147,27 @@ def train(
             part=part, card=card, data=data, out=out, overrides=overrides, initial=initial, initial_share=initial_share,
             weights={name: weight for name, weight in weights.items() if weight is not None},
             across_tasks=across_tasks, task_centric=task_centric, instructed=instructed, progress_from=progress_from,
-            architecture=architecture,
-            full_size=FullSize(sharded=sharded, precision=precision, text_encoder=text_encoder, dry_run=dry_run),
+            architecture=architecture, full_size=full_size,
         )
     )  # fmt: skip
+
+
+def _check_options(part: Part, architecture: Architecture, full_size: FullSize, backbone: str | None) -> None:
+    """Refuse what would be passed over: somebody counts on it.
+
+    Raises:
+        RiseGymError: for an option of another part or architecture.
+    """
+    if architecture == "compact" and full_size != FullSize():
+        raise RiseGymError(
+            "--sharded, --precision, --text-encoder and --dry-run go with --architecture ltx: add that, or leave them"
+        )
+    if architecture != "compact" and part == "policy":
+        raise RiseGymError(
+            f"--architecture {architecture} is of codec, dynamics and value, not of a policy: leave it out"
+        )
+    if backbone is not None and part != "policy":
+        raise RiseGymError(f"--backbone is of a policy, not of the {part}: leave it out")
 
 
 def _train_policy(
