@@ -37,16 +37,25 @@ HELD_OUT_SEED = FIRST_EVALUATION_SEED + 10_000
 
 
 @contextmanager
-def recorded(name: str, output: Path | None, quick: bool) -> Iterator[dict[str, Any]]:
-    """Yields what is to be filled with figures; written with commit, machine, command and seconds if all went well."""
+def recorded(name: str, output: Path | None, quick: bool, *, task: str = TASK) -> Iterator[dict[str, Any]]:
+    """Yields what is to be filled with figures; written with commit, machine, command and seconds if all went well.
+
+    Those of any task but the first have its name in their file's.
+    """
     began = time.perf_counter()
     figures: dict[str, Any] = {"benchmark": name, "quick": quick, "load_average_before": os.getloadavg()[0]}
+    figures["task"] = task
     yield figures
-    path = output or (RESULTS / f"{name}{'_quick' if quick else ''}.json")
+    path = output or (RESULTS / f"{name}{of_task(task)}{'_quick' if quick else ''}.json")
     command = " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])
     seconds = round(time.perf_counter() - began, 1)
     write_report_json(path, {**figures, "command": command, "seconds": seconds})
     Console().print(f"[dim]{path}[/dim]")
+
+
+def of_task(task: str) -> str:
+    """What a file's name says of its task: nothing for the first, which was there before the others."""
+    return "" if task == TASK else f"_{task}"
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -91,6 +100,11 @@ def policy_actor(
 def expert_actor(noise: float, *, task: str = TASK) -> Factory:
     """The scripted expert."""
     return Factory(target="rise_gym.agents.scripted:expert_actor", arguments={"task": task, "noise": noise})
+
+
+def held_out_folder(task: str, count: int) -> Path:
+    """Where the held-out episodes of a task are kept."""
+    return Path(f"runs/held_out{of_task(task)}_{count}")
 
 
 def held_out_episodes(folder: Path, count: int, *, policy: str = BASE, task: str = TASK) -> list[Episode]:

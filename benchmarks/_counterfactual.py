@@ -15,6 +15,7 @@ from torch import Generator
 
 from rise_gym.agents.flow_policy import FlowPolicy, load_policy
 from rise_gym.collection import ExplorationNoise
+from rise_gym.commands._shared import env_id_of
 from rise_gym.metrics import bootstrap_interval, difference_correlation
 from rise_gym.world_model import CompositionalWorldModel
 
@@ -35,8 +36,9 @@ the same progress, which of them is best is decided by the last digit."""
 
 def counterfactual(model: CompositionalWorldModel, policy: str, states: int) -> dict[str, Any]:
     """Correlation of predicted with true differences, and how often the truly best chunk is among the dream's best."""
-    env = gymnasium.make(common.REPLICA, record_ticks=True, disable_env_checker=True)
-    agent = load_policy(policy, task=common.TASK, temperature=1.0)  # at 0 all samples of a state are the same
+    task = model.task.name
+    env = gymnasium.make(env_id_of("Mujoco", task), record_ticks=True, disable_env_checker=True)
+    agent = load_policy(policy, task=task, temperature=1.0)  # at 0 all samples of a state are the same
     random = np.random.default_rng(FIRST_SEED)
     rows, other = [], None
     for moment in track(moments(env, agent, model, states), "branching", total=states):

@@ -1,6 +1,6 @@
 """How true imagined frames are, on held-out episodes of the replica, and whether actions matter to them.
 
-    python benchmarks/dynamics.py [--quick]
+    python benchmarks/dynamics.py [--quick] [--task brick_sort]
 
 Successes and failures apart, one and two chunks ahead, each camera: PSNR (dB), SSIM, and end-point error of optical
 flow (pixels), beside copying the last frame and beside the codec alone (the best that decoding allows). Then the same
@@ -30,8 +30,9 @@ def main(
     *,
     quick: bool = False,
     output: Path | None = None,
-    world_model: str = common.WORLD_MODEL,
-    policy: str = common.BASE,
+    task: str = common.TASK,
+    world_model: str | None = None,
+    policy: str | None = None,
     data: Path | None = None,
     episodes: int = 90,
     moments: int = 192,
@@ -42,8 +43,9 @@ def main(
     Args:
         quick: a miniature to see that it works; its figures mean little.
         output: where to write the JSON.
-        world_model: a folder or bundled name.
-        policy: whose episodes and chunks are imagined.
+        task: its name; the figures of each are kept apart.
+        world_model: a folder or bundled name; default: the task's bundled one.
+        policy: whose episodes and chunks are imagined; default: the task's bundled base.
         data: the held-out episodes; played anew if the folder is not there.
         episodes: how many.
         moments: how many starts, for successes and for failures.
@@ -51,9 +53,11 @@ def main(
     """
     cv2.setNumThreads(1)  # frames are small: more threads only wait for each other
     count, moments, states = (6, 3, min(states, 2)) if quick else (episodes, moments, states)
-    with common.recorded("dynamics", output, quick) as figures:
-        model = CompositionalWorldModel.from_pretrained(world_model, task=common.TASK)
-        held_out = common.held_out_episodes(data or Path(f"runs/held_out_{count}"), count, policy=policy)
+    policy = policy or f"bundled:{task}/base"
+    with common.recorded("dynamics", output, quick, task=task) as figures:
+        model = CompositionalWorldModel.from_pretrained(world_model or f"bundled:{task}/world_model", task=task)
+        folder = data or common.held_out_folder(task, count)
+        held_out = common.held_out_episodes(folder, count, policy=policy, task=task)
         figures |= {"seeds": [held_out[0].seed, held_out[-1].seed], "episodes": count}
         recordings = Recordings.of(held_out, model.task)
         by_outcome = {"success": starts(recordings, True, moments), "failure": starts(recordings, False, moments)}

@@ -20,6 +20,8 @@ from _rounds_table import rounds
 from _trust_tables import calibration, drift, exploit, imagined_vs_real, trust
 from main_table import PAPER, ordered
 
+from rise_gym.tasks import TASKS, task_card
+
 PREDICTORS = ("imagined", "last_frame", "codec_alone")
 
 
@@ -40,6 +42,10 @@ def main(*, results: Path = common.RESULTS) -> None:
         if path.exists() and not superseded:
             recorded = json.loads(path.read_text())
             parts += [*section(recorded), origin(name, recorded)]
+        for other in sorted(results / f"{name}_{task}.json" for task in TASKS if name in OF_EVERY_TASK):
+            if other.exists():
+                recorded = json.loads(other.read_text())
+                parts += [*section(recorded), origin(other.stem, recorded)]
     for name, section_of in TABLES.items():
         if cells := recorded_cells(results / name):
             parts += section_of(cells)
@@ -97,7 +103,7 @@ def dynamics(recorded: Json) -> list[str]:
         for view in found["imagined"][number]["psnr_db"]
     ]  # fmt: skip
     parts = [
-        "## Dynamics (held-out episodes)",
+        f"## Dynamics ({_title(recorded)}, held-out episodes)",
         "Asked: at least 24 dB one chunk ahead; shuffled actions at least twice the error; from one physics state, a "
         "correlation of differences of at least 0.7 and the best chunk among the dream's best three in 80 % of states. "
         "LPIPS and FVD are not given: their networks' weights are nowhere to be had without the network.",
@@ -134,10 +140,15 @@ def dynamics(recorded: Json) -> list[str]:
 def value(recorded: Json) -> list[str]:
     names = [name for name, figure in recorded.items() if isinstance(figure, dict) and "ci95" in figure]
     return [
-        f"## Value ({recorded['episodes']} held-out episodes, {recorded['successes']} successful)",
+        f"## Value ({_title(recorded)}, {recorded['episodes']} held-out episodes, {recorded['successes']} successful)",
         "Asked: AUROC of success against failure at least 0.9; correlation with the stage score at least 0.85.",
         table(("figure", "", "95 %"), [(name.replace("_", " "), *with_interval(recorded[name])) for name in names]),
     ]
+
+
+def _title(recorded: Json) -> str:
+    """Of the task that figures are of."""
+    return task_card(recorded.get("task", common.TASK)).title
 
 
 def throughput(recorded: Json) -> list[str]:
@@ -211,6 +222,9 @@ SECTIONS = {
     "exploit": exploit,
     "throughput": throughput,
 }
+
+OF_EVERY_TASK = {"dynamics", "value"}
+"""Those that are recorded for each task in a file of its own."""
 
 SUPERSEDED_BY = {"trust": "imagined_vs_real"}
 

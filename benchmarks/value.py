@@ -1,6 +1,6 @@
 """Whether the value tells frames that lead to success from those that lead to failure, and how far along a frame is.
 
-    python benchmarks/value.py [--quick]
+    python benchmarks/value.py [--quick] [--task brick_sort]
 
 On held-out episodes of the replica. A frame is positive if its episode succeeds in the end. AUROC is given for the
 frames of the last 40 % of every episode, and for all frames (at an episode's beginning nothing is decided yet).
@@ -30,8 +30,9 @@ def main(
     *,
     quick: bool = False,
     output: Path | None = None,
-    world_model: str = common.WORLD_MODEL,
-    policy: str = common.BASE,
+    task: str = common.TASK,
+    world_model: str | None = None,
+    policy: str | None = None,
     data: Path | None = None,
     episodes: int = 90,
 ) -> None:
@@ -40,15 +41,17 @@ def main(
     Args:
         quick: a miniature to see that it works; its figures mean little.
         output: where to write the JSON.
-        world_model: a folder or bundled name.
-        policy: whose episodes are judged.
+        task: its name; the figures of each are kept apart.
+        world_model: a folder or bundled name; default: the task's bundled one.
+        policy: whose episodes are judged; default: the task's bundled base.
         data: the held-out episodes; played anew if the folder is not there.
         episodes: how many.
     """
     count = min(episodes, 6) if quick else episodes
-    with common.recorded("value", output, quick) as figures:
-        model = CompositionalWorldModel.from_pretrained(world_model, task=common.TASK)
-        held_out = common.held_out_episodes(data or Path(f"runs/held_out_{count}"), count, policy=policy)
+    with common.recorded("value", output, quick, task=task) as figures:
+        model = CompositionalWorldModel.from_pretrained(world_model or f"bundled:{task}/world_model", task=task)
+        folder, policy = data or common.held_out_folder(task, count), policy or f"bundled:{task}/base"
+        held_out = common.held_out_episodes(folder, count, policy=policy, task=task)
         recordings = Recordings.of(held_out, model.task).encoded(model.codec)
         values = values_of(recordings, model.value).numpy().astype(np.float64)
         figures |= {"seeds": [held_out[0].seed, held_out[-1].seed], "episodes": count, "frames": len(recordings)}
