@@ -61,3 +61,35 @@ rise-gym train policy "$run/control" --data "$run/demos" --initial "$run/base/ch
 rise-gym train policy "$run/recap" --data "${recorded[@]}" --world-model "$run/before/checkpoint" \
     --demonstration-share 0.5 --initial "$run/base/checkpoint" --steps 1600 "${from[@]}"
 rise-gym improve "$run/rise" --data "${recorded[@]}" --world-model "$run/before/checkpoint" --policy "$run/base/checkpoint"
+
+# The two other tasks: their recordings and bases the same way, then one world model for both, which goes on from box closing's
+# (when that had no renderer yet) on recordings of all three tasks. Its gain network's first 1000 steps were a trial's, on
+# brick sorting alone.
+two=()
+for task in "brick_sort 9" "backpack_pack 11"; do
+    read -r name noise <<<"$task"
+    of="$run/$name"
+    from_base=(--policy "$of/base_5000/checkpoint" --task "$name")
+    rise-gym collect "$of/demos" --task "$name" --noise "$noise" --episodes 130 --first-seed 100
+    rise-gym train policy "$of/base_5000" --task "$name" --data "$of/demos" --steps 5000
+    rise-gym train policy "$of/base" --task "$name" --data "$of/demos" --initial "$of/base_5000/checkpoint" --steps 9200 \
+        --learning-rate 1e-3 --image-shift-px 0
+    rise-gym collect "$of/pushed" --who policy "${from_base[@]}" --noise 1.8 --episodes 30 --first-seed 3400
+    rise-gym collect "$of/random" --who random --task "$name" --episodes 15 --first-seed 11000
+    rise-gym collect "$of/rollouts" --who policy "${from_base[@]}" --noise 0.5 --episodes 120 --first-seed 4000
+    rise-gym collect "$of/fresh" --who policy "${from_base[@]}" --noise 0.5 --episodes 30 --first-seed 5000
+    two+=("$of/demos" "$of/pushed" "$of/random" "$of/rollouts")
+done
+joint="$run/several_tasks"
+boxes=("$run/demos" "$run/mishaps" "$run/wide" "$run/random" "$run/early" "$run/rollouts")
+three=(--across-tasks --task brick_sort --data "${boxes[@]}" "${two[@]}")
+rise-gym train codec "$joint" --across-tasks --task brick_sort --initial "$run/taught" --steps 1800 \
+    --data "$run/demos" "$run/brick_sort/demos" "$run/backpack_pack/demos"
+rise-gym train value "$joint" "${three[@]}" --steps 4000
+rise-gym train dynamics "$joint" "${three[@]}" --initial "$run/taught" --instructed --steps 3000
+mkdir -p "$run/longer" && cp -r "$joint/codec" "$joint/value" "$run/longer/"
+rise-gym train dynamics "$run/longer" "${three[@]}" --initial "$joint" --steps 7000 --learning-rate 8e-4
+rise-gym train renderer "$run/longer" "${three[@]}" --steps 1600 --learning-rate 1e-3
+rise-gym train gain "$run/longer" --across-tasks --task brick_sort --data "${two[@]}" --steps 5000
+rise-gym train decoder "$run/longer" --across-tasks --task brick_sort --steps 1 \
+    --data "$run/brick_sort/fresh" "$run/backpack_pack/fresh"
