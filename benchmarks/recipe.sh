@@ -63,8 +63,7 @@ rise-gym train policy "$run/recap" --data "${recorded[@]}" --world-model "$run/b
 rise-gym improve "$run/rise" --data "${recorded[@]}" --world-model "$run/before/checkpoint" --policy "$run/base/checkpoint"
 
 # The two other tasks: their recordings and bases the same way, then one world model for both, which goes on from box closing's
-# (when that had no renderer yet) on recordings of all three tasks. Its gain network's first 1000 steps were a trial's, on
-# brick sorting alone.
+# (when that had no renderer yet) on recordings of all three tasks.
 two=()
 for task in "brick_sort 9" "backpack_pack 11"; do
     read -r name noise <<<"$task"
@@ -90,6 +89,5 @@ rise-gym train dynamics "$joint" "${three[@]}" --initial "$run/taught" --instruc
 mkdir -p "$run/longer" && cp -r "$joint/codec" "$joint/value" "$run/longer/"
 rise-gym train dynamics "$run/longer" "${three[@]}" --initial "$joint" --steps 7000 --learning-rate 8e-4
 rise-gym train renderer "$run/longer" "${three[@]}" --steps 1600 --learning-rate 1e-3
-rise-gym train gain "$run/longer" --across-tasks --task brick_sort --data "${two[@]}" --steps 5000
 rise-gym train decoder "$run/longer" --across-tasks --task brick_sort --steps 1 \
     --data "$run/brick_sort/fresh" "$run/backpack_pack/fresh"

@@ -4,8 +4,7 @@ A convolutional U-Net from diffusers' blocks, with views, history and future sta
 far faster than a transformer of the same cost. It predicts the clean frames of a whole chunk at once, as what they
 differ by from the newest one; flow matching makes samples of it. What the robot knows of itself is drawn for it: where
 its hands will be in each picture, and how a moving camera shifts what it saw; see `rise_gym._robot_sight`. A second
-network then draws each frame anew, see `rise_gym._renderer`, and a third expects what a chunk gains, see
-`rise_gym._gain_network`.
+network then draws each frame anew, see `rise_gym._renderer`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
@@ -23,7 +22,6 @@ from torch import Generator, Tensor
 
 from rise_gym._denoiser import Actuation, Denoiser, ExpectedGain
 from rise_gym._frame_sight import seen, seen_channels
-from rise_gym._gain_network import GainNetwork
 from rise_gym._renderer import FrameRenderer
 from rise_gym._robot_sight import RobotSight
 from rise_gym.errors import InvalidAction
@@ -50,9 +48,6 @@ class VideoDynamicsConfig:
         sight: draw the robot's hands and move pictures with their cameras, by the geometry of the task's robot.
         renderer_widths: channels at full and half resolution of the network that draws each sampled frame anew, which
             `rise_gym.renderer_training` teaches; None for none. It needs `sight`.
-        gain_widths: channels at full and at lower resolutions of a network of its own that tells what is expected to be
-            gained, which `rise_gym.gain_training` teaches; None for none: it is read from the denoiser's features then.
-            It needs `sight`.
         sigmas: noise levels of sampling, falling from 1; as many passes of the network.
         proprioception: what `predict` returns beside the frames: what the network predicts to be measured, or, as in
             the paper, the commanded target.
@@ -72,7 +67,6 @@ class VideoDynamicsConfig:
     later: tuple[int, ...] = (20, 30, 50, 400)
     sight: bool = True
     renderer_widths: tuple[int, int] | None = None
-    gain_widths: tuple[int, int] | None = None
     sigmas: tuple[float, ...] = (1.0, 0.9)
     proprioception: Literal["predicted", "commanded"] = "predicted"
     instructed: bool = False
@@ -110,11 +104,10 @@ class Prediction(NamedTuple):
 class Forecast(NamedTuple):
     """One pass of a `VideoDynamics`.
 
-    Clean latents (B, K, V, c, h, w), None where gains are told without them; scaled proprio (B, K, P); gain (B, K) and
-    later (B, L) as in a `Prediction`.
+    Clean latents (B, K, V, c, h, w), scaled proprio (B, K, P); gain (B, K) and later (B, L) as in a `Prediction`.
     """
 
-    latents: Tensor | None
+    latents: Tensor
     proprio: Tensor
     gain: Tensor | None
     later: Tensor | None
@@ -187,7 +180,6 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         later: Sequence[int] = (),
         sight: bool = False,
         renderer_widths: Sequence[int] | None = None,
-        gain_widths: Sequence[int] | None = None,
         sigmas: Sequence[float] = (1.0, 0.9),
         proprioception: Literal["predicted", "commanded"] = "predicted",
         instructed: bool = False,
@@ -234,16 +226,17 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         self.renderer = None
         if renderer_widths is not None:
             self.renderer = self._new_renderer(*renderer_widths)
-        self.gain_network = None
-        if gain_widths is not None:
-            self.gain_network = self._new_gain_network(*gain_widths)
         self.instruction = _silent(InstructionEncoder(embedding_width)) if instructed else None
         self.to(memory_format=torch.channels_last)
 
     def _new_renderer(self, full: int, half: int) -> FrameRenderer:
+        if self.robot_sight is None:
+            raise ValueError("a renderer draws what the robot's geometry says: it needs sight=True")
+        if full % 8 or half % 8:
+            raise ValueError(f"renderer_widths must be multiples of 8, got {[full, half]}")
         channels = int(self.config.latent_channels)
         return FrameRenderer(
-            channels=self._seen_channels("renderer", full, half) + channels,
+            channels=seen_channels(self.robot_sight, channels) + channels,
             features=int(self.config.widths[0]),
             frame_channels=channels,
             widths=(full, half),
@@ -253,50 +246,18 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             embedding_width=int(self.config.embedding_width),
         )
 
-    def _new_gain_network(self, full: int, low: int) -> GainNetwork:
-        return GainNetwork(
-            channels=self._seen_channels("gain", full, low),
-            frame_channels=int(self.config.latent_channels),
-            widths=(full, low),
-            views=self.views,
-            size=int(self.config.latent_size),
-            joints=self.actions,
-            chunk=int(self.config.chunk),
-            later=len(self.config.later),
-            told_width=int(self.config.embedding_width) if self.config.instructed else 0,
-        )
-
-    def _seen_channels(self, network: str, *widths: int) -> int:
-        """How many maps the robot's geometry draws of a frame, for a network with these widths."""
-        if self.robot_sight is None:
-            raise ValueError(
-                f"{network}_widths: that network is shown what the robot's geometry says: it needs sight=True"
-            )
-        if any(width % 8 for width in widths):
-            raise ValueError(f"{network}_widths must be multiples of 8, got {list(widths)}")
-        return seen_channels(self.robot_sight, int(self.config.latent_channels))
-
     @classmethod
     def of(cls, config: VideoDynamicsConfig, task: TaskCard) -> VideoDynamics:
         """An untrained model for a task; one whose robot has no card does without `sight`."""
         settings = asdict(config)
-        if task.robot is None and config.renderer_widths is None and config.gain_widths is None:
+        if task.robot is None and config.renderer_widths is None:
             settings["sight"] = False
         return cls(task=task.name, **settings)
-
-    def extended(self, seed: int, **shape: Any) -> VideoDynamics:
-        """A copy with other settings of the networks beside its denoiser; weights not known here come from `seed`."""
-        known = {name: value for name, value in self.config.items() if not name.startswith("_")}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model: VideoDynamics = VideoDynamics.from_config(known | shape)
-        model.load_state_dict(self.state_dict(), strict=False)
-        return model.to(self.device)
 
     @property
     def expects_gain(self) -> bool:
         """Whether it foretells progress by itself, not only the frames that show it."""
-        return self.expected_gain is not None or self.gain_network is not None
+        return self.expected_gain is not None
 
     def scheduler(self) -> FlowMatchEulerDiscreteScheduler:
         """The scheduler whose steps `sample` takes, set to this model's noise levels."""
@@ -335,14 +296,10 @@ class VideoDynamics(ModelMixin, ConfigMixin):
     ) -> Forecast:
         """One pass from pure noise, differentiable in the actions (B, k, A); the others as for `sample`.
 
-        noise: what `noise` draws, (B, K, V, c, h, w). Proprioception is scaled; k ticks come back. A network of its own
-        for gains does not wait for latents, so there are none then.
+        noise: what `noise` draws, (B, K, V, c, h, w). Proprioception is scaled; k ticks come back.
         """
-        ticks, sigma, held = actions.shape[1], noise.new_ones(len(noise)), self._held(actions)
-        embedding, following = self._conditioned(proprio, held, instruction)
-        if self.gain_network is not None:
-            gain = self.gains(history, proprio, held, following, instruction=instruction)
-            return Forecast(None, following[:, :ticks], *self._expected(gain, ticks))
+        ticks, sigma = actions.shape[1], noise.new_ones(len(noise))
+        embedding, following = self._conditioned(proprio, self._held(actions), instruction)
         shown = self._shown(history, proprio, following)
         found = self._clean(history, noise, sigma, embedding, shown)
         return Forecast(found.clean[:, :ticks], following[:, :ticks], *self._expected(found.gain, ticks))
@@ -400,25 +357,6 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             return _Pass(newest + found.view_as(noisy), gain, features.fine)
         change, gates = found[:, : noisy[0, :, :, :, 0, 0].numel()].view_as(noisy), found[:, -self.denoiser.gates :]
         return _Pass(newest + change + self._carried(newest, gates, shown), gain, features.fine)
-
-    def gains(
-        self,
-        history: Tensor,
-        proprio: Tensor,
-        actions: Tensor,
-        following: Tensor,
-        *,
-        instruction: Sequence[str] | None = None,
-    ) -> Tensor:
-        """What the network of its own expects of whole chunks, (B, K + L); scaled `following` (B, K, P)."""
-        assert self.gain_network is not None
-        assert self.robot_sight is not None
-        joints = torch.cat([proprio[:, None], self.unscaled(following[:, self.gain_network.ticks])], dim=1)
-        maps = seen(self.robot_sight, joints, history[:, -1])
-        commanded = self.gain_network.commanded(self.scaled(proprio), following, actions)
-        told = None if self.instruction is None or instruction is None else self.instruction(instruction)
-        found: Tensor = self.gain_network(maps, history, commanded, told)
-        return found
 
     def _expected(self, gain: Tensor | None, ticks: int) -> tuple[Tensor | None, Tensor | None]:
         """Of expected gains (B, K + L) those of a chunk of so many ticks (B, k), and those after it (B, L)."""
@@ -516,10 +454,8 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             frames = [self.rendered(coarse.rows(i), history[i, -1], proprio[i], every[i]) for i in parts]
             latents = torch.cat(frames)
         measured = following if self.config.proprioception == "predicted" else self.unscaled(held)
-        gain, found = coarse.gain, (latents, measured, coarse.moved)
-        if self.gain_network is not None:
-            gain = self.gains(history, proprio, held, coarse.following, instruction=instruction)
-        return found if gain is None else (*found, gain)
+        found = (latents, measured, coarse.moved)
+        return found if coarse.gain is None else (*found, coarse.gain)
 
     def coarse(
         self,

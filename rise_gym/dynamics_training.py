@@ -299,11 +299,11 @@ def _losses(
     total = picture
     pure, chunk = (sigma == 1)[:, None], window.happened.shape[1]  # a future with less noise would give its gain away
     if gain is not None:
-        parts["gain"] = gain_error(gain, window.gained[:, :chunk], pure & window.happened)
+        parts["gain"] = _gain_error(gain, window.gained[:, :chunk], pure & window.happened)
         total = total + config.gain_weight * parts["gain"]
     if later is not None:
         weight = chunk / torch.tensor(model.config.later, device=later.device)
-        parts["later_gain"] = gain_error(later, window.gained[:, chunk:], pure, weight)
+        parts["later_gain"] = _gain_error(later, window.gained[:, chunk:], pure, weight)
         total = total + config.later_weight * parts["later_gain"]
     if judge is not None:
         ticks = torch.randperm(clean.shape[1], generator=generator)[: config.judged_ticks]
@@ -316,7 +316,7 @@ def _losses(
     return total, figures, _Imagined(clean.detach(), sigma == 1)
 
 
-def gain_error(gain: Tensor, gained: Tensor, counts: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+def _gain_error(gain: Tensor, gained: Tensor, counts: Tensor, weight: Tensor | float = 1.0) -> Tensor:
     """Squared error of what is expected (B, n) of what is known to have been gained, where it counts; `weight` (n,)."""
     counts = (counts & ~gained.isnan()).to(gain.device)
     error = weight * (gain - gained.nan_to_num().to(gain)).square()

@@ -110,7 +110,12 @@ def train_renderer(
 def _with_renderer(dynamics: VideoDynamics, config: RendererTraining) -> VideoDynamics:
     if dynamics.renderer is not None:
         return copy.deepcopy(dynamics)
-    return dynamics.extended(config.training.seed, renderer_widths=config.widths)
+    shape = {name: value for name, value in dynamics.config.items() if not name.startswith("_")}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        model: VideoDynamics = VideoDynamics.from_config(shape | {"renderer_widths": config.widths})
+    model.load_state_dict(dynamics.state_dict(), strict=False)
+    return model.to(dynamics.device)
 
 
 @torch.no_grad()

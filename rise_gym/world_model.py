@@ -245,7 +245,6 @@ class CompositionalWorldModel:
             varied = actions.to(self.device, torch.float32).detach().requires_grad_()
             foreseen = self.dynamics.foresee(history, state.proprio, varied, noise=noise, instruction=state.instruction)
             if foreseen.gain is None:
-                assert foreseen.latents is not None
                 texts = [text for text in state.instruction for _ in range(varied.shape[1])]
                 values = self.value(foreseen.latents.flatten(0, 1), texts).unflatten(0, varied.shape[:2])
             else:

@@ -75,21 +75,6 @@ def test_a_renderer_becomes_part_of_the_dynamics(data: Path, tmp_path: Path) -> 
     assert VideoDynamics.from_pretrained(out / "dynamics").renderer is not None
 
 
-def test_expected_gains_become_part_of_the_dynamics_and_need_progress(data: Path, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    out = tmp_path / "out"
-    FrameCodec.of(FrameCodecConfig(width=8)).save_pretrained(out / "codec")
-    small = VideoDynamicsConfig(widths=(16, 32, 32), embedding_width=32, gain=False, later=(20,))
-    VideoDynamics.of(small, BOX_CLOSE).save_pretrained(out / "dynamics")
-    with pytest.raises(RiseGymError, match="progress from a value was wanted"):
-        train("gain", out, data=[data], steps=1, progress_from="value")
-    ProgressValue.of(ProgressValueConfig(widths=(16, 16), hidden=16), BOX_CLOSE).save_pretrained(out / "value")
-    train("gain", out, data=[data], steps=1)
-    model = CompositionalWorldModel.from_pretrained(out / "checkpoint")
-    assert model.dynamics.gain_network is not None
-    assert VideoDynamics.from_pretrained(out / "dynamics").gain_network is not None
-
-
 def test_a_part_that_is_missing_is_named(data: Path, tmp_path: Path) -> None:
     FrameCodec.of(FrameCodecConfig(width=8)).save_pretrained(tmp_path / "out" / "codec")
     with pytest.raises(RiseGymError, match="rise-gym train dynamics"):

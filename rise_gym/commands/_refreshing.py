@@ -1,4 +1,4 @@
-"""A world model that goes on learning from new recordings: value, dynamics, expected gains; codec and renderer stay."""
+"""A world model that goes on learning from new recordings: its value, then its dynamics; codec and renderer stay."""
 
 from __future__ import annotations
 
@@ -65,14 +65,11 @@ def refresh_world_model(world_model: str, card: TaskCard, data: list[Path], out:
     before.dynamics.save_pretrained(out / "before" / "dynamics")
     shares: dict[str, Any] = {"newest_share": config.newest_share, "initial_share": config.initial_share}
     overrides = {"steps": config.steps, "learning_rate": config.learning_rate, "seed": config.seed}
-    parts: list[WorldPart] = ["value", "dynamics"]  # the dynamics learns what matters to the new value
-    if before.dynamics.config.get("gain_widths"):
-        parts.append("gain")
+    parts: tuple[WorldPart, ...] = ("value", "dynamics")  # the dynamics learns what matters to the new value
     for kind in parts:
-        initial = (
-            None if kind == "gain" else str(out / "before")
-        )  # the new dynamics carries the gains it is to go on from
-        job = PartJob(part=kind, card=card, data=data, out=out, overrides=overrides, initial=initial, **shares)
+        job = PartJob(
+            part=kind, card=card, data=data, out=out, overrides=overrides, initial=str(out / "before"), **shares
+        )
         _once(job, out / f"{kind}.done")
     seal(out, card, {card.name: data[-1]}, settings=before.config)
     return checkpoint

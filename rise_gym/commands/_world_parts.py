@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rise_gym.value import ProgressValue
     from rise_gym.value_training import ValueTraining
 
-WorldPart = Literal["codec", "dynamics", "gain", "renderer", "decoder", "value"]
+WorldPart = Literal["codec", "dynamics", "renderer", "decoder", "value"]
 ProgressFrom = Literal["recordings", "value"]
 Architecture = Literal["compact", "ltx"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -167,11 +167,17 @@ def _train_value(job: PartJob) -> ProgressValue:
 
 
 def _train_dynamics(job: PartJob) -> VideoDynamics:
+    from rise_gym.advantage import values_of
     from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
     from rise_gym.dynamics_training import DynamicsTraining, train_dynamics
+    from rise_gym.value_training import progress_labels
 
     recordings, judge = _encoded(job), _judge(job)
     start = None if job.initial is None else saved_part(VideoDynamics, Path(job.initial) / "dynamics")
+    if job.progress_from == "recordings" and _measured(recordings):
+        known: Any = progress_labels(recordings, _teaching(recordings))
+    else:
+        known = judge and values_of(recordings, judge)
     config = job.configured(
         DynamicsTraining(
             initial_share=job.initial_share,
@@ -181,26 +187,9 @@ def _train_dynamics(job: PartJob) -> VideoDynamics:
     )
     with job.watched(config) as shown:
         return train_dynamics(
-            recordings, config, job.run, initial=start, value=judge, progress=_progress(job, recordings, judge),
+            recordings, config, job.run, initial=start, value=judge, progress=known,
             moments=_moments(job, recordings, range(len(recordings.sources))), on_progress=shown,
         )  # fmt: skip
-
-
-def _train_gain(job: PartJob) -> VideoDynamics:
-    from rise_gym.dynamics import VideoDynamics
-    from rise_gym.gain_training import GainTraining, train_gain
-
-    recordings, judge = _encoded(job), _judge(job)
-    progress = _progress(job, recordings, judge)
-    if progress is None:
-        raise RiseGymError(
-            f"what chunks gain is learnt from progress, which not all recordings have: train a value in {job.out} first"
-        )
-    config = job.configured(GainTraining(task_centric=job.task_centric))
-    dynamics = saved_part(VideoDynamics, Path(job.initial or job.out) / "dynamics").eval()
-    moments = _moments(job, recordings, range(len(recordings.sources)))
-    with job.watched(config) as shown:
-        return train_gain(dynamics, recordings, progress, config, job.run, moments=moments, on_progress=shown)
 
 
 def _train_renderer(job: PartJob) -> VideoDynamics:
@@ -231,7 +220,6 @@ _PARTS: dict[WorldPart, tuple[Callable[[PartJob], Any], str]] = {
     "codec": (_train_codec, "codec"),
     "value": (_train_value, "value"),
     "dynamics": (_train_dynamics, "dynamics"),
-    "gain": (_train_gain, "dynamics"),
     "renderer": (_train_renderer, "dynamics"),
     "decoder": (_train_decoder, "codec"),
 }
@@ -279,16 +267,6 @@ def _judge(job: PartJob) -> ProgressValue | None:
         )
     judge: ProgressValue | None = saved_part(ProgressValue, job.out / "value") if there else None
     return judge
-
-
-def _progress(job: PartJob, recordings: Recordings, judge: ProgressValue | None) -> Tensor | None:
-    """How far along the task each moment is (N,): as recorded, or as the value finds; None if there is neither."""
-    from rise_gym.advantage import values_of
-    from rise_gym.value_training import progress_labels
-
-    if job.progress_from == "recordings" and _measured(recordings):
-        return progress_labels(recordings, _teaching(recordings))
-    return None if judge is None else values_of(recordings, judge)
 
 
 def _measured(recordings: Recordings) -> bool:

@@ -71,8 +71,7 @@ def train(
     them: let that be one which the dynamics did not learn from. A value learns measured progress where all episodes
     have it (replicas), else elapsed time on successes. Dynamics trained where a value lies already also learn what
     matters to it, and to expect what a chunk gains.
-    Gain and renderer, then, become parts of the dynamics, by the robot's geometry: the one expects what a chunk gains
-    better than the dynamics does by itself, the other draws each frame anew.
+    The renderer, then, becomes part of the dynamics: it draws each frame anew, by the robot's geometry.
     The decoder, last, goes on with the codec's, so that it shows what the dynamics imagines as well as can be.
     A policy goes into `out/checkpoint` as well.
 
@@ -85,7 +84,7 @@ def train(
     processes as `torchrun` or `accelerate launch` starts. `docs/full_size.md` walks through it.
 
     Args:
-        part: codec, value, dynamics, gain, renderer, decoder or policy.
+        part: codec, value, dynamics, renderer, decoder or policy.
         out: where to; the same command goes on where it was.
         data: dataset folders.
         task: name of the task, or its file; across tasks that whose card is written into the checkpoint.
@@ -98,19 +97,19 @@ def train(
         precision: for ltx: of most arithmetic; auto is bfloat16 on a GPU.
         text_encoder: for ltx: folder or hub id with the text encoder that RISE's weights were trained with.
         dry_run: for ltx: print how many parameters there are and what memory they take, and stop.
-        initial: policy, or folder with the codec, the value or the dynamics, to start from; by default from nothing.
-            Gain and renderer go into the dynamics there, by default into that in `out`.
+        initial: policy, or folder with the codec, the value or the dynamics, to start from; by default from nothing. A
+            renderer is drawn into the dynamics there, by default into that in `out`.
         initial_share: for the dynamics and the renderer: how much of the initial weights the final ones keep.
         backbone: for a policy: make it a VLA that sees and reads by this public vision-language model, a hub id or a
             folder, say HuggingFaceTB/SmolVLM2-500M-Video-Instruct, instead of the compact one. Only its action expert
             learns. Takes the extra `vla`.
         across_tasks: the datasets may be of several tasks, with the same robot and cameras.
-        task_centric: for dynamics and gain, across tasks: each batch is from two of them, as in the paper.
+        task_centric: for the dynamics, across tasks: each batch is from two of them, as in the paper.
         instructed: for the dynamics: it is told the instruction as well, which tells tasks apart.
         progress_weight, td_weight: for the value: of its two losses, progress and temporal differences; 0 leaves one
             out.
-        progress_from: for dynamics and gain: whose progress they learn to expect: the recorded, where all episodes have
-            it, or what the value in `out` makes of their frames, as in the paper.
+        progress_from: for the dynamics: whose progress it learns to expect: the recorded, where all episodes have it,
+            or what the value in `out` makes of their frames, as in the paper.
         world_model: for a policy: learn from rollouts too, with the advantage that this world model gives them (the
             paper's RECAP); without it only demonstrations are cloned.
         spread: how those advantages fill the bins: as they are (the paper), or by rank.
