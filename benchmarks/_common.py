@@ -37,16 +37,17 @@ HELD_OUT_SEED = FIRST_EVALUATION_SEED + 10_000
 
 
 @contextmanager
-def recorded(name: str, output: Path | None, quick: bool, *, task: str = TASK) -> Iterator[dict[str, Any]]:
+def recorded(name: str, output: Path | None, quick: bool, *, task: str | None = None) -> Iterator[dict[str, Any]]:
     """Yields what is to be filled with figures; written with commit, machine, command and seconds if all went well.
 
-    Those of any task but the first have its name in their file's.
+    task: whose figures they are, where that can be chosen; of any but the first it is part of the file's name.
     """
     began = time.perf_counter()
     figures: dict[str, Any] = {"benchmark": name, "quick": quick, "load_average_before": os.getloadavg()[0]}
-    figures["task"] = task
+    if task is not None:
+        figures["task"] = task
     yield figures
-    path = output or (RESULTS / f"{name}{of_task(task)}{'_quick' if quick else ''}.json")
+    path = output or (RESULTS / f"{name}{of_task(task or TASK)}{'_quick' if quick else ''}.json")
     command = " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])
     seconds = round(time.perf_counter() - began, 1)
     write_report_json(path, {**figures, "command": command, "seconds": seconds})

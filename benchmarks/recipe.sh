@@ -63,7 +63,7 @@ rise-gym train policy "$run/recap" --data "${recorded[@]}" --world-model "$run/b
 rise-gym improve "$run/rise" --data "${recorded[@]}" --world-model "$run/before/checkpoint" --policy "$run/base/checkpoint"
 
 # The two other tasks: their recordings and bases the same way, then one world model for both, which goes on from box closing's
-# (when that had no renderer yet) on recordings of all three tasks.
+# (when that had no renderer yet) on recordings of all three tasks. (The renderer's first 400 steps were taught on the dynamics before its last 7000.)
 two=()
 for task in "brick_sort 9" "backpack_pack 11"; do
     read -r name noise <<<"$task"
