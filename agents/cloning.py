@@ -78,7 +78,7 @@ def train_policy(
     """
     rows = acting_moments(recordings) if moments is None else moments
     begun = _untrained(config, recordings, rows) if initial is None else initial
-    policy = trainable(begun, config.image_shift_px)
+    policy = trainable(begun, config.image_shift_px).to(config.training.device)
 
     def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
         drawn = recordings.draw(config.training.batch_size, generator, among=rows)

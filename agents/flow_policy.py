@@ -123,7 +123,7 @@ class FlowPolicy(FlowAgent[Tensor]):
         with torch.random.fork_rng(devices=[]):
             twin = type(self).from_config({**self.config, **settings})
         twin.load_state_dict(self.state_dict())
-        return twin.train(self.training)
+        return twin.to(self.device).train(self.training)
 
     def context(self, images: Tensor, proprio: Tensor, instruction: Sequence[str], advantage: Tensor) -> Tensor:
         """All that a chunk depends on: images (B, V, 3, H, W), normalised proprio (B, P), advantage (B,) -> (B, D).

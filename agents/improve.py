@@ -247,7 +247,7 @@ def improve(
         The improved policy, averaged over the last steps, in eval mode.
     """
     acting = acting_moments(recordings)
-    learner = trainable(policy, config.image_shift_px)
+    learner = trainable(policy, config.image_shift_px).to(config.training.device)
     starts = acting if start_moments is None else start_moments
     offline = acting if offline_moments is None else offline_moments
     loop = _Loop(learner, world_model, recordings, advantages, config, starts, offline)

@@ -26,8 +26,10 @@ def seen_channels(sight: RobotSight, latent_channels: int) -> int:
     return latent_channels + planes + sight.marks // sight.views + 2 * (_shapes(sight) + 1)
 
 
-def seen(sight: RobotSight, joints: Tensor, newest: Tensor) -> Tensor:
+def seen(sight: RobotSight, joints: Tensor, newest: Tensor, still: Tensor | None = None) -> Tensor:
     """Maps for frames at n ticks: joints now and then (B, 1 + n, P) in rad and m, newest latents (B, V, c, h, w).
+
+    `still`: what still cameras will see then (B, n, S - 1, c, h, w), if that is known to be something else than now.
 
     Returns (B, n, V, channels, h, w): the newest picture, what is moved over planes (zeros for a still camera), marks,
     and outlines then and now.
@@ -41,15 +43,15 @@ def seen(sight: RobotSight, joints: Tensor, newest: Tensor) -> Tensor:
     def at_all_ticks(maps: Tensor) -> Tensor:
         return maps[:, None].expand(-1, later.shape[1], -1, -1, -1, -1)
 
-    moved = _over_planes(sight, cameras, newest)
+    moved = _over_planes(sight, cameras, newest, still)
     return torch.cat([at_all_ticks(newest), moved, marks, later, at_all_ticks(outlines[:, 0])], dim=3)
 
 
-def _over_planes(sight: RobotSight, cameras: Tensor, newest: Tensor) -> Tensor:
+def _over_planes(sight: RobotSight, cameras: Tensor, newest: Tensor, still: Tensor | None) -> Tensor:
     """(B, n, V, planes * S * (c + 5), h, w): pictures, whether they show anything, and places within pixels."""
     planes = []
     for height_m in sight.robot.planes_m:
-        pictures, valid, places = sight.moved(cameras, newest, height_m)
+        pictures, valid, places = sight.moved(cameras, newest, height_m, still)
         turn = 2 * torch.pi * places.clamp(-sight.size, 2 * sight.size)
         planes.append(torch.cat([pictures, valid, turn.sin(), turn.cos()], dim=4).flatten(3, 4))
     moved = torch.cat(planes, dim=3)

@@ -42,7 +42,7 @@ def _of_episode(frames: Tensor, codec: FrameCodec, folder: Path) -> Tensor:
         except (SafetensorError, KeyError):
             pass
         path.unlink()
-    latents = torch.cat([codec.encode(part).half() for part in frames.split(_AT_ONCE)])
+    latents = torch.cat([codec.encode(part).half().cpu() for part in frames.split(_AT_ONCE)])
     with suppress(SaveFailed):  # a full disk costs time here, nothing else
         save_atomically(folder, name, {"latents": latents}, {})
     return latents

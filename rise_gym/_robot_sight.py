@@ -64,15 +64,18 @@ class RobotSight(nn.Module):
         """Newest pictures that what a moving camera will see is taken from: its own first, then the still cameras'."""
         return 1 + len(self.still)
 
-    def forward(self, joints: Tensor, newest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, joints: Tensor, newest: Tensor, still: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Joints now and at K ticks (B, 1 + K, P) in rad and m, newest latents (B, V, c, h, w) -> marks, moved, valid.
+
+        `still`: what the S - 1 still cameras will see (B, K, S - 1, c, h, w), if that is known to be something else
+        than what they see now.
 
         Marks are (B, K, marks, h, w); pictures moved are (B, K, M, S, c, h, w), for the M views whose camera moves and
         from S `sources`, and valid (B, K, M, S, 1, h, w) is 1 where they show anything, else 0.
         """
         hands, elbows, tips = self.arms(joints)
         cameras = self.cameras(hands)
-        moved, valid, _ = self.moved(cameras, newest, self.robot.surface_m)
+        moved, valid, _ = self.moved(cameras, newest, self.robot.surface_m, still)
         return self.drawn(hands, elbows, tips, cameras)[:, 1:], moved, valid
 
     def link_poses(self, joints: Tensor) -> Tensor:
@@ -131,17 +134,22 @@ class RobotSight(nn.Module):
         rest = torch.einsum("...akh,...akw->...hw", down[..., 3:, :], across[..., 3:, :])
         return torch.cat([fingers, heights[:, :, :, None], rest[:, :, :, None]], dim=3).flatten(2, 3)
 
-    def moved(self, cameras: Tensor, newest: Tensor, height_m: float) -> tuple[Tensor, Tensor, Tensor]:
+    def moved(
+        self, cameras: Tensor, newest: Tensor, height_m: float, still: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """What moving cameras will see as far as it lies on a plane and is seen now.
 
-        cameras (B, 1 + K, V, 4, 4), now and at K ticks; newest latents (B, V, c, h, w). Pictures (B, K, M, S, c, h, w);
-        where they show anything (B, K, M, S, 1, h, w), 1 or 0; and from where in the newest picture each pixel comes,
-        (B, K, M, S, 2, h, w) in pixels, (0, 0) being the middle of the first.
+        cameras (B, 1 + K, V, 4, 4), now and at K ticks; newest latents (B, V, c, h, w); `still` as for `forward`.
+        Pictures (B, K, M, S, c, h, w); where they show anything (B, K, M, S, 1, h, w), 1 or 0; and from where in the
+        picture that shows it each pixel comes, (B, K, M, S, 2, h, w) in pixels, (0, 0) being the middle of the first.
         """
         points, facing = self._plane_points(cameras[:, 1:, self.moving], height_m)
-        found = [self._seen_before(points, cameras, newest, self.moving)]
-        for view in self.still:
-            found.append(self._seen_before(points, cameras, newest, [view] * len(self.moving)))
+        at_all_ticks = newest[:, None].expand(-1, points.shape[1], -1, -1, -1, -1)
+        found = [self._seen_at(points, cameras, at_all_ticks[:, :, self.moving], self.moving)]
+        for index, view in enumerate(self.still):
+            views, there = [view] * len(self.moving), [index] * len(self.moving)
+            source = at_all_ticks[:, :, views] if still is None else still[:, :, there]
+            found.append(self._seen_at(points, cameras, source, views))
         pictures, inside, places = (torch.stack(part, dim=3) for part in zip(*found, strict=True))
         valid = (inside & facing[:, :, :, None, None]).to(pictures)
         return pictures * valid, valid, places
@@ -157,18 +165,20 @@ class RobotSight(nn.Module):
         facing = (way[..., 2] < -1e-3).unflatten(-1, (self.size, self.size))
         return origin + reach.clamp(max=1.5)[..., None] * way, facing
 
-    def _seen_before(
-        self, points: Tensor, cameras: Tensor, newest: Tensor, views: list[int]
+    def _seen_at(
+        self, points: Tensor, cameras: Tensor, source: Tensor, views: list[int]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What the newest pictures of M `views` show at points (B, K, M, h * w, 3): pictures, whether, from where."""
+        """What pictures of M `views`, from where these are now, show at points (B, K, M, h * w, 3).
+
+        source (B, K, M, c, h, w) -> pictures like it, whether they show the point, and from which pixel.
+        """
         now = cameras[:, :1, views]
         local = (points - now[..., None, :3, 3]) @ now[..., :3, :3]
         depth = -local[..., 2]
         scale = self.focal[views][:, None] / depth.clamp(min=_NEAREST_M)
         place = torch.stack([2 * scale * local[..., 0], -2 * scale * local[..., 1]], dim=-1)  # in [-1, 1]
         inside = (place.abs() <= 1).all(-1) & (depth > _NEAREST_M)
-        shape = place.shape[:3]
-        source = newest[:, views][:, None].expand(-1, shape[1], -1, -1, -1, -1).flatten(0, 2)
+        shape, source = place.shape[:3], source.flatten(0, 2)
         grid = place.flatten(0, 2).view(-1, self.size, self.size, 2)
         picture = nn.functional.grid_sample(source, grid, padding_mode="border", align_corners=False)
         square = (self.size, self.size)

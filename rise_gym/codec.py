@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from rise_gym.errors import InvalidDataset
 from rise_gym.recordings import Recordings
-from rise_gym.training import Trainer, TrainingConfig
+from rise_gym.training import Trainer, TrainingConfig, noise_like
 
 _LARGEST_BATCH = 192  # images at once: larger ones leave the cache and get slower
 
@@ -173,13 +173,17 @@ def train_codec(
     if not len(recordings):
         raise InvalidDataset("a codec learns from frames, the recordings are empty; collect some episodes first")
     codec = _untrained(config) if initial is None else copy.deepcopy(initial).train().requires_grad_()
+    codec.to(config.training.device)
     medians = _median_pictures(recordings)
+
+    def pixels(images: Tensor) -> Tensor:
+        return codec.pixels_of(images.to(codec.device))
 
     def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
         moments = recordings.draw(config.training.batch_size, generator)
         images = recordings.frames[moments].flatten(0, 1)
         still = medians[recordings.episode[moments]].flatten(0, 1)
-        return _codec_loss(codec, codec.pixels_of(images), codec.pixels_of(still), config, generator)
+        return _codec_loss(codec, pixels(images), pixels(still), config, generator)
 
     trainer = Trainer(codec, loss, config.training, folder)
     trainer.run(on_progress=on_progress)
@@ -209,7 +213,7 @@ def _codec_loss(
     latents = codec.latents_of(pixels)
     spread = latents.detach().std((0, 2, 3), keepdim=True)
     amount = config.latent_noise * torch.rand(len(latents), 1, 1, 1, generator=generator).to(latents)
-    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    noise = noise_like(latents, generator)
     decoded = codec.pixels_from(latents + amount * spread * noise)
     moving = ((pixels - still).abs().mean(1, keepdim=True) * 4).clamp(
         max=1

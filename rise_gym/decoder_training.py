@@ -64,11 +64,11 @@ def train_decoder(
     moments = (torch.arange(len(recordings)) < recordings.last).nonzero().flatten()
     if recordings.latents is None or not len(recordings.frames) or not len(moments):
         raise InvalidDataset("a decoder learns from encoded episodes of two frames and more that still have frames")
-    learner = copy.deepcopy(codec)
+    learner, imagining = (copy.deepcopy(part).to(config.training.device) for part in (codec, dynamics))
 
     def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
         drawn = recordings.draw(config.training.batch_size, generator, among=moments)
-        latents, images = _pairs(dynamics, recordings, drawn, config, generator)
+        latents, images = (part.to(learner.device) for part in _pairs(imagining, recordings, drawn, config, generator))
         error = (learner.pixels_decoded(latents) - learner.pixels_of(images)).square().mean()
         return error, {"psnr": float(10 * torch.log10(4 / error.detach()))}
 
@@ -85,12 +85,12 @@ def _pairs(
     """Latents (n, c, h, w) of frames after moments (B,), imagined or recorded, and the true frames (n, H, W, 3)."""
     assert recordings.latents is not None  # checked where training begins
     shape = dynamics.config
-    history = recordings.latents[recordings.history(moments, shape.history, shape.stride)].float()
+    history = recordings.latents[recordings.history(moments, shape.history, shape.stride)].to(dynamics.device).float()
     acted, _ = recordings.chunk(moments, shape.chunk)
     imagined = dynamics.sample(
         history,
-        recordings.proprio[moments],
-        recordings.actions[acted],
+        recordings.proprio[moments].to(dynamics.device),
+        recordings.actions[acted].to(dynamics.device),
         generator=generator,
         instruction=recordings.instruction_of(moments),
     ).latents

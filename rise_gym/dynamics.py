@@ -3,8 +3,8 @@
 A convolutional U-Net from diffusers' blocks, with views, history and future stacked as channels: on a CPU it learns
 far faster than a transformer of the same cost. It predicts the clean frames of a whole chunk at once, as what they
 differ by from the newest one; flow matching makes samples of it. What the robot knows of itself is drawn for it: where
-its hands will be in each picture, and how a moving camera shifts what it saw; see `rise_gym._robot_sight`. A second
-network then draws each frame anew, see `rise_gym._renderer`.
+its hands will be in each picture, how a moving camera shifts what it saw, and what goes on moving by itself; see
+`rise_gym._sights`. A second network then draws each frame anew, see `rise_gym._renderer`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Generator, Tensor
 
 from rise_gym._denoiser import Actuation, Denoiser, ExpectedGain
-from rise_gym._frame_sight import seen, seen_channels
 from rise_gym._renderer import FrameRenderer
-from rise_gym._robot_sight import RobotSight
+from rise_gym._sights import Shown, Sights
 from rise_gym.errors import InvalidAction
 from rise_gym.instruction import InstructionEncoder
 from rise_gym.protocols import Generators
@@ -46,6 +45,7 @@ class VideoDynamicsConfig:
             after the chunk: a grasp that is to hold gains nothing yet. An episode that is over by then counts as it
             ended; the last of the ticks are more than an episode has, and ask for its outcome, which no haste improves.
         sight: draw the robot's hands and move pictures with their cameras, by the geometry of the task's robot.
+        motion: with `sight`, which tells still cameras from moving ones: move on what these see moving by itself.
         renderer_widths: channels at full and half resolution of the network that draws each sampled frame anew, which
             `rise_gym.renderer_training` teaches; None for none. It needs `sight`.
         sigmas: noise levels of sampling, falling from 1; as many passes of the network.
@@ -66,6 +66,7 @@ class VideoDynamicsConfig:
     gain: bool = True
     later: tuple[int, ...] = (20, 30, 50, 400)
     sight: bool = True
+    motion: bool = True
     renderer_widths: tuple[int, int] | None = None
     sigmas: tuple[float, ...] = (1.0, 0.9)
     proprioception: Literal["predicted", "commanded"] = "predicted"
@@ -142,14 +143,6 @@ class _Pass(NamedTuple):
     features: Tensor
 
 
-class _Shown(NamedTuple):
-    """What `RobotSight` draws: marks (B, K, marks, h, w), moved (B, K, M, S, c, h, w), valid (B, K, M, S, 1, h, w)."""
-
-    marks: Tensor
-    moved: Tensor
-    valid: Tensor
-
-
 class VideoDynamics(ModelMixin, ConfigMixin):
     """A `Dynamics`: multi-view, action-conditioned, flow matching in latent space.
 
@@ -179,6 +172,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         gain: bool = False,
         later: Sequence[int] = (),
         sight: bool = False,
+        motion: bool = False,
         renderer_widths: Sequence[int] | None = None,
         sigmas: Sequence[float] = (1.0, 0.9),
         proprioception: Literal["predicted", "commanded"] = "predicted",
@@ -201,17 +195,17 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         self.register_buffer("_low", torch.tensor(card.action_low), persistent=False)
         self.register_buffer("_high", torch.tensor(card.action_high), persistent=False)
         self.actuation = Actuation(self.actions, chunk, embedding_width)
-        self.robot_sight = None
+        self.sights = None
         if sight:
             if card.robot is None:
                 raise ValueError(f"sight draws by a robot card, task {task!r} names none: leave sight=False")
-            self.robot_sight = RobotSight(robot_card(card.robot), card.cameras, latent_size)
-        marks, moving = 0, 0
-        if self.robot_sight is not None:
-            marks, moving = self.robot_sight.marks, len(self.robot_sight.moving) * self.robot_sight.sources
+            self.sights = Sights(
+                robot_card(card.robot), card.cameras, channels=latent_channels, size=latent_size, history=history,
+                stride=stride, ticks=chunk, motion=motion,
+            )  # fmt: skip
         self.denoiser = Denoiser(
-            shown_channels=chunk * (marks + moving * latent_channels),
-            gates=chunk * moving,
+            shown_channels=0 if self.sights is None else self.sights.shown_channels,
+            gates=0 if self.sights is None else self.sights.gates,
             frame_channels=self.views * latent_channels,
             history=history,
             chunk=chunk,
@@ -230,13 +224,13 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         self.to(memory_format=torch.channels_last)
 
     def _new_renderer(self, full: int, half: int) -> FrameRenderer:
-        if self.robot_sight is None:
+        if self.sights is None:
             raise ValueError("a renderer draws what the robot's geometry says: it needs sight=True")
         if full % 8 or half % 8:
             raise ValueError(f"renderer_widths must be multiples of 8, got {[full, half]}")
         channels = int(self.config.latent_channels)
         return FrameRenderer(
-            channels=seen_channels(self.robot_sight, channels) + channels,
+            channels=self.sights.frame_channels + channels,
             features=int(self.config.widths[0]),
             frame_channels=channels,
             widths=(full, half),
@@ -346,17 +340,18 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             )
         return embedding + self.instruction(instruction), following
 
-    def _clean(self, history: Tensor, noisy: Tensor, sigma: Tensor, embedding: Tensor, shown: _Shown | None) -> _Pass:
+    def _clean(self, history: Tensor, noisy: Tensor, sigma: Tensor, embedding: Tensor, shown: Shown | None) -> _Pass:
         newest = history[:, -1:]
         offset = noisy - (1 - sigma).view(-1, 1, 1, 1, 1, 1) * newest  # what is left to find out is a difference
         stacked = torch.cat([history, offset], dim=1).flatten(1, 3)  # (B, (T + K)·V·c, h, w)
-        maps = [stacked] if shown is None else [stacked, shown.marks.flatten(1, 2), shown.moved.flatten(1, 4)]
+        maps = [stacked] if shown is None else [stacked, *shown.maps()]
         found, features = self.denoiser(torch.cat(maps, dim=1), sigma, embedding)
         gain = None if self.expected_gain is None else self.expected_gain(features)
-        if shown is None:
-            return _Pass(newest + found.view_as(noisy), gain, features.fine)
-        change, gates = found[:, : noisy[0, :, :, :, 0, 0].numel()].view_as(noisy), found[:, -self.denoiser.gates :]
-        return _Pass(newest + change + self._carried(newest, gates, shown), gain, features.fine)
+        change, gates = found.split([noisy[0, :, :, :, 0, 0].numel(), self.denoiser.gates], dim=1)
+        clean = newest + change.view_as(noisy)
+        if self.sights is not None and shown is not None:
+            clean = clean + self.sights.carried(newest[:, 0], gates, shown)
+        return _Pass(clean, gain, features.fine)
 
     def _expected(self, gain: Tensor | None, ticks: int) -> tuple[Tensor | None, Tensor | None]:
         """Of expected gains (B, K + L) those of a chunk of so many ticks (B, k), and those after it (B, L)."""
@@ -365,25 +360,12 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             return None, None
         return gain[:, :ticks], gain[:, chunk:] if ticks == chunk and self.config.later else None
 
-    def _carried(self, newest: Tensor, gates: Tensor, shown: _Shown) -> Tensor:
-        """By what frames change because their cameras move, as the gates mix its sources: (B, K, V, c, h, w)."""
-        assert self.robot_sight is not None
-        moving = self.robot_sight.moving
-        share = gates.unflatten(1, (-1, len(moving), self.robot_sight.sources))
-        share = torch.cat([torch.zeros_like(share[:, :, :, :1]), share], dim=3).softmax(dim=3)[:, :, :, 1:]
-        gate = shown.valid * share[:, :, :, :, None]  # (B, K, M, S, 1, h, w); what no source gets stays as it was
-        shift = (gate * (shown.moved - newest[:, :, moving][:, :, :, None])).sum(3)
-        still = torch.zeros_like(shift[:, :, :1])
-        return torch.cat(
-            [shift[:, :, moving.index(v)][:, :, None] if v in moving else still for v in range(self.views)], dim=2
-        )
-
-    def _shown(self, history: Tensor, proprio: Tensor, following: Tensor) -> _Shown | None:
-        """What the robot's geometry says about the ticks to come; scaled `following` (B, K, P)."""
-        if self.robot_sight is None:
+    def _shown(self, history: Tensor, proprio: Tensor, following: Tensor) -> Shown | None:
+        """What geometry and motion say about the ticks to come; scaled `following` (B, K, P)."""
+        if self.sights is None:
             return None
-        joints = torch.cat([proprio[:, None], self.unscaled(following)], dim=1)
-        return _Shown(*self.robot_sight(joints, history[:, -1]))
+        shown: Shown = self.sights(history, torch.cat([proprio[:, None], self.unscaled(following)], dim=1))
+        return shown
 
     def scaled(self, proprio: Tensor) -> Tensor:
         """(..., P) in rad and m -> the task's ranges as [-1, 1]."""
@@ -451,7 +433,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         if drawn and self.renderer is not None:
             every = torch.arange(ticks, device=latents.device).expand(len(latents), -1)
             parts = torch.arange(len(latents), device=latents.device).split(self.rows_drawn_at_once)
-            frames = [self.rendered(coarse.rows(i), history[i, -1], proprio[i], every[i]) for i in parts]
+            frames = [self.rendered(coarse.rows(i), history[i], proprio[i], every[i]) for i in parts]
             latents = torch.cat(frames)
         measured = following if self.config.proprioception == "predicted" else self.unscaled(held)
         found = (latents, measured, coarse.moved)
@@ -483,13 +465,16 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             features=last.features,
         )
 
-    def rendered(self, coarse: CoarseChunk, newest: Tensor, proprio: Tensor, ticks: Tensor) -> Tensor:
-        """Frames of a chunk drawn anew: newest latents (B, V, c, h, w), `ticks` (B, n) from 0 -> (B, n, V, c, h, w)."""
+    def rendered(self, coarse: CoarseChunk, history: Tensor, proprio: Tensor, ticks: Tensor) -> Tensor:
+        """Frames of a chunk drawn anew: (B, n, V, c, h, w) at `ticks` (B, n) from 0.
+
+        history (B, T, V, c, h, w) is what the coarse chunk was made of.
+        """
         assert self.renderer is not None
-        assert self.robot_sight is not None
-        row = torch.arange(len(ticks), device=ticks.device)[:, None]
+        assert self.sights is not None
+        row, newest = torch.arange(len(ticks), device=ticks.device)[:, None], history[:, -1]
         joints = torch.cat([proprio[:, None], self.unscaled(coarse.following[row, ticks])], dim=1)
-        maps = torch.cat([seen(self.robot_sight, joints, newest), coarse.latents[row, ticks]], dim=3)
+        maps = torch.cat([self.sights.of_frames(history, joints, ticks), coarse.latents[row, ticks]], dim=3)
         return newest[:, None] + self.renderer(maps, coarse.features, ticks)
 
 

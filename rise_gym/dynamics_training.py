@@ -18,7 +18,7 @@ from rise_gym._following_training import train_following
 from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
 from rise_gym.errors import InvalidDataset
 from rise_gym.recordings import Recordings
-from rise_gym.training import Trainer, TrainingConfig
+from rise_gym.training import Trainer, TrainingConfig, noise_like
 from rise_gym.value import ProgressValue
 
 
@@ -29,7 +29,7 @@ class DynamicsTraining:
     Attributes:
         training: steps and rates.
         dynamics: size of the model; of another from which training goes on, only what it is to expect changes, and
-            whether it is instructed, if it was not yet.
+            whether it is instructed and, unless it has a renderer, sees motion, if it did not yet.
         sigma_mean, sigma_spread: noise levels are logit-normal, as in the paper.
         pure_noise: fraction of rows at noise level 1, where sampling in few steps begins.
         context_noise: noise on the history, up to this much a row, so that imagined history does no harm; the paper's.
@@ -128,9 +128,9 @@ def train_dynamics(
         raise InvalidDataset(
             "dynamics learns from encoded episodes of two frames and more; call recordings.encoded(codec) first"
         )
-    model = _initial(recordings, config, initial, learns_gain=progress is not None)
-    judge = None if value is None else copy.deepcopy(value).eval().requires_grad_(False)
-    rest = config.training
+    rest, device = config.training, config.training.device
+    model = _initial(recordings, config, initial, learns_gain=progress is not None).to(device)
+    judge = None if value is None else copy.deepcopy(value).eval().requires_grad_(False).to(device)
     joints = replace(
         rest,
         steps=min(config.following_steps, 4 * rest.steps),
@@ -149,7 +149,7 @@ def train_dynamics(
         share = config.dreamt_history if trainer.progress.step >= dreams_from else 0.0
         parts = batches.draw(config.training.batch_size, generator)
         drawn, replaced, going_on = dreamt.mixed_in(parts, share, generator)
-        window = training_window(recordings, drawn, model.config, progress)
+        window = training_window(recordings, drawn, model.config, progress, device=device)
         window = window._replace(history=dreamt.replaced(window.history, replaced, going_on))
         window = shortened(window, config.short_chunks, generator)
         total, figures, imagined = _losses(model, window, config, generator, judge, recordings.instruction_of(drawn))
@@ -177,7 +177,7 @@ def _keep(initial: VideoDynamics, model: VideoDynamics, share: float) -> None:
 def _initial(
     recordings: Recordings, config: DynamicsTraining, initial: VideoDynamics | None, learns_gain: bool
 ) -> VideoDynamics:
-    """A new model, or a copy of `initial`, which expects gains, and is instructed, only if it was or is to be now."""
+    """A new model, or a copy of `initial`, which expects, is told and is shown what it was, and what is wanted now."""
     shape_of_latents = recordings.latent_shape()
     if not isinstance(shape_of_latents["latent_size"], int):
         raise InvalidDataset(
@@ -196,20 +196,30 @@ def _initial(
             shape |= {"gain": True, "later": config.dynamics.later}
         if config.dynamics.instructed:
             shape |= {"instructed": True}
+        if config.dynamics.motion and initial.renderer is None:
+            shape |= {"motion": True}
         model: VideoDynamics = VideoDynamics.from_config(shape)
     fresh = model.state_dict()
     for name, learnt in initial.state_dict().items():
-        rows = min(len(learnt), len(fresh[name]))
-        fresh[name][:rows] = learnt[:rows]  # it may expect other ticks than before
+        if learnt.shape == fresh[name].shape:
+            fresh[name].copy_(learnt)
+        else:  # it may expect other ticks than before, and be shown more, which begins by changing nothing
+            both = tuple(slice(min(sizes)) for sizes in zip(learnt.shape, fresh[name].shape, strict=True))
+            fresh[name].zero_()[both] = learnt[both]
     return model
 
 
 def training_window(
-    recordings: Recordings, moments: Tensor, shape: VideoDynamicsConfig, progress: Tensor | None = None
+    recordings: Recordings,
+    moments: Tensor,
+    shape: VideoDynamicsConfig,
+    progress: Tensor | None = None,
+    *,
+    device: torch.device | str = "cpu",
 ) -> Window:
     """What was before and after recorded moments (B,), and what was done: `shape` gives history, stride and chunk.
 
-    progress: (N,) of every recorded moment, to tell what was gained.
+    progress: (N,) of every recorded moment, to tell what was gained. device: where the frames are to be.
     """
     if recordings.latents is None:
         raise ValueError("windows hold latents: call recordings.encoded(codec) first")
@@ -218,8 +228,8 @@ def training_window(
     acted, _ = recordings.chunk(moments, shape.chunk)
     known = torch.full((len(recordings),), torch.nan) if progress is None else progress
     return Window(
-        history=recordings.latents[before].float(),
-        future=recordings.latents[after].float(),
+        history=recordings.latents[before].to(device).float(),
+        future=recordings.latents[after].to(device).float(),
         happened=happened,
         proprio=recordings.proprio[moments],
         actions=recordings.actions[acted],
@@ -281,10 +291,10 @@ def _losses(
     instruction: Sequence[str],
 ) -> tuple[Tensor, dict[str, float], _Imagined]:
     sigma = _noise_levels(len(window.history), config, generator)
-    level = sigma.view(-1, 1, 1, 1, 1, 1)
-    noisy = torch.lerp(window.future, torch.randn(window.future.shape, generator=generator), level)
+    level = sigma.view(-1, 1, 1, 1, 1, 1).to(window.future)
+    noisy = torch.lerp(window.future, noise_like(window.future, generator), level)
     amount = config.context_noise * torch.rand(len(sigma), 1, 1, 1, 1, 1, generator=generator)
-    history = window.history + amount * torch.randn(window.history.shape, generator=generator)
+    history = window.history + amount.to(window.history) * noise_like(window.history, generator)
     arguments = (history, noisy, sigma, window.proprio, window.actions)
     given = (argument.to(model.device) for argument in arguments)
     clean, following, gain, later = model(*given, instruction=instruction or None)

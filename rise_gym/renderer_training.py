@@ -18,7 +18,7 @@ from rise_gym.dynamics import CoarseChunk, VideoDynamics
 from rise_gym.dynamics_training import DynamicsTraining, Window, judged, shortened, training_window
 from rise_gym.errors import InvalidDataset
 from rise_gym.recordings import Recordings
-from rise_gym.training import Trainer, TrainingConfig
+from rise_gym.training import Trainer, TrainingConfig, noise_like
 from rise_gym.value import ProgressValue
 
 
@@ -75,21 +75,22 @@ def train_renderer(
     moments = (torch.arange(len(recordings)) < recordings.last).nonzero().flatten()
     if recordings.latents is None or not len(moments):
         raise InvalidDataset("a renderer learns from encoded episodes of two frames and more")
-    model = _with_renderer(dynamics, config)
+    device = config.training.device
+    model = _with_renderer(dynamics, config).to(device)
     assert model.renderer is not None
     model.eval().requires_grad_(False)
     model.renderer.requires_grad_(True)
-    judge = None if value is None else copy.deepcopy(value).eval().requires_grad_(False)
+    judge = None if value is None else copy.deepcopy(value).eval().requires_grad_(False).to(device)
     dreamt = DreamtHistory(config.training.batch_size, model.config, recordings)
 
     def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
         drawn = recordings.draw(config.training.batch_size, generator, among=moments)
         going_on = dreamt.draw(round(config.dreamt_history * len(drawn)), generator)
         drawn[: len(going_on)] = dreamt.moment[going_on]
-        window = training_window(recordings, drawn, model.config)
+        window = training_window(recordings, drawn, model.config, device=device)
         history = dreamt.replaced(window.history, torch.arange(len(going_on)), going_on)
         amount = config.context_noise * torch.rand(len(drawn), 1, 1, 1, 1, 1, generator=generator)
-        history = history + amount * torch.randn(history.shape, generator=generator)
+        history = history + amount.to(history) * noise_like(history, generator)
         window = shortened(window._replace(history=history), config.short_chunks, generator)
         text = recordings.instruction_of(drawn)
         coarse = _coarse(model, window, generator, text)
@@ -121,7 +122,7 @@ def _with_renderer(dynamics: VideoDynamics, config: RendererTraining) -> VideoDy
 @torch.no_grad()
 def _coarse(model: VideoDynamics, window: Window, generator: Generator, instruction: tuple[str, ...]) -> CoarseChunk:
     arguments = (part.to(model.device) for part in (window.proprio, window.actions))
-    noise = model.noise(len(window.history), generator)
+    noise = noise_like(window.future, generator)
     return model.coarse(window.history.to(model.device), noise, *arguments, instruction=instruction)
 
 
@@ -137,9 +138,9 @@ def _go_on(
     """Draw and keep what as many rows as will go on begin with."""
     rows = torch.arange(len(moments) - round(config.dreamt_history * len(moments)), len(moments))
     part = coarse.rows(rows.to(model.device))
-    newest, proprio = (column[rows].to(model.device) for column in (window.history[:, -1], window.proprio))
+    history, proprio = (column[rows].to(model.device) for column in (window.history, window.proprio))
     imagined, ticks = part.latents.clone(), dreamt.ticks.to(model.device)
-    imagined[:, ticks] = model.rendered(part, newest, proprio, ticks.expand(len(proprio), -1))
+    imagined[:, ticks] = model.rendered(part, history, proprio, ticks.expand(len(proprio), -1))
     dreamt.keep(moments[rows], imagined, window.happened[rows].all(1))
 
 
@@ -155,9 +156,9 @@ def _losses(
     row = torch.arange(len(window.history))[:, None]
     ticks = torch.rand(window.happened.shape, generator=generator).argsort(1)[:, : config.ticks]
     known = window.happened[row, ticks].to(model.device)
-    newest, proprio = window.history[:, -1].to(model.device), window.proprio.to(model.device)
-    drawn = model.rendered(coarse, newest, proprio, ticks.to(model.device))[known]
-    recorded = window.future[row, ticks].to(drawn)[known]
+    history, proprio = window.history.to(model.device), window.proprio.to(model.device)
+    drawn = model.rendered(coarse, history, proprio, ticks.to(model.device))[known]
+    recorded = window.future[row, ticks][known]
     before = coarse.latents[row.to(model.device), ticks.to(model.device)][known]
     total = (drawn - recorded).square().mean()
     figures = {"picture": float(total.detach()), "coarse": float((before - recorded).square().mean())}

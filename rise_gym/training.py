@@ -38,7 +38,8 @@ class TrainingConfig:
 
     `minutes` bounds the wall clock of the whole run, resumed parts added up. The learning rate follows `schedule` over
     `steps`, or over `minutes` where these are nearer their end, so that it has fallen when a run stops; it is never
-    below `learning_rate_floor` times its peak. `ema_decay` 0 keeps no average.
+    below `learning_rate_floor` times its peak. `ema_decay` 0 keeps no average. `device` is where the module learns, as
+    torch names it.
     """
 
     steps: int
@@ -54,6 +55,7 @@ class TrainingConfig:
     log_every_steps: int = 20
     minutes: float | None = None
     seed: int = 0
+    device: str = "cpu"
 
 
 @dataclass
@@ -107,7 +109,10 @@ class Trainer:
         )
         self.progress = _Progress()
         self.scheduler = _schedule(self.optimizer, config, lambda: self.progress.seconds)
-        self.average = EMAModel(parameters, decay=config.ema_decay, use_ema_warmup=False) if config.ema_decay else None
+        self.average = None
+        if config.ema_decay:
+            at_once = config.device != "cpu"  # a kernel for each of hundreds of weights is most of a step on a GPU
+            self.average = EMAModel(parameters, decay=config.ema_decay, use_ema_warmup=False, foreach=at_once)
         if (self.folder / f"{STATE_NAME}.json").exists():
             self._restore()
 
@@ -259,6 +264,14 @@ class Trainer:
                 "go on with its own, or start the new run in a folder of its own"
             ) from error
         self.progress = _Progress(step=meta["step"], seconds=meta["seconds"])
+
+
+def noise_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Normal noise where `tensor` lies, drawn there: as random as the generator, which is one of the CPU."""
+    if tensor.device.type == "cpu":
+        return torch.randn(tensor.shape, generator=generator)
+    there = torch.Generator(tensor.device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    return torch.randn(tensor.shape, generator=there, device=tensor.device)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, config: TrainingConfig, seconds: Callable[[], float]) -> LambdaLR:

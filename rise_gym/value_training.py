@@ -17,7 +17,7 @@ from rise_gym.advantage import values_of
 from rise_gym.errors import InvalidDataset
 from rise_gym.protocols import Value
 from rise_gym.recordings import Recordings
-from rise_gym.training import Trainer, TrainingConfig
+from rise_gym.training import Trainer, TrainingConfig, noise_like
 from rise_gym.value import ProgressValue, ProgressValueConfig
 
 
@@ -120,6 +120,7 @@ def train_value(
             "add successful demonstrations"
         )
     value = _untrained(recordings, config) if initial is None else _like(initial, recordings)
+    value.to(config.training.device)
     if initial is not None or not config.progress_weight:
         config = replace(config, progress_only=0.0)
     losses = _Losses(recordings, config, value, label, moments)
@@ -216,7 +217,7 @@ class _Losses:
 
     def _latents(self, moments: Tensor) -> Tensor:
         assert self.recordings.latents is not None  # checked where training begins
-        return self.recordings.latents[moments].float().to(self.value.device)
+        return self.recordings.latents[moments].to(self.value.device).float()
 
     def _augmented(self, moments: Tensor, generator: Generator) -> Tensor:
         """Latents (B, V, c, h, w) of moments, softened and made noisy by random amounts."""
@@ -224,7 +225,7 @@ class _Losses:
         amounts = torch.rand(2, len(latents), 1, 1, 1, 1, generator=generator).to(latents)
         soft = functional.avg_pool2d(latents.flatten(0, 1), 3, stride=1, padding=1, count_include_pad=False)
         softened = torch.lerp(latents, soft.view_as(latents), self.config.blur * amounts[0].square())
-        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        noise = noise_like(latents, generator)
         return softened + self.config.latent_noise * amounts[1] * noise
 
 

@@ -109,8 +109,8 @@ def test_a_row_is_drawn_the_same_in_any_batch_and_a_short_chunk_is_the_start_of_
 def test_single_frames_are_those_of_the_whole_chunk() -> None:
     dynamics, (history, proprio, actions) = drawing(), inputs(2)
     coarse = dynamics.coarse(history, dynamics.noise(2, generators(2)), proprio, actions)
-    every = dynamics.rendered(coarse, history[:, -1], proprio, torch.arange(4).expand(2, -1))
-    picked = dynamics.rendered(coarse, history[:, -1], proprio, torch.tensor([[3, 1], [0, 2]]))
+    every = dynamics.rendered(coarse, history, proprio, torch.arange(4).expand(2, -1))
+    picked = dynamics.rendered(coarse, history, proprio, torch.tensor([[3, 1], [0, 2]]))
     torch.testing.assert_close(picked[0], every[0, [3, 1]], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(picked[1], every[1, [0, 2]], atol=1e-5, rtol=1e-5)
 

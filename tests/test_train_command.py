@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from rise_gym.codec import FrameCodec, FrameCodecConfig
+from rise_gym.commands._shared import chosen_device
 from rise_gym.commands.train import Part, train
 from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
 from rise_gym.envs.imagined import ImaginedEnv
@@ -147,3 +148,11 @@ def test_an_option_of_another_part_or_architecture_is_refused(
     with pytest.raises(RiseGymError, match=said):
         train(part, tmp_path / "out", data=[data], **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_is_taken_if_there_is_one_and_missed_if_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, chosen in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert (chosen_device("auto"), chosen_device("cpu")) == (chosen, "cpu")
+    with pytest.raises(RiseGymError, match="doctor"):
+        chosen_device("cuda")

@@ -40,11 +40,11 @@ def improve_policy(
     from rise_gym.recordings import eventful_moments, shared_moments
     from rise_gym.world_model import CompositionalWorldModel
 
-    task = recordings.task.name
-    model = CompositionalWorldModel.from_pretrained(world_model, task=task)
+    task, device = recordings.task.name, config.training.device
+    model = CompositionalWorldModel.from_pretrained(world_model, task=task, device=device)
     if config.uncertainty_limit is None:  # the first pass alone ranks chunks as well, in half the time
         model.dynamics.register_to_config(sigmas=model.dynamics.config.sigmas[:1])
-    encoded, advantages = labelled(recordings, world_model, config.spread, latents)
+    encoded, advantages = labelled(recordings, world_model, config.spread, latents, device)
     progress = values_of(encoded, model.value) if encoded.progress.isnan().any() else encoded.progress
     starts = eventful_moments(encoded, mixed_moments(encoded, None), progress)
     if newest is not None:

@@ -37,7 +37,9 @@ class RefreshConfig:
             )
 
 
-def refresh_world_model(world_model: str, card: TaskCard, data: list[Path], out: Path, config: RefreshConfig) -> Path:
+def refresh_world_model(
+    world_model: str, card: TaskCard, data: list[Path], out: Path, config: RefreshConfig, *, device: str = "cpu"
+) -> Path:
     """Go on with a world model, which is left as it is, on `data`, the newest dataset last.
 
     What counts as done in its dreams is calibrated on the newest episodes, where some succeeded and some failed; else
@@ -49,7 +51,7 @@ def refresh_world_model(world_model: str, card: TaskCard, data: list[Path], out:
         card: of the task that it is to serve; of several that it served, the others are left out.
         data: datasets of that task.
         out: where the new one's parts, runs and `checkpoint` go.
-        config: how.
+        config: how. device: where.
 
     Returns:
         The checkpoint's folder.
@@ -64,7 +66,8 @@ def refresh_world_model(world_model: str, card: TaskCard, data: list[Path], out:
     before.value.save_pretrained(out / "before" / "value")
     before.dynamics.save_pretrained(out / "before" / "dynamics")
     shares: dict[str, Any] = {"newest_share": config.newest_share, "initial_share": config.initial_share}
-    overrides = {"steps": config.steps, "learning_rate": config.learning_rate, "seed": config.seed}
+    overrides: dict[str, Any] = {"steps": config.steps, "learning_rate": config.learning_rate, "seed": config.seed}
+    overrides["device"] = device
     parts: tuple[WorldPart, ...] = ("value", "dynamics")  # the dynamics learns what matters to the new value
     for kind in parts:
         job = PartJob(

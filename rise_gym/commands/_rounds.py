@@ -206,4 +206,5 @@ def _wanted(job: RoundsJob, number: int, policy: str) -> Gathering:
 def _refreshed(job: RoundsJob, number: int, world_model: str) -> str:
     """The folder of the world model after a round."""
     data = job.known(number + 1)
-    return str(refresh_world_model(world_model, job.card, data, job.place(number, "world_model"), job.rounds.refresh))
+    out, device = job.place(number, "world_model"), job.improving.training.device
+    return str(refresh_world_model(world_model, job.card, data, out, job.rounds.refresh, device=device))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rise_gym.errors import UnknownTask
+from rise_gym.errors import RiseGymError, UnknownTask
 from rise_gym.task_files import SUFFIXES
 from rise_gym.tasks import TaskCard, task_card
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 Spread = Literal["uniform", "quantile"]
+Device = Literal["auto", "cpu", "cuda"]
 LATENTS = ".latents"  # folder beside a dataset where encoded frames are kept
 
 
@@ -35,6 +36,22 @@ def known_task(task: str) -> TaskCard:
     return card
 
 
+def chosen_device(device: Device) -> str:
+    """What torch calls it; "auto" is the GPU if there is one.
+
+    Raises:
+        RiseGymError: if a GPU was asked for and torch sees none.
+    """
+    import torch
+
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise RiseGymError(
+            "a CUDA GPU was wanted, torch sees none (`rise-gym doctor` tells what it sees); leave out --device"
+        )
+    return device if device != "auto" else "cuda" if there else "cpu"
+
+
 def load_recordings(folders: list[Path], task: TaskCard, *, across_tasks: bool = False) -> Recordings:
     """All episodes of several datasets, laid end to end: of one task, or `across_tasks` that share its robot."""
     from rise_gym.episodes import read_episodes, stored_task
@@ -48,13 +65,15 @@ def load_recordings(folders: list[Path], task: TaskCard, *, across_tasks: bool =
     return Recordings.of(episodes, task)
 
 
-def labelled(recordings: Recordings, world_model: str, spread: Spread, latents: Path) -> tuple[Recordings, Any]:
-    """Encoded recordings and the advantage of each moment."""
+def labelled(
+    recordings: Recordings, world_model: str, spread: Spread, latents: Path, device: str = "cpu"
+) -> tuple[Recordings, Any]:
+    """Encoded recordings and the advantage of each moment; `device` is where both are worked out."""
     from rise_gym._latent_cache import encoded_once
     from rise_gym.advantage import AdvantageConfig, label_recordings
     from rise_gym.world_model import CompositionalWorldModel
 
-    model = CompositionalWorldModel.from_pretrained(world_model, task=recordings.task.name)
+    model = CompositionalWorldModel.from_pretrained(world_model, task=recordings.task.name, device=device)
     encoded = encoded_once(recordings, model.codec, latents)
     labels = AdvantageConfig(scale=model.config.advantage_scale, spread=spread)
     return encoded, label_recordings(encoded, model.value, model.longest_chunk, labels)

@@ -236,7 +236,8 @@ def _encoded(job: PartJob, *, with_frames: bool = False) -> Recordings:
     from rise_gym.ltx_codec import LTXCodec
     from rise_gym.recordings import Recordings
 
-    codec, latents = saved_part((FrameCodec, LTXCodec), job.out / "codec"), job.data[0] / LATENTS
+    codec = saved_part((FrameCodec, LTXCodec), job.out / "codec").to(job.overrides.get("device", "cpu"))
+    latents = job.data[0] / LATENTS
     parts = (
         encoded_once(load_recordings([folder], job.card, across_tasks=job.across_tasks), codec, latents)
         for folder in job.data

@@ -10,7 +10,7 @@ import tyro
 from rise_gym.commands._gathering import gathering_from
 from rise_gym.commands._refreshing import RefreshConfig
 from rise_gym.commands._rounds import RoundsConfig, RoundsJob, improve_in_rounds, improve_once
-from rise_gym.commands._shared import Spread, known_task
+from rise_gym.commands._shared import Device, Spread, chosen_device, known_task
 
 
 def improve(
@@ -44,6 +44,7 @@ def improve(
     refresh_steps: int = 1500,
     newest_share: float = 0.5,
     processes: int = 2,
+    device: Device = "auto",
     seed: int = 0,
 ) -> None:
     """Improve a policy inside the world model's imagination (RISE); with one round no simulator step is taken.
@@ -94,6 +95,7 @@ def improve(
         newest_share: what share of the moments that those learn from, and that the next round imagines from, is of the
             newest episodes.
         processes: how many replicas run side by side.
+        device: where to train and to imagine; auto is a GPU, if there is one.
         seed: of the training.
     """
     from rise_gym.agents.improve import ImproveConfig
@@ -104,6 +106,7 @@ def improve(
         "minutes": minutes,
         "learning_rate": learning_rate,
         "seed": seed,
+        "device": chosen_device(device),
         "offline_ratio": offline_ratio,
         "spread": spread,
         "proposals_per_state": proposals_per_state,

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from rise_gym.commands._progress import progress_bar, shown_by
-from rise_gym.commands._shared import LATENTS, Spread, known_task, labelled, load_recordings, policy_card, replica_check
+from rise_gym.commands._shared import (
+    LATENTS,
+    Device,
+    Spread,
+    chosen_device,
+    known_task,
+    labelled,
+    load_recordings,
+    policy_card,
+    replica_check,
+)
 from rise_gym.commands._world_parts import (
     Architecture,
     FullSize,
@@ -62,6 +72,7 @@ def train(
     demonstration_share: float | None = None,
     image_shift_px: int | None = None,
     check_episodes: int = 0,
+    device: Device = "auto",
     seed: int = 0,
 ) -> None:
     """Train one part from recorded datasets.
@@ -117,6 +128,7 @@ def train(
         image_shift_px: for a policy: by how much pictures are shifted at random while it learns, each way.
         check_episodes: for a policy: every 1500 steps play so many replica episodes, to see where it levels off; the
             curve goes to `out/checks.jsonl` and feeds nothing.
+        device: where to; auto is a GPU, if there is one. An ltx trains where Accelerate puts it.
         seed: of the training.
     """
     full_size = FullSize(sharded=sharded, precision=precision, text_encoder=text_encoder, dry_run=dry_run)
@@ -124,6 +136,7 @@ def train(
     card = known_task(task)
     given = {
         "steps": steps, "batch_size": batch_size, "minutes": minutes, "learning_rate": learning_rate, "seed": seed,
+        "device": chosen_device(device),
     }  # fmt: skip
     overrides = {name: value for name, value in given.items() if value is not None}
     if part == "policy":
@@ -194,7 +207,7 @@ def _train_policy(
     config = replace(config, training=replace(config.training, **overrides))
     advantages, moments = torch.ones(len(recordings)), demonstration_moments(recordings)
     if world_model is not None:
-        recordings, advantages = labelled(recordings, world_model, spread, latents)
+        recordings, advantages = labelled(recordings, world_model, spread, latents, config.training.device)
         moments = mixed_moments(recordings, demonstration_share)
     start = None if initial is None else load_trainable(initial, task=recordings.task.name)
     if backbone is not None:
