@@ -15,7 +15,7 @@ from _markdown import Json, interval_of, table
 from _module_tables import NOT_RECORDED
 from main_table import PAPER as PAPER_MAIN
 
-from rise_gym.evaluation import bootstrap_interval
+from rise_gym.metrics import mean_interval
 
 MAIN_PAIRS = (
     ("rise", "recap"),
@@ -123,7 +123,7 @@ def _judged(better: Json | None, worse: Json | None, reason: str) -> tuple[objec
         return NOT_RECORDED, None, None, None
     count = min(len(better["successes"]), len(worse["successes"]))
     gained = np.array(better["successes"][:count], float) - np.array(worse["successes"][:count], float)
-    low, high = bootstrap_interval(gained)
+    low, high = mean_interval(gained)
     verdict = "agrees" if low > 0 else "differs" if high < 0 else "open"
     shown = f"{100 * gained.mean():+.1f}", interval_of((low, high), 100, 1)
     return *shown, verdict, None if verdict == "agrees" else reason or None

@@ -26,8 +26,9 @@ import rise_gym
 from rise_gym._verification import MANIFEST_NAME
 from rise_gym.collection import FIRST_EVALUATION_SEED, Factory
 from rise_gym.errors import InvalidCheckpoint
-from rise_gym.evaluation import EpisodeResult, bootstrap_interval, play, summarise, write_report_json
+from rise_gym.evaluation import EpisodeResult, play, summarise, write_report_json
 from rise_gym.locations import resolve
+from rise_gym.metrics import mean_interval
 
 NOTES = {
     "expert": "scripted, sees the physics state",
@@ -138,9 +139,9 @@ def paired(better: Sequence[EpisodeResult], worse: Sequence[EpisodeResult]) -> d
     score = np.array([a.score - b.score for a, b in zip(better, worse, strict=True)])
     return {
         "success_points": 100 * float(success.mean()),
-        "success_points_ci95": [100 * end for end in bootstrap_interval(success)],
+        "success_points_ci95": [100 * end for end in mean_interval(success)],
         "score": float(score.mean()),
-        "score_ci95": list(bootstrap_interval(score)),
+        "score_ci95": list(mean_interval(score)),
         "only_first_succeeds": int((success > 0).sum()),
         "only_second_succeeds": int((success < 0).sum()),
     }

@@ -20,13 +20,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from rise_gym._lerobot import json_bytes, write_atomically
 from rise_gym._playing import EpisodeResult, PlayConfig, Player
 from rise_gym._processes import Factory, in_order
 from rise_gym.collection import FIRST_EVALUATION_SEED, Actor
-from rise_gym.metrics import wilson_interval
+from rise_gym.metrics import mean_interval, wilson_interval
 from rise_gym.protocols import Agent
 
 __all__ = ["EpisodeResult", "Factory", "evaluate", "play", "summarise", "wilson_interval", "write_report_json"]
@@ -132,18 +131,10 @@ def summarise(results: Sequence[EpisodeResult], *, env_id: str, policy: str, sec
         "success_rate": successes / len(results),
         "success_ci95": list(wilson_interval(successes, len(results))),
         "score_mean": float(scores.mean()),
-        "score_ci95": list(bootstrap_interval(scores)),
+        "score_ci95": list(mean_interval(scores)),
         "return_mean": float(np.mean([result.episode_return for result in results])),
         "seconds": round(seconds, 2),
     }
-
-
-def bootstrap_interval(values: NDArray[np.floating], *, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap 95 % interval of a mean."""
-    random = np.random.default_rng(seed)
-    means = values[random.integers(len(values), size=(draws, len(values)))].mean(axis=1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
 
 
 def write_report_json(path: str | Path, result: Mapping[str, Any]) -> None:

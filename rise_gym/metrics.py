@@ -178,6 +178,14 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def mean_interval(values: NDArray[Any], *, level: float = 0.95, resamples: int = 10_000) -> tuple[float, float]:
+    """Percentile bootstrap of the mean of values (n,), always with the same resamples."""
+    rows = np.asarray(values)
+    picks = np.random.default_rng(0).integers(len(rows), size=(resamples, len(rows)))
+    low, high = np.quantile(rows[picks].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def wilson_interval(successes: int, count: int, *, level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a success rate; (0, 1) when nothing was tried.
 

@@ -17,13 +17,13 @@ from rise_gym.agents.baselines import RandomAgent
 from rise_gym.evaluation import (
     EpisodeResult,
     Factory,
-    bootstrap_interval,
     evaluate,
     play,
     summarise,
     wilson_interval,
     write_report_json,
 )
+from rise_gym.metrics import mean_interval
 from rise_gym.protocols import Agent
 from rise_gym.tasks import BOX_CLOSE
 
@@ -139,10 +139,10 @@ def test_wilsons_interval_holds_the_rate(episodes: int, part: float) -> None:
 
 def test_the_bootstrap_is_seeded_and_narrows() -> None:
     few, many = np.arange(10.0), np.tile(np.arange(10.0), 20)
-    assert bootstrap_interval(few) == bootstrap_interval(few)
-    widths = [high - low for low, high in map(bootstrap_interval, (few, many))]
+    assert mean_interval(few) == mean_interval(few)
+    widths = [high - low for low, high in map(mean_interval, (few, many))]
     assert widths[1] < widths[0] / 3
-    assert bootstrap_interval(np.ones(5)) == (1.0, 1.0)
+    assert mean_interval(np.ones(5)) == (1.0, 1.0)
 
 
 def test_a_report_on_disk_names_commit_and_machine(tmp_path: Path, wanted: list[EpisodeResult]) -> None:
