@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-_SPEEDS = (0.15, 0.25, 0.35, 0.5)  # latent pixels a tick
+_SPEEDS = (0.3, 0.5, 0.7, 1.0)  # latent pixels from a frame of the history to the next, at any control rate
 _DIRECTIONS = 8
 _FAINT = 0.02  # squared difference of latents that is no more than noise
 _HALF_SURE = 0.5  # evidence by which the moved picture counts as much as the newest one
@@ -23,7 +23,8 @@ class MotionSight(nn.Module):
     """Moves pictures on; it learns nothing.
 
     Args:
-        size: h = w of latents. history, stride: T frames, so many ticks apart. ticks: K, for each of which a picture.
+        size: h = w of latents. history, stride: T frames, 2 and more, so many ticks apart. ticks: K, for each of which
+            a picture.
     """
 
     back: Tensor
@@ -34,8 +35,8 @@ class MotionSight(nn.Module):
         angles = [2 * math.pi * index / _DIRECTIONS for index in range(_DIRECTIONS)]
         ways = [(speed * math.cos(angle), speed * math.sin(angle)) for speed in _SPEEDS for angle in angles]
         velocity = torch.tensor(ways, dtype=torch.float32)[..., None]  # (n, 2, 1), x and y
-        before = stride * torch.arange(1, history, dtype=torch.float32)
-        after = torch.arange(1, ticks + 1, dtype=torch.float32)
+        before = torch.arange(1, history, dtype=torch.float32)
+        after = torch.arange(1, ticks + 1, dtype=torch.float32) / stride
         # one after the other: tensors of four or five axes would be laid out as if they were pictures
         self.register_buffer("back", _shifts(velocity * before, size).flatten(0, 2), persistent=False)
         self.register_buffer("on", _shifts(velocity * after, size).flatten(0, 2), persistent=False)

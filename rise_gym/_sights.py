@@ -62,7 +62,8 @@ class Sights(nn.Module):
         super().__init__()
         self.views, self.channels, self.ticks = len(views), channels, ticks
         self.robot = RobotSight(robot, views, size)
-        self.motion = MotionSight(size, history, stride, ticks) if motion and self.robot.still else None
+        told = motion and history > 1 and self.robot.still  # one frame tells of no motion, nor does a moving camera's
+        self.motion = MotionSight(size, history, stride, ticks) if told else None
 
     @property
     def shown_channels(self) -> int:

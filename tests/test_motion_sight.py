@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Generator, Tensor
@@ -24,13 +26,15 @@ def blob(x: float, y: float) -> Tensor:
     return 3 * down[:, None] * across
 
 
-def film(velocity: tuple[float, float], start: tuple[float, float] = (5.0, 8.0)) -> tuple[Tensor, Tensor]:
+def film(
+    velocity: tuple[float, float], start: tuple[float, float] = (5.0, 8.0), stride: int = STRIDE
+) -> tuple[Tensor, Tensor]:
     """A spot that moves so many pixels a tick: history (1, T, 1, 1, h, w) and what follows (1, K, 1, 1, h, w)."""
 
     def at(tick: int) -> Tensor:
         return blob(start[0] + velocity[0] * tick, start[1] + velocity[1] * tick)[None, None]
 
-    before = [at(-STRIDE * back) for back in range(HISTORY - 1, -1, -1)]
+    before = [at(-stride * back) for back in range(HISTORY - 1, -1, -1)]
     return torch.stack(before)[None], torch.stack([at(tick) for tick in range(1, TICKS + 1)])[None]
 
 
@@ -53,6 +57,21 @@ def test_what_moves_goes_on(velocity: tuple[float, float]) -> None:
         assert missed < 0.5 * stood
         went = middle(pictures[0, tick, 0, 0]) - middle(history[0, -1, 0, 0])
         assert torch.dot(went, torch.tensor(velocity)) > 0.5 * (tick + 1) * torch.tensor(velocity).square().sum()
+
+
+def test_it_is_the_same_at_three_times_the_control_rate() -> None:
+    slow, fast = film((0.3, 0.0)), film((0.1, 0.0), stride=3 * STRIDE)
+    pictures, _ = MotionSight(SIZE, HISTORY, STRIDE, TICKS)(slow[0])
+    faster, _ = MotionSight(SIZE, HISTORY, 3 * STRIDE, 3 * TICKS)(fast[0])
+    torch.testing.assert_close(faster[:, 2::3], pictures)
+
+
+def test_one_frame_of_history_tells_of_no_motion() -> None:
+    dynamics = VideoDynamics.of(replace(SMALL, history=1), BOX_CLOSE)
+    assert dynamics.sights is not None
+    assert dynamics.sights.motion is None
+    history, proprio = torch.zeros(1, 1, 3, 2, 8, 8), torch.zeros(1, 14)
+    assert dynamics.sample(history, proprio, torch.zeros(1, 4, 14), generator=Generator()).latents.isfinite().all()
 
 
 def test_what_stands_stays_and_is_not_sure_to_move() -> None:
