@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # How the bundled weights were made: every command in order, about six hours on two CPU cores. Each goes on where it was
-# if it is interrupted. Data come from replica seeds below 100000 only.
+# if it is interrupted. Data come from replica seeds below 100000 only. What is bundled was made before dynamics were shown
+# what moves by itself (`VideoDynamicsConfig.motion`): from these commands they are now.
 set -euo pipefail
 run=${1:-runs/recipe}
 
@@ -63,7 +64,8 @@ rise-gym train policy "$run/recap" --data "${recorded[@]}" --world-model "$run/b
 rise-gym improve "$run/rise" --data "${recorded[@]}" --world-model "$run/before/checkpoint" --policy "$run/base/checkpoint"
 
 # The two other tasks: their recordings and bases the same way, then one world model for both, which goes on from box closing's
-# (when that had no renderer yet) on recordings of all three tasks. (The renderer's first 400 steps were taught on the dynamics before its last 7000.)
+# (when that had no renderer yet) on recordings of all three tasks. (The renderer's first 400 steps were taught on the dynamics
+# before its last 7000.)
 two=()
 for task in "brick_sort 9" "backpack_pack 11"; do
     read -r name noise <<<"$task"

@@ -331,21 +331,21 @@ def test_what_a_value_makes_of_imagined_frames_can_be_learnt(tmp_path: Path) -> 
     torch.manual_seed(0)
     value = ProgressValue.of(ProgressValueConfig(latent_channels=2, latent_size=8, widths=(8, 8), hidden=8), BOX_CLOSE)
     before = {name: weight.clone() for name, weight in value.state_dict().items()}
-    recordings, held_out = toy(6), toy(6, seed=2)
+    recordings, held_out = toy(6), toy(4, seed=2)
+    still = replace(SMALL, motion=False)  # these latents drift at random: nothing goes on
     window = training_window(held_out, torch.arange(5, 100, 3), SMALL)
     text = held_out.instruction_of(torch.zeros(32 * SMALL.chunk, dtype=torch.int64))
 
     def error(judge: ProgressValue | None) -> float:
-        schedule = TrainingConfig(steps=90, batch_size=16, learning_rate=3e-3, warmup_steps=5, ema_decay=0.9)
-        settings = DynamicsTraining(training=schedule, dynamics=SMALL, seen_weight=20.0, progress_weight=200.0)
+        schedule = TrainingConfig(steps=90, batch_size=16, learning_rate=3e-3, warmup_steps=5, ema_decay=0.0)
+        settings = DynamicsTraining(training=schedule, dynamics=still, seen_weight=5.0, progress_weight=200.0)
         model = train_dynamics(recordings, settings, tmp_path / str(judge is None), value=judge)
         noise = Generator().manual_seed(0)
         dream, _ = model.predict(window.history, window.proprio, window.actions, generator=noise)
-        with torch.no_grad():
-            seen = [value.read(frames.flatten(0, 1), text)[0] for frames in (dream, window.future)]
-        return float((seen[0] - seen[1]).square().mean())
+        read = [value.progress(frames.flatten(0, 1), text) for frames in (dream, window.future)]
+        return float((read[0] - read[1]).square().mean())
 
-    assert error(value) < 0.9 * error(None)
+    assert error(value) < 0.8 * error(None)
     assert all(torch.equal(weight, before[name]) for name, weight in value.state_dict().items())
 
 
