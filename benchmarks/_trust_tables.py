@@ -1,4 +1,4 @@
-"""Tables of how far dreams can be trusted: ranking, drift, calibration, and what an adversary finds."""
+"""Tables of how far dreams can be trusted: ranking, drift, calibration, uncertainty, and what an adversary finds."""
 
 from __future__ import annotations
 
@@ -97,6 +97,27 @@ def calibration(recorded: Json) -> list[str]:
         f"Of {wrong['dreamt_successes']} dreamt successes {wrong['false_successes']} are none; "
         f"{wrong['missed_successes']} dreams of episodes that succeed fail.",
         "![reliability](calibration.png)",
+    ]
+
+
+def uncertainty(recorded: Json) -> list[str]:
+    rows = [
+        (what.replace("_", " "), name.removeprefix("chunks_"), found["count"], *with_interval(found["auroc"]),
+         percent(found["coverage"]["value"]), interval_of(found["coverage"]["ci95"], 100, 0), found["mean_bound"],
+         found["mean_constant_bound"])
+        for what, horizons in recorded["errors"].items()
+        for name, found in horizons.items()
+    ]  # fmt: skip
+    columns = ("error of", "chunks", "dreams", "AUROC", "95 %", "coverage", "95 %", "mean bound", "one bound for all")
+    cost = recorded["cost"]
+    return [
+        f"## Uncertainty ({recorded['episodes']} held-out episodes, dreamt with their own actions)",
+        f"Asked: AUROC of at least 0.85 against the true error. Which errors are among the worst "
+        f"{recorded['worst_share']:.0%}? Pictures: root mean square, of 255. A bound is so many times the uncertainty "
+        f"that {recorded['level']:.0%} of the errors of other episodes lie below it.",
+        table(columns, rows),
+        f"It costs: a dream step takes {cost['ratio']:.2f} times as long as one that stops at the first noise level.",
+        "![ROC of uncertainty](uncertainty.png)",
     ]
 
 

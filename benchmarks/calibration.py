@@ -65,7 +65,7 @@ def main(
         figures |= {"task": common.TASK, "seeds": seeds, "episodes": episodes, "dreams": dreams}
         kept = Kept(keep, "peaks", [world_model, base], (seeds, episodes))
         figures |= success_figures(_successes(kept, model, recordings, dreams), recordings.success.numpy())
-        kept = Kept(keep_drift, "recorded", [world_model, base], (seeds, every_ticks, chunks))
+        kept = Kept(keep_drift, "recorded_actions", [world_model, base], (seeds, every_ticks, chunks))
         figures["progress"] = progress_figures(recorded_rows(kept, model, recordings, every_ticks, chunks))
         show(figures)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -71,7 +71,7 @@ def main(
         seeds = [held_out[0].seed, held_out[-1].seed]
         recordings = Recordings.of(held_out, model.task)
         figures |= {"task": common.TASK, "seeds": seeds, "episodes": episodes, "chunk": model.task.chunk}
-        kept = Kept(keep, "recorded", [world_model, base], (seeds, every_ticks, chunks))
+        kept = Kept(keep, "recorded_actions", [world_model, base], (seeds, every_ticks, chunks))
         figures["drift"] = drift_figures(recorded_rows(kept, model, recordings, every_ticks, chunks))
         if states:
             kept = Kept(keep, "branched", [world_model, base, rise], ranked_chunks)

@@ -17,7 +17,7 @@ from _cells import recorded_cells
 from _markdown import Json, cell_text, interval_of, origin, percent, table, with_interval
 from _module_tables import dynamics_table, modules
 from _rounds_table import rounds
-from _trust_tables import calibration, drift, exploit, imagined_vs_real, trust
+from _trust_tables import calibration, drift, exploit, imagined_vs_real, trust, uncertainty
 from main_table import PAPER, ordered
 
 from rise_gym.tasks import TASKS, task_card
@@ -219,6 +219,7 @@ SECTIONS = {
     "imagined_vs_real": imagined_vs_real,
     "drift": drift,
     "calibration": calibration,
+    "uncertainty": uncertainty,
     "exploit": exploit,
     "throughput": throughput,
 }

@@ -1,4 +1,4 @@
-"""The report's section on trust: does the dream rank, are its claims true, how far does it hold, can it be fooled?"""
+"""The report's section on trust: does the dream rank, are its claims true, how far does it hold, what fools it?"""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def trust_assets(trust: TrustFigures) -> dict[str, bytes]:
         assets["trust_calibration.png"] = _trust_plots.calibration_plot(trust.calibration)
     if trust.drift is not None:
         assets["trust_drift.png"] = _trust_plots.drift_plot(trust.drift)
+    if trust.uncertainty is not None:
+        assets["trust_uncertainty.png"] = _trust_plots.uncertainty_plot(trust.uncertainty)
     if trust.exploit is not None:
         assets["trust_exploit.png"] = _trust_plots.exploit_plot(trust.exploit)
     return assets
@@ -36,6 +38,7 @@ def trust_section(trust: TrustFigures, assets: Mapping[str, bytes]) -> str:
             (trust.compared, _ranking),
             (trust.calibration, _calibration),
             (trust.drift, _drift),
+            (trust.uncertainty, _uncertainty),
             (trust.exploit, _exploit),
         )
         if figures is not None
@@ -129,6 +132,24 @@ def _drift(found: Mapping[str, Any], assets: Mapping[str, bytes]) -> list[str]:
     return [
         _question("How far ahead does it hold?", " ".join(sentences)),
         picture("trust_drift.png", assets, caption),
+        f"<figcaption>{caption}</figcaption>",
+    ]
+
+
+def _uncertainty(found: Mapping[str, Any], assets: Mapping[str, bytes]) -> list[str]:
+    sentences = []
+    for what, horizons in found["errors"].items():
+        first = next(iter(horizons.values()), None)
+        if first is not None:
+            sentences.append(
+                f"Of the worst {found['worst_share']:.0%} of {what.replace('_', ' ')}, uncertainty tells one from "
+                f"the others with an area under the curve of {_value(first['auroc'])}, after one chunk; a bound made "
+                f"of it covers {_share(first['coverage'])} of errors where {found['level']:.0%} were asked for."
+            )
+    caption = "How many of the worst errors are found, at how many false alarms; on the line uncertainty tells nothing."
+    return [
+        _question("Does it know when it is wrong?", " ".join(sentences)),
+        picture("trust_uncertainty.png", assets, caption),
         f"<figcaption>{caption}</figcaption>",
     ]
 

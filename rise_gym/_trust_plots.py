@@ -93,6 +93,25 @@ def calibration_plot(recorded: Figures) -> bytes:
     return image_of(figure)
 
 
+def uncertainty_plot(recorded: Figures) -> bytes:
+    """ROC curves of the worst errors, by what is wrong, a curve a horizon; on the line uncertainty tells nothing."""
+    figure = Figure(figsize=(3.4 * len(recorded["errors"]), 3.3), layout="constrained")
+    panels = figure.subplots(1, len(recorded["errors"]), squeeze=False)[0]
+    for axes, (what, horizons) in zip(panels, recorded["errors"].items(), strict=True):
+        axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
+        for number, (name, found) in enumerate(horizons.items()):
+            if not found["roc"]:
+                continue
+            false, true = np.array(found["roc"]).T
+            count = name.removeprefix("chunks_")
+            label = f"{count} chunk{'s' * (count != '1')}: {_text(found['auroc']['value'])}"
+            shade = 1 - 0.3 * number
+            axes.plot([0, *false, 1], [0, *true, 1], color=IMAGINED, alpha=shade, linewidth=1.8, label=label)
+        _labelled(axes, f"{what.replace('_', ' ')}: worst {recorded['worst_share']:.0%}", "false alarms", "found")
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right", title="area", title_fontsize=8)
+    return image_of(figure)
+
+
 def exploit_plot(recorded: Figures) -> bytes:
     """Imagined and true progress gained, by who was at work; the gap is what was exploited."""
     settings = recorded["settings_measured"]

@@ -29,6 +29,8 @@ class DriftRows:
         picture_error: (M, H) mean squared error of a chunk's frames, of 255 squared, all views.
         joint_error_rad, gripper_error_m: (M, H) mean absolute error of proprioception at a chunk's end.
         imagined_progress, true_progress: (M, H) at a chunk's end, in [0, 1].
+        gain_error: (M, H) absolute error of the progress gained from the dream's beginning to a chunk's end.
+        uncertainty: (M, H) what the dream itself said of each chunk, see `rise_gym.types.Imagination`.
     """
 
     episode: NDArray[np.int64]
@@ -38,6 +40,8 @@ class DriftRows:
     gripper_error_m: Rows
     imagined_progress: Rows
     true_progress: Rows
+    gain_error: Rows
+    uncertainty: Rows
 
 
 def drift_moments(recordings: Recordings, *, every_ticks: int) -> Tensor:
@@ -63,6 +67,7 @@ def drift_rows(
     window = recordings.history(moments, model.history_ticks)
     state = model.begin(recordings.frames[window], recordings.proprio[moments], recordings.instruction_of(moments))
     noise = [Generator().manual_seed(seed * 1_000_003 + int(moment)) for moment in moments]
+    believed, begun = state.progress, recordings.progress[moments]
     columns: dict[str, list[Tensor]] = {field.name: [] for field in fields(DriftRows)[2:]}
     for number in range(chunks):
         taken, _ = recordings.chunk((moments + number * chunk).clamp(max=recordings.last[moments] - 1), chunk)
@@ -72,12 +77,16 @@ def drift_rows(
         ahead = ahead.clamp(max=recordings.last[moments][:, None])
         frames, true = model.decode(imagined.latents).cpu().float(), recordings.frames[ahead].float()
         apart = (imagined.proprio[:, -1].cpu() - recordings.proprio[ahead[:, -1]]).abs()
+        reached = recordings.progress[ahead[:, -1]]
+        gained = imagined.progress[:, -1] - believed
         found = {
             "picture_error": (frames - true).square().flatten(1).mean(1),
             "joint_error_rad": apart[:, joints].mean(1),
             "gripper_error_m": apart[:, ~joints].mean(1),
             "imagined_progress": imagined.progress[:, -1].cpu().clamp(0, 1),
-            "true_progress": recordings.progress[ahead[:, -1]].clamp(0, 1),
+            "true_progress": reached.clamp(0, 1),
+            "gain_error": (gained.cpu() - (reached - begun)).abs(),
+            "uncertainty": imagined.uncertainty.cpu(),
         }
         for name, column in found.items():
             columns[name].append(torch.where(there, column, torch.nan))

@@ -178,6 +178,19 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def grouped_bootstrap(
+    rows: NDArray[Any], groups: NDArray[Any], statistic: Callable[[NDArray[Any]], float], *, draws: int = 300
+) -> tuple[float, list[float]]:
+    """A statistic of rows (n, ...), and its 95 % interval from a bootstrap over groups (n,), episodes say."""
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+
+    def of(picked: NDArray[Any]) -> float:
+        return statistic(rows[np.concatenate([members[int(group)] for group in picked])])
+
+    index = np.arange(len(members))
+    return of(index), list(bootstrap_interval(index, of, np.random.default_rng(0), resamples=draws))
+
+
 def mean_interval(values: NDArray[Any], *, level: float = 0.95, resamples: int = 10_000) -> tuple[float, float]:
     """Percentile bootstrap of the mean of values (n,), always with the same resamples."""
     rows = np.asarray(values)

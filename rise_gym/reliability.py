@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rise_gym.metrics import bootstrap_interval, wilson_interval
+from rise_gym.metrics import grouped_bootstrap, wilson_interval
 
 if TYPE_CHECKING:
     from rise_gym.drift import DriftRows
@@ -51,7 +50,7 @@ def reliability(
         raise ValueError("claims and what happened lie in [0, 1]; clip progress below 0 first")
     together = np.arange(len(ours)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     pairs = np.stack([ours, theirs], axis=1)
-    error, error_interval = _resampled(pairs, together, lambda rows: _calibration_error(rows, bins), draws)
+    error, error_interval = grouped_bootstrap(pairs, together, lambda rows: _calibration_error(rows, bins), draws=draws)
     return {
         "count": len(ours),
         "claimed_mean": float(ours.mean()),
@@ -69,7 +68,7 @@ def _bin_of(claimed: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
 def _bin(pairs: NDArray[np.float64], together: NDArray[Any], number: int, bins: int, draws: int) -> dict[str, Any]:
     inside = _bin_of(pairs[:, 0], bins) == number
     rows = pairs[inside]
-    value, interval = _resampled(rows, together[inside], lambda found: float(found[:, 1].mean()), draws)
+    value, interval = grouped_bootstrap(rows, together[inside], lambda found: float(found[:, 1].mean()), draws=draws)
     return {
         "low": number / bins,
         "high": (number + 1) / bins,
@@ -84,20 +83,6 @@ def _calibration_error(pairs: NDArray[np.float64], bins: int) -> float:
     place = _bin_of(pairs[:, 0], bins)
     apart = np.abs(np.bincount(place, pairs[:, 0] - pairs[:, 1], bins))
     return float(apart.sum() / len(pairs))
-
-
-def _resampled(
-    rows: NDArray[np.float64], together: NDArray[Any], statistic: Callable[[NDArray[np.float64]], float], draws: int
-) -> tuple[float, list[float]]:
-    """A statistic of rows (n, 2), and its interval from a bootstrap over groups (n,)."""
-    members = [np.flatnonzero(together == group) for group in np.unique(together)]
-
-    def of(groups: NDArray[Any]) -> float:
-        return statistic(rows[np.concatenate([members[int(group)] for group in groups])])
-
-    index = np.arange(len(members))
-    interval = bootstrap_interval(index, of, np.random.default_rng(0), resamples=draws)
-    return of(index), list(interval)
 
 
 def false_success(dreamt: NDArray[np.bool_], true: NDArray[np.bool_]) -> dict[str, Any]:

@@ -105,12 +105,14 @@ class TrustFigures:
         compared: of policies: `policies`, `agreement`, `episodes`, `doubts`, see `rise_gym.comparison`.
         calibration: `success`, `false_success` and `progress`, see `rise_gym.reliability`.
         drift: `drift`, and `ranking` if it was measured, see `rise_gym.drift`.
+        uncertainty: `errors`, `worst_share` and `level`, see `rise_gym.uncertainty`.
         exploit: `settings_measured`, see `rise_gym.agents.adversary`.
     """
 
     compared: Mapping[str, Any] | None = None
     calibration: Mapping[str, Any] | None = None
     drift: Mapping[str, Any] | None = None
+    uncertainty: Mapping[str, Any] | None = None
     exploit: Mapping[str, Any] | None = None
 
 

@@ -238,14 +238,14 @@ def test_a_late_chunk_waits_where_the_joints_are(benchmark: Callable[[str], Any]
     np.testing.assert_array_equal(benchmark("_policies").delayed(chunks, proprio, BOX_CLOSE, 0), chunks)
 
 
-def test_drift_and_calibration_miniatures_share_their_dreams(
+def test_drift_calibration_and_uncertainty_miniatures_share_their_dreams(
     benchmark: Callable[[str], Any],
     tiny_world: Path,
     held_out: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    drift, calibration = benchmark("drift"), benchmark("calibration")
+    drift, calibration, uncertainty = benchmark("drift"), benchmark("calibration"), benchmark("uncertainty")
     dreamt: list[int] = []
     measure = drift.drift_rows
     monkeypatch.setattr(drift, "drift_rows", lambda *a, **how: dreamt.append(len(a[2])) or measure(*a, **how))
@@ -254,18 +254,23 @@ def test_drift_and_calibration_miniatures_share_their_dreams(
         drift.main(quick=True, output=tmp_path / "drift.json", states=0, keep=tmp_path / "kept", **how)
     kept = {"keep": tmp_path / "peaks", "keep_drift": tmp_path / "kept"}
     calibration.main(quick=True, output=tmp_path / "calibration.json", **kept, **how)
+    uncertainty.main(quick=True, output=tmp_path / "uncertainty.json", keep=tmp_path / "kept", **how)
     assert dreamt == [3]
     found = json.loads((tmp_path / "drift.json").read_text())
     assert set(found["drift"]) == {"success", "failure"}
     assert found["drift"]["success"]["count"] == [2, 2, 2]
     claims = json.loads((tmp_path / "calibration.json").read_text())
     assert claims["progress"]["chunks_1"]["count"] == claims["success"]["count"] == 3
-    for name in ("drift", "calibration"):
+    told = json.loads((tmp_path / "uncertainty.json").read_text())
+    assert told["errors"]["pictures"]["chunks_1"]["count"] == 3
+    assert told["cost"]["step_s"] > 0
+    for name in ("drift", "calibration", "uncertainty"):
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
     benchmark("summary").main(results=tmp_path)
     page = (tmp_path / "README.md").read_text()
     assert "## Drift" in page
     assert "(calibration.png)" in page
+    assert "(uncertainty.png)" in page
 
 
 def test_rankings_break_where_the_dream_no_longer_knows_better(benchmark: Callable[[str], Any]) -> None:

@@ -148,6 +148,7 @@ def test_the_command_writes_a_page_on_trust(tiny_world: Path, tmp_path: Path, mo
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["drift"]["drift"]["success"]["count"] == [1, 1]
     assert found["calibration"]["false_success"]["episodes"] == 2
+    assert found["uncertainty"]["errors"]["pictures"]["chunks_1"]["count"] == 2
     assert found["exploit"]["settings_measured"]["adversary"]["starts"] == 1
     page = (tmp_path / "trust" / "report.html").read_text()
     assert all(question in page for question in ("rank policies", "come true?", "How far ahead", "be fooled?"))

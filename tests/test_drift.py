@@ -47,7 +47,7 @@ def test_a_world_that_is_right_does_not_drift(counting_world: World) -> None:
     assert rows.picture_error.shape == (3, 3)  # from ticks 0, 10 and 20 on
     there = np.isfinite(rows.picture_error)
     assert there.tolist() == [[True] * 3, [True, True, False], [True, False, False]]  # 35 is the last tick
-    for column in (rows.picture_error, rows.joint_error_rad, rows.gripper_error_m):
+    for column in (rows.picture_error, rows.joint_error_rad, rows.gripper_error_m, rows.gain_error):
         np.testing.assert_allclose(column[there], 0, atol=1e-6)
     np.testing.assert_allclose(rows.imagined_progress[there], rows.true_progress[there], atol=1e-6)
     figures = drift_figures(rows)
@@ -62,6 +62,7 @@ def test_errors_grow_by_what_is_missed(counting_world: World) -> None:
     failure = drift_figures(rows)["failure"]
     np.testing.assert_allclose(failure["progress"]["value"], [0.1, 0.2, 0.3], atol=1e-5)
     np.testing.assert_allclose(failure["progress_bias"]["value"], [-0.1, -0.2, -0.3], atol=1e-5)
+    np.testing.assert_allclose(rows.gain_error, [[0, 0, 0], [0.1, 0.2, 0.3]], atol=1e-5)
     squares = [np.mean(np.arange(first, first + 10) ** 2) for first in (1, 11, 21)]
     np.testing.assert_allclose(failure["psnr_db"]["value"], 10 * np.log10(255**2 / np.array(squares)), atol=1e-4)
     low, high = failure["progress"]["ci95"][0]

@@ -187,6 +187,11 @@ def trust_figures() -> TrustFigures:
     for name, value in (("imagined", 0.6), ("true", 0.2), ("gap", 0.4)):
         gains[name] = {"value": value, "ci95": [value - 0.1, value + 0.1]}  # type: ignore[assignment]
     wrong = false_success(np.array([1, 1, 0, 0], bool), np.array([1, 0, 0, 0], bool))
+    told = {
+        "auroc": {"value": 0.92, "ci95": [0.9, 0.94]},
+        "coverage": {"value": 0.88, "ci95": [0.8, 0.93]},
+        "roc": [[0.0, 0.4], [1.0, 1.0]],
+    }
     return TrustFigures(
         compared={"policies": rows, "agreement": ranked(rows), "episodes": 50, "doubts": ["few policies"]},
         calibration={"success": claims, "false_success": wrong, "progress": {"chunks_1": claims}},
@@ -194,6 +199,7 @@ def trust_figures() -> TrustFigures:
             "drift": {"failure": {"count": [9, 5], "psnr_db": curve, "joint_rad": errors, "progress": errors}},
             "ranking": {"level": 0.5, "breaks_after": 1, "within_a_state": ranks, "over_policies": ranks},
         },
+        uncertainty={"worst_share": 0.25, "level": 0.9, "errors": {"pictures": {"chunks_1": told}}},
         exploit={"settings_measured": {"policy alone": gains, "adversary": gains}},
     )
 
@@ -208,19 +214,20 @@ def test_trust_is_told_in_words_and_pictures(report: ReportData, tmp_path: Path)
         "1 of 2 dreamt successes are none: 50%",
         "pictures from 25.0 to 23.5 dB",
         "(Spearman 0.5 or more) for 1 chunk, then no longer",
+        "an area under the curve of 0.92 (0.90 to 0.94), after one chunk",
         "adversary: +0.40 (+0.30 to +0.50)",
         "policy &lt;3&gt;",
     ):
         assert text in page
         assert text in alone.read_text()
     assert "130000 to 130049" in alone.read_text()
-    names = {f"trust_{name}.png" for name in ("ranking", "calibration", "drift", "exploit")}
+    names = {f"trust_{name}.png" for name in ("ranking", "calibration", "drift", "uncertainty", "exploit")}
     assert {path.name for path in alone.parent.glob("*.png")} == names
     for name in names:
         assert imageio.imread(alone.parent / name).ndim == 3
     parser = Sources()
     parser.feed(alone.read_text())
-    assert len(parser.found) == 4
+    assert len(parser.found) == 5
     assert all(source.startswith("data:image/png;base64,") for source in parser.found)
     assert "How far the dream" not in write_report(tmp_path / "without", bare).read_text()
 

@@ -1,4 +1,4 @@
-"""What `rise-gym compare` measures beside the ranking of policies: drift, calibration, an exploit probe."""
+"""What `rise-gym compare` measures beside rankings of policies: drift, calibration, uncertainty, an exploit probe."""
 
 from __future__ import annotations
 
@@ -21,10 +21,14 @@ BATCH = 32
 def recorded_trust(
     data: list[Path], card: TaskCard, world_model: str | None, *, chunks: int, every_ticks: int = 40
 ) -> dict[str, Any]:
-    """Figures `drift` and `calibration` of dreams of recorded actions; episodes that the model did not learn from."""
+    """Figures `drift`, `calibration` and `uncertainty` of dreams of recorded actions.
+
+    Of episodes that the model did not learn from.
+    """
     from rise_gym.calibration import dreamt_peaks
     from rise_gym.drift import drift_figures, drift_moments, drift_rows, joined
     from rise_gym.reliability import progress_figures, success_figures
+    from rise_gym.uncertainty import uncertainty_figures
 
     recordings, model = load_recordings(data, card), _model(world_model, card)
     batches = drift_moments(recordings, every_ticks=every_ticks).split(BATCH)
@@ -40,6 +44,7 @@ def recorded_trust(
     return {
         "drift": {"drift": drift_figures(found)},
         "calibration": {**calibration, "progress": progress_figures(found)},
+        "uncertainty": uncertainty_figures(found),
     }
 
 

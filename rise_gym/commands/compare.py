@@ -50,8 +50,8 @@ def compare(
         seed: the first seed; reported figures use 100000 and up.
         json_file: where to write what was found.
         report: a folder for `report.html`, which shows it in words and pictures.
-        data: datasets that the world model did not learn from: their actions are dreamt, to see how dreams drift and
-            whether their claims come true.
+        data: datasets that the world model did not learn from: their actions are dreamt, to see how dreams drift,
+            whether their claims come true, and whether uncertainty tells where they are wrong.
         drift_chunks: how far those dreams go.
         exploit_starts: from how many starts an adversary tries to fool the dream, around the first policy's chunks.
         processes: how many replicas run side by side.
@@ -95,7 +95,7 @@ def _report(folder: Path, card: TaskCard, found: dict[str, Any]) -> Path:
     from rise_gym.evaluation import machine
     from rise_gym.report import TrustFigures, write_trust_report
 
-    parts = {name: found.get(name) for name in ("calibration", "drift", "exploit")}
+    parts = {name: found.get(name) for name in ("calibration", "drift", "uncertainty", "exploit")}
     facts = {"seeds": f"{found['seed']} to {found['seed'] + found['episodes'] - 1}"}
     facts |= {name: str(value) for name, value in machine().items()}
     return write_trust_report(folder, card, TrustFigures(compared=found, **parts), facts=facts)
