@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rise_gym.envs.mujoco import robot
+from rise_gym.envs.mujoco import robot, room
 
 SEGMENTS = 5  # of the garment; the middle one carries the others
 FOLD = 0.47  # height of the fold between the two front panels, as a fraction of the bag's
@@ -202,22 +202,18 @@ def _cord() -> str:
 
 def mjcf(start: Draw) -> str:
     """The whole scene, robot included, as MJCF."""
-    colors = {
-        name: " ".join(f"{max(0.02, min(1, c)):.3f}" for c in rgb)
-        for name, rgb in zip(COLORS, start.colors, strict=True)
-    }
+    colors = room.rgb_texts(COLORS, start.colors)
     # panels meet the table, hands and the garment, not each other: their joints' limits keep them apart
     panel = 'contype="2" conaffinity="5" friction="0.35 0.005 0.0001"'
     panels = "".join(
         f'<default class="{name}"><geom {panel} rgba="{colors[name]} 1"/></default>'
         for name in ("back", "base", "front", "end", "slider")
     )
-    light_x, light_y, diffuse, ambient = start.light
     return f"""
 <mujoco model="backpack_pack">
 <compiler angle="radian"/>
 <option timestep="0.004" integrator="implicitfast" jacobian="dense" cone="elliptic" impratio="10" iterations="30" ls_iterations="20"/>
-<visual><headlight diffuse="0.25 0.25 0.25" ambient="{ambient} {ambient} {ambient}" specular="0 0 0"/><map znear="0.005" zfar="3"/></visual>
+{room.visual(start.light)}
 <statistic extent="1" center="0.3 0 0"/>
 <default>
   <geom solref="0.01 1"/><site rgba="0 0 0 0" size="0.002"/><tendon rgba="0 0 0 0"/>
@@ -230,9 +226,7 @@ def mjcf(start: Draw) -> str:
   {robot.DEFAULTS}
 </default>
 <worldbody>
-  <light pos="{light_x} {light_y} 1.6" dir="{-0.4 * light_x} {-0.4 * light_y} -1" diffuse="{diffuse} {diffuse} {diffuse}" specular="0 0 0"/>
-  <geom name="table" type="plane" size="1.2 1.2 0.1" contype="1" conaffinity="0" friction="0.1 0.005 0.0001" rgba="0 0 0 0"/>
-  <geom name="table_top" type="box" pos="0.3 0 -0.02" size="0.7 0.8 0.0199" contype="0" conaffinity="0" mass="0" rgba="{colors["table"]} 1"/>
+  {room.lamp_and_table(start.light, colors["table"])}
   {robot.camera("head")}
   {robot.arm_body("left")}{robot.arm_body("right")}
   {_bag(start)}{_garment(start)}

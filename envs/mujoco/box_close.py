@@ -18,7 +18,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from rise_gym.envs.mujoco import robot
+from rise_gym.envs.mujoco import robot, room
 from rise_gym.envs.mujoco.scene import StagedScene
 
 FLAPS = ("left", "right", "rear")
@@ -278,20 +278,16 @@ def _cup(start: Draw) -> str:
 def mjcf(start: Draw, config: BoxCloseConfig) -> str:
     """The whole scene, robot included, as MJCF."""
     paper = 'contype="2" conaffinity="2" friction="0.4 0.005 0.0001" solref="0.01 1"'
-    colors = {
-        name: " ".join(f"{max(0.02, min(1, c)):.3f}" for c in rgb)
-        for name, rgb in zip(_COLORS, start.colors, strict=True)
-    }
+    colors = room.rgb_texts(_COLORS, start.colors)
     papers = "".join(
         f'<default class="{name}_paper"><geom {paper} rgba="{colors[name]} 1"/></default>'
         for name in ("wall", "inside", "left", "right", "rear", "lid", "tab")
     )
-    light_x, light_y, diffuse, ambient = start.light
     return f"""
 <mujoco model="box_close">
 <compiler angle="radian"/>
 <option timestep="0.004" integrator="implicitfast" jacobian="dense" cone="pyramidal" iterations="30" ls_iterations="20"/>
-<visual><headlight diffuse="0.25 0.25 0.25" ambient="{ambient} {ambient} {ambient}" specular="0 0 0"/><map znear="0.005" zfar="3"/></visual>
+{room.visual(start.light)}
 <statistic extent="1" center="0.3 0 0"/>
 <default>
   <geom solref="0.01 1"/><site rgba="0 0 0 0" size="0.002"/>
@@ -301,9 +297,7 @@ def mjcf(start: Draw, config: BoxCloseConfig) -> str:
   {robot.DEFAULTS}
 </default>
 <worldbody>
-  <light pos="{light_x} {light_y} 1.6" dir="{-0.4 * light_x} {-0.4 * light_y} -1" diffuse="{diffuse} {diffuse} {diffuse}" specular="0 0 0"/>
-  <geom name="table" type="plane" size="1.2 1.2 0.1" contype="1" conaffinity="0" friction="0.1 0.005 0.0001" rgba="0 0 0 0"/>
-  <geom name="table_top" type="box" pos="0.3 0 -0.02" size="0.7 0.8 0.0199" contype="0" conaffinity="0" mass="0" rgba="{colors["table"]} 1"/>
+  {room.lamp_and_table(start.light, colors["table"])}
   {robot.camera("head")}
   {robot.arm_body("left")}{robot.arm_body("right")}
   {_carton(start, config)}{_cup(start)}

@@ -6,12 +6,13 @@ its left. The slab is long enough for the whole episode; what is to come lies up
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from rise_gym.envs.mujoco import robot
+from rise_gym.envs.mujoco import robot, room
 from rise_gym.tasks import ARMS, BRICK_SORT
 
 BRICKS = 4
@@ -223,17 +224,12 @@ def _brick(index: int, start: Draw) -> str:
 </body>"""
 
 
-def _defaults(start: Draw) -> str:
+def _defaults(start: Draw, colors: Mapping[str, str]) -> str:
     """Looks and contact of each kind of thing."""
-    colors = {
-        name: " ".join(f"{max(0.02, min(1, c)):.3f}" for c in rgb)
-        for name, rgb in zip(_COLORS, start.colors, strict=True)
-    }
     dark = {arm: " ".join(f"{0.6 * float(c):.3f}" for c in colors[arm].split()) for arm in ARMS}
     fixed, seen = 'contype="1" conaffinity="0" friction="0.3 0.005 0.0001"', 'contype="0" conaffinity="0" mass="0"'
     free = f'contype="2" conaffinity="3" friction="{start.brick_friction} 0.01 0.001"'
     rows = {
-        "table": f'{seen} rgba="{colors["table"]} 1"',
         "belt": f'{fixed} rgba="{colors["belt"]} 1"',
         "stripe": f'{seen} rgba="{colors["stripe"]} 1"',
         "frame": f'{fixed} rgba="{colors["frame"]} 1"',
@@ -246,22 +242,20 @@ def _defaults(start: Draw) -> str:
 
 def mjcf(start: Draw, config: BrickSortConfig) -> str:
     """The whole scene, robot included, as MJCF."""
-    light_x, light_y, diffuse, ambient = start.light
+    colors = room.rgb_texts(_COLORS, start.colors)
     return f"""
 <mujoco model="brick_sort">
 <compiler angle="radian"/>
 <option timestep="0.004" integrator="implicitfast" jacobian="dense" cone="pyramidal" iterations="30" ls_iterations="20"/>
-<visual><headlight diffuse="0.25 0.25 0.25" ambient="{ambient} {ambient} {ambient}" specular="0 0 0"/><map znear="0.005" zfar="3"/></visual>
+{room.visual(start.light)}
 <statistic extent="1" center="0.3 0 0"/>
 <default>
   <geom solref="0.01 1"/><site rgba="0 0 0 0" size="0.002"/>
-  {_defaults(start)}
+  {_defaults(start, colors)}
   {robot.DEFAULTS}
 </default>
 <worldbody>
-  <light pos="{light_x} {light_y} 1.6" dir="{-0.4 * light_x} {-0.4 * light_y} -1" diffuse="{diffuse} {diffuse} {diffuse}" specular="0 0 0"/>
-  <geom name="table" type="plane" size="1.2 1.2 0.1" contype="1" conaffinity="0" friction="0.3 0.005 0.0001" rgba="0 0 0 0"/>
-  {_box("table", (0.3, 0, -0.02), (0.7, 0.8, 0.0199))}
+  {room.lamp_and_table(start.light, colors["table"], friction=0.3)}
   {robot.camera("head")}
   {robot.arm_body("left")}{robot.arm_body("right")}
   {_belt(start, config)}
