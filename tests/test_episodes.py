@@ -116,6 +116,17 @@ def test_episodes_are_chosen_without_decoding_the_others(written: Path, tmp_path
     assert [e.seed for e in read_episodes(folder, where=lambda row: row["seed"] >= 2, limit=1)] == [2]
 
 
+def test_all_but_the_frames_is_read_without_the_videos(written: Path, tmp_path: Path) -> None:
+    folder = copied(written, tmp_path)
+    shutil.rmtree(folder / "videos")
+    for found, whole in zip(read_episodes(folder, with_frames=False), read_episodes(written), strict=True):
+        assert {camera: frames.shape for camera, frames in found.frames.items()} == {
+            camera: (0, *frames.shape[1:]) for camera, frames in whole.frames.items()
+        }
+        for column in ("proprio", "actions", "progress", "physics_state"):
+            np.testing.assert_array_equal(getattr(found, column), getattr(whole, column))
+
+
 def test_the_description_is_lerobots(written: Path) -> None:
     info = json.loads((written / "meta/info.json").read_text())
     assert (info["codebase_version"], info["fps"], info["splits"]) == ("v3.0", 10, {"train": "0:5"})

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from rise_gym._latent_cache import encoded_once
+from rise_gym._latent_cache import encoded_dataset, encoded_once
 from rise_gym.codec import FrameCodec, FrameCodecConfig
+from rise_gym.episodes import read_episodes, write_episodes
 from rise_gym.recordings import Recordings
 from rise_gym.tasks import BOX_CLOSE
 from rise_gym.types import Episode
@@ -90,3 +91,63 @@ def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None
 def test_latents_of_other_moments_are_refused() -> None:
     with pytest.raises(ValueError, match="latents of 3 moments"):
         recordings(0).with_latents(torch.zeros(2, 3, 4, 16, 16))
+
+
+class Reads:
+    """A dataset on disk, and how often its videos were decoded."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.decoded = folder, 0
+
+    def __call__(self, *, with_frames: bool) -> Recordings:
+        self.decoded += with_frames
+        return Recordings.of(read_episodes(self.folder, with_frames=with_frames), BOX_CLOSE)
+
+
+def test_videos_of_a_dataset_are_decoded_once(tmp_path: Path) -> None:
+    dataset, latents = tmp_path / "dataset", tmp_path / "latents"
+    write_episodes(dataset, [episode(0), episode(1)], BOX_CLOSE)
+    load = Reads(dataset)
+    first = encoded_dataset(dataset, load, codec(0), latents)
+    again = encoded_dataset(dataset, load, codec(0), latents)
+    assert load.decoded == 1
+    assert first.latents is not None
+    assert again.latents is not None
+    assert torch.equal(first.latents, again.latents)
+    assert len(first.frames) == len(again.frames) == 0
+    for column in ("proprio", "actions", "first", "last", "episode", "success"):
+        assert torch.equal(getattr(first, column), getattr(again, column))
+    encoded_dataset(dataset, load, codec(1), latents)
+    assert load.decoded == 2
+
+
+@pytest.mark.parametrize("damage", ["episode added", "latents damaged", "latents gone", "list damaged"])
+def test_what_is_not_as_it_was_is_decoded_anew(tmp_path: Path, damage: str) -> None:
+    dataset, latents = tmp_path / "dataset", tmp_path / "latents"
+    write_episodes(dataset, [episode(0)], BOX_CLOSE)
+    load = Reads(dataset)
+    encoded_dataset(dataset, load, codec(0), latents)
+    if damage == "episode added":
+        write_episodes(tmp_path / "longer", [episode(0), episode(1)], BOX_CLOSE)
+        dataset = load.folder = tmp_path / "longer"
+    elif damage == "list damaged":
+        (names,) = (path for path in latents.rglob("*.json") if path.read_text().startswith("["))
+        names.write_text("[")
+    else:
+        kept = next(latents.rglob("*.safetensors"))
+        kept.write_bytes(b"short") if damage == "latents damaged" else kept.unlink()
+    found = encoded_dataset(dataset, load, codec(0), latents).latents
+    assert load.decoded == 2
+    wanted = Recordings.of(read_episodes(dataset), BOX_CLOSE).encoded(codec(0)).latents
+    assert found is not None
+    assert wanted is not None
+    assert torch.equal(found, wanted)
+
+
+def test_a_dataset_whose_latents_cannot_be_written_is_encoded_all_the_same(tmp_path: Path) -> None:
+    write_episodes(tmp_path / "dataset", [episode(0)], BOX_CLOSE)
+    (tmp_path / "file").write_text("in the way")
+    load = Reads(tmp_path / "dataset")
+    for _ in range(2):
+        assert encoded_dataset(tmp_path / "dataset", load, codec(0), tmp_path / "file" / "below").latents is not None
+    assert load.decoded == 2

@@ -52,7 +52,9 @@ def chosen_device(device: Device) -> str:
     return device if device != "auto" else "cuda" if there else "cpu"
 
 
-def load_recordings(folders: list[Path], task: TaskCard, *, across_tasks: bool = False) -> Recordings:
+def load_recordings(
+    folders: list[Path], task: TaskCard, *, across_tasks: bool = False, with_frames: bool = True
+) -> Recordings:
     """All episodes of several datasets, laid end to end: of one task, or `across_tasks` that share its robot."""
     from rise_gym.episodes import read_episodes, stored_task
     from rise_gym.recordings import Recordings, require_alike
@@ -61,7 +63,7 @@ def load_recordings(folders: list[Path], task: TaskCard, *, across_tasks: bool =
     for folder in folders:
         card = stored_task(folder) if across_tasks else task
         require_alike(task, card)
-        episodes += read_episodes(folder, task=card)
+        episodes += read_episodes(folder, task=card, with_frames=with_frames)
     return Recordings.of(episodes, task)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -231,18 +232,18 @@ _PARTS: dict[WorldPart, tuple[Callable[[PartJob], Any], str]] = {
 
 def _encoded(job: PartJob, *, with_frames: bool = False) -> Recordings:
     """Latents, one dataset after the other; mostly alone: the frames of all would take many times the memory."""
-    from rise_gym._latent_cache import encoded_once
+    from rise_gym._latent_cache import encoded_dataset, encoded_once
     from rise_gym.codec import FrameCodec
     from rise_gym.ltx_codec import LTXCodec
     from rise_gym.recordings import Recordings
 
     codec = saved_part((FrameCodec, LTXCodec), job.out / "codec").to(job.overrides.get("device", "cpu"))
     latents = job.data[0] / LATENTS
-    parts = (
-        encoded_once(load_recordings([folder], job.card, across_tasks=job.across_tasks), codec, latents)
-        for folder in job.data
-    )
-    return Recordings.joined([part if with_frames else part.without_frames() for part in parts])
+    loads = [partial(load_recordings, [folder], job.card, across_tasks=job.across_tasks) for folder in job.data]
+    if with_frames:
+        return Recordings.joined([encoded_once(load(), codec, latents) for load in loads])
+    pairs = zip(job.data, loads, strict=True)
+    return Recordings.joined([encoded_dataset(folder, load, codec, latents) for folder, load in pairs])
 
 
 def _moments(job: PartJob, recordings: Recordings, kept: Sequence[int]) -> Tensor | None:
