@@ -142,7 +142,12 @@ class _Learner:
     def steered(self) -> SteeredPolicy:
         """The policy with the actor's mean as its noise."""
         config, actor = self.config, self.sac.actor
-        agent = SteeredPolicy.of(self.policy, config.widths, config.noise_bound, config.noise_ticks)
+        agent = SteeredPolicy.on(
+            self.policy,
+            widths=list(config.widths),
+            noise_bound=config.noise_bound,
+            noise_ticks=config.noise_ticks,
+        )
         learnt = (*actor.latent_pi.parameters(), *actor.mu.parameters())
         with torch.no_grad():
             for mine, theirs in zip(agent.steering.parameters(), learnt, strict=True):

@@ -6,22 +6,26 @@ from rise_gym.agents.baselines import RandomAgent
 from rise_gym.agents.lerobot_policy import SCHEME as LEROBOT
 from rise_gym.agents.lerobot_policy import load_lerobot
 from rise_gym.agents.openpi_client import SCHEME, OpenpiAgent
-from rise_gym.agents.steering import SteeredPolicy, load_agent
+from rise_gym.agents.sb3 import SCHEME as SB3
+from rise_gym.agents.sb3 import Sb3Agent, load_sb3
+from rise_gym.agents.steering import RiddenPolicy, load_agent
 from rise_gym.agents.trainable import TrainableAgent
 from rise_gym.tasks import task_card
 
-NamedAgent = TrainableAgent | SteeredPolicy | OpenpiAgent | RandomAgent
+NamedAgent = TrainableAgent | RiddenPolicy | OpenpiAgent | Sb3Agent | RandomAgent
 
 
 def named_agent(name: str, *, task: str) -> NamedAgent:
-    """`random`, a served policy's `openpi://host:port`, lerobot's `lerobot:<folder or hub id>`, or a checkpoint.
+    """An agent of a task, by one of:
 
-    That is a folder, a bundled name or a hub id.
+    `random`, a served policy's `openpi://host:port`, lerobot's `lerobot:<folder or hub id>`, Stable-Baselines3's
+    `sb3:<algorithm>:<file>`, or a checkpoint, which is a folder, a bundled name or a hub id.
 
     Raises:
         InvalidCheckpoint: if there is no such checkpoint, or it is of another task.
         MissingPackage: without what it needs.
         RemoteFault, InvalidMessage: if nobody serves there, or another task.
+        UnsuitableEnv: if a model of Stable-Baselines3 learnt on another kind of env.
     """
     if name == "random":
         return RandomAgent(task_card(task))
@@ -29,4 +33,6 @@ def named_agent(name: str, *, task: str) -> NamedAgent:
         return OpenpiAgent(name, task)
     if name.startswith(LEROBOT):
         return load_lerobot(name.removeprefix(LEROBOT), task_card(task))
+    if name.startswith(SB3):
+        return load_sb3(name.removeprefix(SB3), task_card(task))
     return load_agent(name, task=task)

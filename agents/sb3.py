@@ -6,26 +6,40 @@ without a batched env of their own (the replica) run one after the other, as in 
 
 from __future__ import annotations
 
+import importlib
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
+from stable_baselines3 import A2C, DDPG, PPO, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+from torch import Tensor
 
-from rise_gym.errors import UnsuitableEnv
+from rise_gym.errors import InvalidCheckpoint, UnsuitableEnv
+from rise_gym.tasks import TaskCard
+from rise_gym.types import Observation
 
-__all__ = ["BatchedVecEnv", "UnsuitableEnv", "make_sb3_env"]
+__all__ = ["BatchedVecEnv", "Sb3Agent", "UnsuitableEnv", "load_sb3", "make_sb3_env"]
+
+SCHEME = "sb3:"
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
+    algorithm.__name__.lower(): algorithm for algorithm in (A2C, DDPG, PPO, SAC, TD3)
+}
+"""Those of Stable-Baselines3 that choose continuous actions."""
 
 
 def make_sb3_env(env_id: str, num_envs: int = 8, *, seed: int | None = None, **arguments: Any) -> BatchedVecEnv:
     """A Stable-Baselines3 `VecEnv` over `num_envs` rows of a registered environment.
 
     Args:
-        env_id: e.g. `RiseImagined-BoxClose-v0`.
+        env_id: e.g. `RiseImagined-BoxClose-v0`; with `module:` before it, that is imported first.
         num_envs: how many rows; all are imagined in one model call.
         seed: row i begins with `seed + i`; None draws one.
         arguments: of the environment, as for `gymnasium.make_vec`.
@@ -33,6 +47,9 @@ def make_sb3_env(env_id: str, num_envs: int = 8, *, seed: int | None = None, **a
     Raises:
         UnsuitableEnv: if its observations are not what SB3's `MultiInputPolicy` takes.
     """
+    module, _, env_id = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
     batched = gymnasium.spec(env_id).vector_entry_point is not None
     same_step: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
     envs = gymnasium.make_vec(
@@ -135,6 +152,66 @@ class BatchedVecEnv(VecEnv):
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
         shown = self.envs.render()
         return [None] * self.num_envs if shown is None else list(shown)
+
+
+class Sb3Agent:
+    """An `Agent`: what a model of Stable-Baselines3 does without chance, whose actions are whole chunks.
+
+    Args:
+        model: learnt on an env of the task, with its observations.
+        task: whose cameras and actions.
+
+    Raises:
+        UnsuitableEnv: if it learnt on another kind of env.
+    """
+
+    def __init__(self, model: BaseAlgorithm, task: TaskCard) -> None:
+        shape: tuple[int, ...] = model.action_space.shape or ()
+        if len(shape) != 2 or shape[1] != len(task.action_names):
+            raise UnsuitableEnv(
+                f"actions (K, {len(task.action_names)}) of task {task.name!r} were wanted, the model's are {shape}"
+            )
+        self._seen = set(getattr(model.observation_space, "spaces", {}))
+        if not self._seen or self._seen - {*task.cameras, "proprio"}:
+            raise UnsuitableEnv(
+                f"a model that sees cameras and proprio of task {task.name!r} was wanted, it sees "
+                f"{', '.join(sorted(self._seen)) or model.observation_space}"
+            )
+        self.model, self.task, self.chunk = model, task, int(shape[0])
+
+    def act(
+        self, observation: Observation, instruction: Sequence[str], advantage: NDArray[np.floating] | float = 1.0
+    ) -> NDArray[np.float32]:
+        """Batched observation -> scaled actions float32 (B, K, A) in [-1, 1]; only the observation matters."""
+        seen = {name: value for name, value in observation.items() if name in self._seen}
+        return np.asarray(self.model.predict(seen, deterministic=True)[0], np.float32)
+
+    def loss(self, batch: dict[str, Any]) -> Tensor:
+        """Zero: it learns from rewards, not from recordings."""
+        return torch.zeros(())
+
+
+def load_sb3(name: str, task: TaskCard) -> Sb3Agent:
+    """An agent from `<algorithm>:<file>`, `ppo:model.zip` say, as a model's `save` wrote it.
+
+    Such files are pickles, which run code when they are read: take only your own.
+
+    Raises:
+        InvalidCheckpoint: if there is no such algorithm, or no such file, or it can't be read.
+        UnsuitableEnv: if it learnt on another kind of env.
+    """
+    algorithm, _, path = name.partition(":")
+    if algorithm not in ALGORITHMS:
+        raise InvalidCheckpoint(
+            f"{SCHEME}<algorithm>:<file> was wanted with one of {', '.join(ALGORITHMS)}, got {SCHEME}{name}"
+        )
+    try:
+        model = ALGORITHMS[algorithm].load(path, device="cpu")
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InvalidCheckpoint(
+            f"{path} is no model that {algorithm.upper()} of Stable-Baselines3 saved: {error}"
+        ) from error
+    return Sb3Agent(model, task)
 
 
 def _rows_of(info: dict[str, Any], count: int) -> list[dict[str, Any]]:

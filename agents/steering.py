@@ -109,7 +109,59 @@ class NoiseSteering(gymnasium.Wrapper[Any, Any, Any, Any]):
         return seen
 
 
-class SteeredPolicy(ModelMixin, ConfigMixin):
+class RiddenPolicy(ModelMixin, ConfigMixin):
+    """A frozen flow policy of which something learnt beside it makes another `Agent`.
+
+    Args:
+        policy_config: of the `FlowPolicy`.
+    """
+
+    def __init__(self, policy_config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.policy = FlowPolicy(**policy_config).requires_grad_(False)
+
+    @classmethod
+    def on(cls, policy: FlowPolicy, **settings: Any) -> Self:
+        """One that changes nothing yet; `policy` is copied. `settings` are of the class."""
+        plain = {name: value for name, value in policy.config.items() if not name.startswith("_")}
+        with torch.random.fork_rng(devices=[]):
+            ridden = cls(policy_config=plain, **settings)
+        ridden.policy.load_state_dict(policy.state_dict())
+        return ridden.eval()
+
+    def twin(self) -> Self:
+        """An independent one with the same weights."""
+        with torch.random.fork_rng(devices=[]):
+            twin = type(self).from_config(self.config)
+        twin.load_state_dict(self.state_dict())
+        return twin.train(self.training)
+
+    @property
+    def card(self) -> TaskCard:
+        """The task that it is made for."""
+        return self.policy.card
+
+    @property
+    def chunk(self) -> int:
+        """Ticks of an action chunk."""
+        return int(self.policy.chunk)
+
+    def loss(self, batch: dict[str, Any]) -> Tensor:
+        """Zero: what rides on the policy is learnt from rewards, not from recordings."""
+        return torch.zeros(())
+
+
+def small_network(policy: FlowPolicy, widths: Sequence[int], outputs: int) -> nn.Sequential:
+    """An MLP with ReLU on what a learner sees of the policy; untrained, its output is zero."""
+    sizes = [feature_count(policy), *widths]
+    hidden = [layer for wide in pairwise(sizes) for layer in (nn.Linear(*wide), nn.ReLU())]
+    last = nn.Linear(sizes[-1], outputs)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*hidden, last)
+
+
+class SteeredPolicy(RiddenPolicy):
     """An `Agent`: a frozen flow policy, and the network that chooses the noise it starts from. It acts without chance.
 
     The network's noise is `bound · tanh(MLP(features))`; untrained, its output is zero, so that it acts as the flow
@@ -129,41 +181,9 @@ class SteeredPolicy(ModelMixin, ConfigMixin):
         noise_bound: float = 1.5,
         noise_ticks: int = 1,
     ) -> None:
-        super().__init__()
-        self.policy = FlowPolicy(**policy_config).requires_grad_(False)
+        super().__init__(policy_config)
         check_noise(self.policy, noise_bound, noise_ticks)
-        sizes = [feature_count(self.policy), *widths]
-        hidden = [layer for wide in pairwise(sizes) for layer in (nn.Linear(*wide), nn.ReLU())]
-        last = nn.Linear(sizes[-1], noise_ticks * self.policy.actions)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.steering = nn.Sequential(*hidden, last)
-
-    @classmethod
-    def of(cls, policy: FlowPolicy, widths: Sequence[int], noise_bound: float, noise_ticks: int) -> SteeredPolicy:
-        """A policy that is not steered anywhere yet; `policy` is copied."""
-        plain = {name: value for name, value in policy.config.items() if not name.startswith("_")}
-        with torch.random.fork_rng(devices=[]):
-            steered = cls(policy_config=plain, widths=list(widths), noise_bound=noise_bound, noise_ticks=noise_ticks)
-        steered.policy.load_state_dict(policy.state_dict())
-        return steered.eval()
-
-    def twin(self) -> Self:
-        """An independent one with the same weights."""
-        with torch.random.fork_rng(devices=[]):
-            twin = type(self).from_config(self.config)
-        twin.load_state_dict(self.state_dict())
-        return twin.train(self.training)
-
-    @property
-    def card(self) -> TaskCard:
-        """The task that it is made for."""
-        return self.policy.card
-
-    @property
-    def chunk(self) -> int:
-        """Ticks of an action chunk."""
-        return int(self.policy.chunk)
+        self.steering = small_network(self.policy, widths, noise_ticks * self.policy.actions)
 
     @torch.no_grad()
     def act(
@@ -180,12 +200,8 @@ class SteeredPolicy(ModelMixin, ConfigMixin):
         chosen = self.config.noise_bound * self.steering(features).tanh()
         return held_noise(chosen, self.chunk, self.config.noise_ticks)
 
-    def loss(self, batch: dict[str, Any]) -> Tensor:
-        """Zero: steering is learnt from rewards, not from recordings."""
-        return torch.zeros(())
 
-
-def load_agent(name: str | Path, *, task: str | None = None) -> TrainableAgent | SteeredPolicy:
+def load_agent(name: str | Path, *, task: str | None = None) -> TrainableAgent | RiddenPolicy:
     """Load whatever agent a policy checkpoint holds, in eval mode; `load_trainable` takes those that can be trained.
 
     Raises:
@@ -193,6 +209,6 @@ def load_agent(name: str | Path, *, task: str | None = None) -> TrainableAgent |
         MissingPackage: if it needs an extra that is not installed.
     """
     agent = load_checkpoint(resolve(name, default="base"), kind="policy", task=task).component("policy")
-    if not isinstance(agent, TrainableAgent | SteeredPolicy):
+    if not isinstance(agent, TrainableAgent | RiddenPolicy):
         raise InvalidCheckpoint(f"{name}: an agent was wanted, it holds a {type(agent).__name__}")
     return agent.float().eval()

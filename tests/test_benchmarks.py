@@ -13,6 +13,9 @@ import fake_env
 import numpy as np
 import pytest
 
+from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
+from rise_gym.agents.named import named_agent
+from rise_gym.agents.trainable import save_policy
 from rise_gym.episodes import write_episodes
 from rise_gym.evaluation import EpisodeResult
 from rise_gym.recordings import Recordings
@@ -455,6 +458,30 @@ def test_a_recorded_cell_of_the_main_table_is_not_measured_again(
     assert "50.0%" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="no method is called cloning"):
         table.main(output=folder, rows=("cloning",), workspace=tmp_path)
+
+
+def test_agents_learn_in_the_dream_and_are_saved(
+    benchmark: Callable[[str], Any], tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agents, cells = benchmark("reinforcement"), benchmark("_cells")
+    narrow = FlowPolicyConfig(channels=(2, 4, 4), grid_channels=2, context_width=16, head_width=32, head_blocks=1)
+    base = save_policy(tmp_path / "base", FlowPolicy.of(narrow, BOX_CLOSE))
+    played: list[Any] = []
+
+    def play(made: Any, **how: Any) -> dict[str, Any]:
+        played.append(named_agent(made.policy, task="box_close"))
+        return {"episodes": how["episodes"], **CELL}
+
+    monkeypatch.setattr(cells, "played", play)
+    how: dict[str, Any] = {"world_model": str(tiny_world), "base": str(base), "workspace": tmp_path / "made"}
+    for _ in range(2):  # what is recorded is not made again
+        agents.main(quick=True, output=tmp_path / "reinforcement", **how)
+    kinds = ["FlowPolicy", "Sb3Agent", "Sb3Agent", "ResidualPolicy", "ResidualPolicy"]
+    assert [type(agent).__name__ for agent in played] == kinds
+    benchmark("summary").main(results=tmp_path)
+    assert "| sac residual | box_close | 2 |" in (tmp_path / "README.md").read_text()
+    with pytest.raises(SystemExit, match="no row is called dqn"):
+        agents.main(rows=("dqn",), output=tmp_path, **how)
 
 
 def test_a_policy_that_is_there_is_not_made_again(benchmark: Callable[[str], Any], tmp_path: Path) -> None:

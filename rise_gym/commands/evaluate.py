@@ -32,7 +32,8 @@ def evaluate(
     Args:
         env_id: a registered id, `RiseMujoco-BoxClose-v0` say.
         policy: a folder, `bundled:<task>/<name>`, `openpi://host:port` (served: `rise-gym serve`, or an openpi server),
-            `scripted` (replica only) or `random`; default: the task's bundled base.
+            `sb3:ppo:model.zip` (a model of Stable-Baselines3), `scripted` (replica only) or `random`; default: the
+            task's bundled base.
         episodes: how many, seeds `seed` and up.
         seed: the first seed; reported figures use 100000 and up.
         advantage: what a policy is asked for, -1 to 1.

@@ -68,7 +68,7 @@ def test_no_noise_is_what_the_policy_does_by_itself() -> None:
     chunk = policy.act({name: value[None] for name, value in observation.items()}, TEXT)[0]
     _, reward, *_ = alone.step(chunk)
     assert steered.step(np.zeros(14, np.float32))[1] == pytest.approx(float(reward))
-    agent = SteeredPolicy.of(policy, (8,), 1.5, 1)
+    agent = SteeredPolicy.on(policy, widths=[8], noise_bound=1.5, noise_ticks=1)
     assert isinstance(agent, Agent)
     np.testing.assert_array_equal(agent.act(start(), TEXT), policy.act(start(), TEXT))
 

@@ -1,0 +1,178 @@
+"""Residuals: what bends a chunk, what a learner sees, and that what it learnt is what plays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fake_env
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import PPO, SAC
+
+from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
+from rise_gym.agents.named import named_agent
+from rise_gym.agents.residual import ResidualPolicy, ResidualVecEnv, bends, residual_networks, still_at_first
+from rise_gym.agents.sb3 import Sb3Agent, make_sb3_env
+from rise_gym.agents.trainable import save_policy
+from rise_gym.collection import ExplorationNoise
+from rise_gym.errors import InvalidCheckpoint, UnsuitableEnv
+from rise_gym.evaluation import evaluate
+from rise_gym.protocols import Agent
+from rise_gym.tasks import BOX_CLOSE
+
+NARROW = FlowPolicyConfig(channels=(2, 4, 4), grid_channels=2, context_width=16, head_width=32, head_blocks=1)
+TEXT = [BOX_CLOSE.instruction]
+ALGORITHMS: dict[str, Callable[[Any], PPO | SAC]] = {
+    "ppo": lambda env: PPO(
+        "MultiInputPolicy", env, n_steps=4, batch_size=4, n_epochs=1, seed=0, device="cpu",
+        policy_kwargs=residual_networks(8, 12),
+    ),
+    "sac": lambda env: SAC(
+        "MultiInputPolicy", env, buffer_size=50, learning_starts=4, batch_size=4, seed=0, device="cpu",
+        policy_kwargs=residual_networks(8, 12),
+    ),
+}  # fmt: skip
+
+
+def narrow_policy() -> FlowPolicy:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        policy = FlowPolicy.of(NARROW, BOX_CLOSE).eval()
+        torch.nn.init.normal_(policy.head.leave[1].bias, std=0.3)
+    return policy
+
+
+def residual_env(policy: FlowPolicy | None = None, *, count: int = 2, **how: Any) -> ResidualVecEnv:
+    return ResidualVecEnv(make_sb3_env(fake_env.SINGLE_ID, count, seed=0), policy or narrow_policy(), **how)
+
+
+def batch() -> dict[str, Any]:
+    observation, _ = fake_env.FakeEnv().reset(seed=0)
+    return {name: np.stack([value, value]) for name, value in observation.items()}
+
+
+def test_bends_rise_from_nothing_and_pass_through_their_knots() -> None:
+    knots = torch.zeros(1, 28)
+    knots[0, 0], knots[0, 14] = 1.0, -1.0  # of the first joint, in the middle of the chunk and at its end
+    bent = bends(knots, 10, BOX_CLOSE, reach=2.0)
+    spread = 2.0 * float(ExplorationNoise().scaled(BOX_CLOSE)[0])
+    np.testing.assert_allclose(
+        bent[0, :, 0], spread * np.array([0.2, 0.4, 0.6, 0.8, 1, 0.6, 0.2, -0.2, -0.6, -1]), atol=1e-6
+    )
+    assert not bent[0, :, 1:].any()
+
+
+@pytest.mark.parametrize("wrong", [{"knots": 0}, {"knots": 11}, {"reach": 0.0}])
+def test_what_bends_nothing_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="1 to 10 knots and a positive reach"):
+        residual_env(**wrong)
+
+
+def test_a_learner_sees_features_and_zero_plays_the_policys_own_chunk() -> None:
+    policy, env, plain = narrow_policy(), residual_env(), make_sb3_env(fake_env.SINGLE_ID, 2, seed=0)
+    assert env.action_space.shape == (28,)
+    seen, observation = env.reset(), plain.reset()
+    assert seen["seen"].shape == (2, 16 + 14)
+    assert {"seen": seen["seen"][0]} in env.observation_space
+    for _ in range(3):
+        chunks = policy.act(observation, TEXT * 2)
+        _, reward, done, _ = env.step(np.zeros((2, 28), np.float32))
+        observation, expected, ended, _ = plain.step(chunks)
+        np.testing.assert_allclose(reward, expected, atol=1e-6)
+        assert done.tolist() == ended.tolist()
+
+
+def test_ends_are_told_in_what_the_learner_sees() -> None:
+    env = residual_env(count=1)
+    env.reset()
+    for _ in range(200):
+        _, _, done, infos = env.step(np.zeros((1, 28), np.float32))
+        if done[0]:
+            break
+    assert done[0]
+    assert infos[0]["terminal_observation"] in env.observation_space
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_what_was_learnt_is_what_plays_and_comes_back_from_disk(algorithm: str, tmp_path: Path) -> None:
+    policy, env = narrow_policy(), residual_env()
+    weights = {name: value.clone() for name, value in policy.state_dict().items()}
+    model = ALGORITHMS[algorithm](env)
+    still_at_first(model)
+    observation = batch()
+    untaught = ResidualPolicy.learnt(model, env)
+    assert isinstance(untaught, Agent)
+    np.testing.assert_array_equal(untaught.act(observation, TEXT * 2), policy.act(observation, TEXT * 2))
+    model.learn(16)
+    taught = ResidualPolicy.learnt(model, env)
+    chunks = taught.act(observation, TEXT * 2)
+    seen, own = env._seen(observation)
+    knots = torch.from_numpy(model.predict({"seen": seen.numpy()}, deterministic=True)[0])
+    expected = (own + bends(knots, 10, BOX_CLOSE, env.reach)).clamp(-1, 1)
+    np.testing.assert_allclose(chunks, expected, atol=1e-5)
+    assert not np.array_equal(chunks, policy.act(observation, TEXT * 2))
+    assert all(torch.equal(value, env.policy.state_dict()[name]) for name, value in weights.items())
+    loaded = named_agent(str(save_policy(tmp_path / "checkpoint", taught)), task="box_close")
+    np.testing.assert_allclose(loaded.act(observation, TEXT * 2), chunks, atol=2e-2)  # stored in half precision
+    np.testing.assert_array_equal(taught.twin().act(observation, TEXT * 2), chunks)
+
+
+def test_other_networks_are_refused() -> None:
+    env = residual_env()
+    with pytest.raises(ValueError, match="use residual_networks"):
+        ResidualPolicy.learnt(PPO("MultiInputPolicy", env, n_steps=4, batch_size=4, device="cpu"), env)
+
+
+def test_envs_that_do_not_fit_are_refused() -> None:
+    short = make_sb3_env(fake_env.SINGLE_ID, 1, seed=0, chunk=2)
+    with pytest.raises(UnsuitableEnv, match="make it with chunk=10"):
+        ResidualVecEnv(short, narrow_policy())
+    with pytest.raises(UnsuitableEnv, match="proprio"):
+        ResidualVecEnv(residual_env_space(), narrow_policy())
+
+
+def residual_env_space() -> Any:
+    """A `VecEnv` of the right actions that shows one camera only."""
+    env: Any = make_sb3_env(fake_env.SINGLE_ID, 1, seed=0)
+    env.observation_space = gymnasium.spaces.Dict({"head": env.observation_space["head"]})
+    return env
+
+
+@pytest.mark.parametrize("algorithm", [PPO, SAC])
+def test_models_from_scratch_play_by_their_files(algorithm: type[PPO] | type[SAC], tmp_path: Path) -> None:
+    few: dict[str, Any] = {"n_steps": 4, "batch_size": 4} if algorithm is PPO else {"buffer_size": 10}
+    model = algorithm("MultiInputPolicy", make_sb3_env(fake_env.SINGLE_ID, 1, seed=0), seed=0, device="cpu", **few)
+    model.save(tmp_path / "model.zip")
+    name = f"sb3:{algorithm.__name__.lower()}:{tmp_path / 'model.zip'}"
+    agent = named_agent(name, task="box_close")
+    assert isinstance(agent, Sb3Agent)
+    assert isinstance(agent, Agent)
+    observation = batch()
+    chunks = agent.act(observation, TEXT * 2)
+    assert chunks.shape == (2, 10, 14)
+    np.testing.assert_array_equal(chunks, model.predict(observation, deterministic=True)[0])
+    assert evaluate(fake_env.SINGLE_ID, agent, 2, 0)["episodes"] == 2
+
+
+def test_files_and_names_that_are_none_are_told(tmp_path: Path) -> None:
+    (tmp_path / "text.zip").write_text("no model")
+    for name, wrong in (
+        ("sb3:dqn:model.zip", "one of a2c, ddpg, ppo, sac, td3"),
+        (f"sb3:ppo:{tmp_path / 'missing.zip'}", "missing.zip is no model that PPO"),
+        (f"sb3:sac:{tmp_path / 'text.zip'}", "text.zip is no model that SAC"),
+    ):
+        with pytest.raises(InvalidCheckpoint, match=wrong):
+            named_agent(name, task="box_close")
+
+
+def test_a_model_of_another_env_is_refused() -> None:
+    with pytest.raises(UnsuitableEnv, match="actions"):
+        Sb3Agent(PPO("MlpPolicy", "Pendulum-v1", device="cpu"), BOX_CLOSE)
+    model = ALGORITHMS["ppo"](residual_env())
+    model.action_space = gymnasium.spaces.Box(-1, 1, (10, 14))
+    with pytest.raises(UnsuitableEnv, match="it sees seen"):
+        Sb3Agent(model, BOX_CLOSE)
