@@ -8,11 +8,11 @@ from rise_gym.agents.lerobot_policy import load_lerobot
 from rise_gym.agents.openpi_client import SCHEME, OpenpiAgent
 from rise_gym.agents.sb3 import SCHEME as SB3
 from rise_gym.agents.sb3 import Sb3Agent, load_sb3
-from rise_gym.agents.steering import RiddenPolicy, load_agent
+from rise_gym.agents.steering import AugmentedPolicy, load_agent
 from rise_gym.agents.trainable import TrainableAgent
 from rise_gym.tasks import task_card
 
-NamedAgent = TrainableAgent | RiddenPolicy | OpenpiAgent | Sb3Agent | RandomAgent
+NamedAgent = TrainableAgent | AugmentedPolicy | OpenpiAgent | Sb3Agent | RandomAgent
 
 
 def named_agent(name: str, *, task: str) -> NamedAgent:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from rise_gym.agents.flow_policy import FlowPolicy
 from rise_gym.agents.interaction import row_of
-from rise_gym.agents.steering import RiddenPolicy, features_of, small_network
+from rise_gym.agents.steering import AugmentedPolicy, features_of, small_network
 from rise_gym.collection import ExplorationNoise
 from rise_gym.errors import UnsuitableEnv
 from rise_gym.tasks import TaskCard
@@ -126,7 +126,7 @@ def _check_fits(venv: VecEnv, policy: FlowPolicy) -> None:
         raise UnsuitableEnv(f"observations with {', '.join(sorted(missing))} were wanted; the env has {sorted(names)}")
 
 
-class ResidualPolicy(RiddenPolicy):
+class ResidualPolicy(AugmentedPolicy):
     """An `Agent`: a frozen flow policy, and the network that bends its chunks. It acts without chance.
 
     The network's knots are tanh(MLP(features)), or the MLP's output clipped to [-1, 1], as the algorithm that taught it

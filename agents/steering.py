@@ -109,7 +109,7 @@ class NoiseSteering(gymnasium.Wrapper[Any, Any, Any, Any]):
         return seen
 
 
-class RiddenPolicy(ModelMixin, ConfigMixin):
+class AugmentedPolicy(ModelMixin, ConfigMixin):
     """A frozen flow policy of which something learnt beside it makes another `Agent`.
 
     Args:
@@ -125,9 +125,9 @@ class RiddenPolicy(ModelMixin, ConfigMixin):
         """One that changes nothing yet; `policy` is copied. `settings` are of the class."""
         plain = {name: value for name, value in policy.config.items() if not name.startswith("_")}
         with torch.random.fork_rng(devices=[]):
-            ridden = cls(policy_config=plain, **settings)
-        ridden.policy.load_state_dict(policy.state_dict())
-        return ridden.eval()
+            augmented = cls(policy_config=plain, **settings)
+        augmented.policy.load_state_dict(policy.state_dict())
+        return augmented.eval()
 
     def twin(self) -> Self:
         """An independent one with the same weights."""
@@ -147,7 +147,7 @@ class RiddenPolicy(ModelMixin, ConfigMixin):
         return int(self.policy.chunk)
 
     def loss(self, batch: dict[str, Any]) -> Tensor:
-        """Zero: what rides on the policy is learnt from rewards, not from recordings."""
+        """Zero: what augments the policy is learnt from rewards, not from recordings."""
         return torch.zeros(())
 
 
@@ -161,7 +161,7 @@ def small_network(policy: FlowPolicy, widths: Sequence[int], outputs: int) -> nn
     return nn.Sequential(*hidden, last)
 
 
-class SteeredPolicy(RiddenPolicy):
+class SteeredPolicy(AugmentedPolicy):
     """An `Agent`: a frozen flow policy, and the network that chooses the noise it starts from. It acts without chance.
 
     The network's noise is `bound · tanh(MLP(features))`; untrained, its output is zero, so that it acts as the flow
@@ -201,7 +201,7 @@ class SteeredPolicy(RiddenPolicy):
         return held_noise(chosen, self.chunk, self.config.noise_ticks)
 
 
-def load_agent(name: str | Path, *, task: str | None = None) -> TrainableAgent | RiddenPolicy:
+def load_agent(name: str | Path, *, task: str | None = None) -> TrainableAgent | AugmentedPolicy:
     """Load whatever agent a policy checkpoint holds, in eval mode; `load_trainable` takes those that can be trained.
 
     Raises:
@@ -209,6 +209,6 @@ def load_agent(name: str | Path, *, task: str | None = None) -> TrainableAgent |
         MissingPackage: if it needs an extra that is not installed.
     """
     agent = load_checkpoint(resolve(name, default="base"), kind="policy", task=task).component("policy")
-    if not isinstance(agent, TrainableAgent | RiddenPolicy):
+    if not isinstance(agent, TrainableAgent | AugmentedPolicy):
         raise InvalidCheckpoint(f"{name}: an agent was wanted, it holds a {type(agent).__name__}")
     return agent.float().eval()

@@ -142,9 +142,9 @@ def _uncertainty(found: Mapping[str, Any], assets: Mapping[str, bytes]) -> list[
         first = next(iter(horizons.values()), None)
         if first is not None:
             sentences.append(
-                f"Of the worst {found['worst_share']:.0%} of {what.replace('_', ' ')}, uncertainty tells one from "
-                f"the others with an area under the curve of {_value(first['auroc'])}, after one chunk; a bound made "
-                f"of it covers {_share(first['coverage'])} of errors where {found['level']:.0%} were asked for."
+                f"After one chunk it tells the worst {found['worst_share']:.0%} of errors of {what.replace('_', ' ')} "
+                f"from the others with an area under the curve of {_value(first['auroc'])}; a bound made of it covers "
+                f"{_share(first['coverage'])} of errors where {found['level']:.0%} were asked for."
             )
     caption = "How many of the worst errors are found, at how many false alarms; on the line uncertainty tells nothing."
     return [

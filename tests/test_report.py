@@ -214,7 +214,7 @@ def test_trust_is_told_in_words_and_pictures(report: ReportData, tmp_path: Path)
         "1 of 2 dreamt successes are none: 50%",
         "pictures from 25.0 to 23.5 dB",
         "(Spearman 0.5 or more) for 1 chunk, then no longer",
-        "an area under the curve of 0.92 (0.90 to 0.94), after one chunk",
+        "the worst 25% of errors of pictures from the others with an area under the curve of 0.92 (0.90 to 0.94)",
         "adversary: +0.40 (+0.30 to +0.50)",
         "policy &lt;3&gt;",
     ):

@@ -13,7 +13,7 @@ from rise_gym.task_files import SUFFIXES
 from rise_gym.tasks import TaskCard, task_card
 
 if TYPE_CHECKING:
-    from rise_gym.agents.steering import RiddenPolicy
+    from rise_gym.agents.steering import AugmentedPolicy
     from rise_gym.agents.trainable import TrainableAgent
     from rise_gym.recordings import Recordings
 
@@ -81,7 +81,7 @@ def labelled(
     return encoded, label_recordings(encoded, model.value, model.longest_chunk, labels)
 
 
-def policy_card(policy: TrainableAgent | RiddenPolicy, how: str, config: Any) -> str:
+def policy_card(policy: TrainableAgent | AugmentedPolicy, how: str, config: Any) -> str:
     count = sum(parameter.numel() for parameter in policy.parameters())
     return (
         "---\nlibrary_name: rise_gym\nlicense: apache-2.0\ntags: [robotics, vla]\n---\n"
