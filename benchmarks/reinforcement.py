@@ -45,7 +45,7 @@ class Learning:
         first_spread: standard deviation of PPO's residual at first, of the reach.
     """
 
-    steps: int = 16_000
+    steps: int = 12_000
     num_envs: int = 32
     rollout_steps: int = 30
     updates_per_step: float = 0.5

@@ -212,10 +212,10 @@ def reinforcement(cells: list[Json]) -> list[str]:
     rows = [
         (cell["row"].replace("_", " "), cell["task"], cell["episodes"], percent(cell["success_rate"]),
          interval_of(cell["success_ci95"], 100, 0), cell["score_mean"], cell["learning"]["steps"],
-         f"{cell['making_seconds'] / 60:.0f}", str(cell.get("commit"))[:12])
+         str(cell.get("commit"))[:12])
         for cell in sorted(cells, key=lambda cell: (cell["task"], AGENTS.index(cell["row"])))
     ]  # fmt: skip
-    columns = ("agent", "task", "episodes", "success", "95 %", "score", "chunks dreamt", "minutes", "commit")
+    columns = ("agent", "task", "episodes", "success", "95 %", "score", "chunks dreamt", "commit")
     return [
         "## Any algorithm (learnt in the dream, played in the replica from seed 100000)",
         "Asked: a residual on the base policy gains by imagination alone; aim 15 points. "
