@@ -28,7 +28,6 @@ from rise_gym.types import Observation
 
 __all__ = ["BatchedVecEnv", "Sb3Agent", "UnsuitableEnv", "load_sb3", "make_sb3_env"]
 
-SCHEME = "sb3:"
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {
     algorithm.__name__.lower(): algorithm for algorithm in (A2C, DDPG, PPO, SAC, TD3)
 }
@@ -203,7 +202,7 @@ def load_sb3(name: str, task: TaskCard) -> Sb3Agent:
     algorithm, _, path = name.partition(":")
     if algorithm not in ALGORITHMS:
         raise InvalidCheckpoint(
-            f"{SCHEME}<algorithm>:<file> was wanted with one of {', '.join(ALGORITHMS)}, got {SCHEME}{name}"
+            f"sb3:<algorithm>:<file> was wanted with one of {', '.join(ALGORITHMS)}, got sb3:{name}"
         )
     try:
         model = ALGORITHMS[algorithm].load(path, device="cpu")

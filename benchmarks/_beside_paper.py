@@ -73,11 +73,6 @@ _YOUNG_DREAM = (
 REASONS: dict[tuple[str, str, str], str] = {
     ("box_close", "base", "ppo"): _SMALL_STEPS,
     ("backpack_pack", "ppo", "base"): _SMALL_STEPS,
-    (
-        "box_close",
-        "recap",
-        "base",
-    ): "the base's failures are one contact at the tab's end, which no rollout shows done better",
     ("backpack_pack", "rise", "recap"): _YOUNG_DREAM,
     ("backpack_pack", "rise", "base"): _YOUNG_DREAM,
 }

@@ -28,6 +28,7 @@ from rise_gym.agents.residual import ResidualPolicy, ResidualVecEnv, residual_ne
 from rise_gym.agents.sb3 import make_sb3_env
 from rise_gym.agents.trainable import save_policy
 from rise_gym.commands._progress import progress_bar
+from rise_gym.tasks import task_card
 
 ALGORITHMS: dict[str, type[PPO] | type[SAC]] = {"ppo": PPO, "sac": SAC}
 ROWS = ("base", *ALGORITHMS, *(f"{name}_residual" for name in ALGORITHMS))
@@ -135,7 +136,7 @@ class Dreams:
 
     @contextmanager
     def _dreams(self) -> Iterator[Any]:
-        env_id = f"RiseImagined-{common.task_card(self.task).title}-v0"
+        env_id = f"RiseImagined-{task_card(self.task).title}-v0"
         dreams = make_sb3_env(f"rise_gym:{env_id}", self.learning.num_envs, seed=self.learning.seed, **self.arguments)
         try:
             yield dreams
