@@ -208,7 +208,8 @@ def load_sb3(name: str, task: TaskCard) -> Sb3Agent:
         model = ALGORITHMS[algorithm].load(path, device="cpu")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InvalidCheckpoint(
-            f"{path} is no model that {algorithm.upper()} of Stable-Baselines3 saved: {error}"
+            f"{path} is no model that {algorithm.upper()} of Stable-Baselines3 saved ({error}); name the zip file that "
+            "its `save` wrote"
         ) from error
     return Sb3Agent(model, task)
 
