@@ -8,7 +8,7 @@ flow policy and the small network that bends it, together an `Agent`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium
 import numpy as np
@@ -29,6 +29,7 @@ from rise_gym.tasks import TaskCard
 from rise_gym.types import Observation
 
 Squash = Literal["tanh", "clip"]
+Pay = Literal["progress", "advantage"]
 
 
 def bends(knots: Tensor, chunk: int, task: TaskCard, reach: float) -> Tensor:
@@ -58,27 +59,45 @@ class ResidualVecEnv(VecEnvWrapper):
     """A `VecEnv` whose action bends what a frozen policy does: Box(-1, 1, (knots · A,)), see `bends`.
 
     Observations are a dict, for `MultiInputPolicy`: `seen`, Box (D + P,), see `rise_gym.agents.steering.features_of`.
-    Rewards, ends and infos are the env's own. The policy is asked for the best advantage, at `temperature` 0.
+    Ends and infos are the env's own. The policy is asked for the best advantage, at `temperature` 0.
+
+    The reward is the env's own, progress gained, or the chunk's `advantage`, less `charge` times the sum of the squared
+    knots. An advantage counts what is expected after the chunk as well, so it wants a discount of 0: one decision, one
+    reward. Charged for, a bend grows with what it gains: g knots · A steep, it is best at g / (2 · charge).
 
     Args:
         venv: as `rise_gym.make_sb3_env` gives it, of the policy's task and chunk.
         policy: stays as it is.
         knots: at how many places of a chunk it is bent. reach: how far at most, in standard deviations of exploration.
+        pay: what is rewarded. charge: what a knot at its end costs.
 
     Raises:
-        UnsuitableEnv: if the env has other cameras, or takes other chunks.
-        ValueError: for knots or a reach that bend nothing.
+        UnsuitableEnv: if the env has other cameras, takes other chunks, or tells no advantage where that is paid.
+        ValueError: for knots or a reach that bend nothing, a negative charge, or another pay.
     """
 
-    def __init__(self, venv: VecEnv, policy: FlowPolicy, *, knots: int = 2, reach: float = 1.5) -> None:
+    def __init__(
+        self,
+        venv: VecEnv,
+        policy: FlowPolicy,
+        *,
+        knots: int = 2,
+        reach: float = 1.5,
+        pay: Pay = "progress",
+        charge: float = 0.0,
+    ) -> None:
         check_bends(knots, reach, policy.chunk)
+        if pay not in get_args(Pay) or charge < 0:
+            raise ValueError(
+                f"pay for {' or '.join(get_args(Pay))} and a charge from 0 were wanted, got {pay}, {charge}"
+            )
         _check_fits(venv, policy)
-        self.policy, self.knots, self.reach = policy, knots, reach
+        self.policy, self.knots, self.reach, self.pay, self.charge = policy, knots, reach, pay, charge
         count = int(policy.config.context_width) + len(policy.card.proprio_names)
         seen = gymnasium.spaces.Box(-np.inf, np.inf, (count,), np.float32)
         bend = gymnasium.spaces.Box(-1.0, 1.0, (knots * policy.actions,), np.float32)
         super().__init__(venv, gymnasium.spaces.Dict({"seen": seen}), bend)
-        self._own = torch.zeros(0)
+        self._own, self._cost = torch.zeros(0), np.zeros(0, np.float32)
 
     def reset(self) -> VecEnvObs:
         return self._noticed(self.venv.reset())
@@ -86,15 +105,18 @@ class ResidualVecEnv(VecEnvWrapper):
     def step_async(self, actions: NDArray[np.float32]) -> None:
         """Bend the chunks of all rows by actions (N, knots · A), and play them."""
         knots = torch.as_tensor(np.asarray(actions, np.float32)).clamp(-1, 1)
+        self._cost = self.charge * knots.square().sum(1).numpy()
         chunks = self._own + bends(knots, self.policy.chunk, self.policy.card, self.reach)
         self.venv.step_async(chunks.clamp(-1, 1).numpy())
 
     def step_wait(self) -> VecEnvStepReturn:
         observation, reward, done, infos = self.venv.step_wait()
+        if self.pay == "advantage":
+            reward = _advantages(infos)
         for row in np.flatnonzero(done):
             last = infos[row]["terminal_observation"]
             infos[row]["terminal_observation"] = {"seen": self._seen(row_of(last))[0][0].numpy()}
-        return self._noticed(observation), reward, done, infos
+        return self._noticed(observation), reward - self._cost, done, infos
 
     def _noticed(self, observation: Any) -> VecEnvObs:
         """What a learner sees; what the policy would do now is remembered."""
@@ -112,6 +134,16 @@ class ResidualVecEnv(VecEnvWrapper):
 
 def _own_chunks(policy: FlowPolicy, context: Tensor, proprio: Tensor) -> Tensor:
     return policy.flowed(context.new_zeros(len(context), policy.chunk, policy.actions), context, proprio)
+
+
+def _advantages(infos: list[dict[str, Any]]) -> NDArray[np.float32]:
+    try:
+        return np.array([info["advantage"] for info in infos], np.float32)
+    except KeyError as error:
+        raise UnsuitableEnv(
+            f"an env that tells the advantage of chunks was wanted, as RiseImagined-… do; this one tells "
+            f'{", ".join(infos[0])}: use pay="progress"'
+        ) from error
 
 
 def _check_fits(venv: VecEnv, policy: FlowPolicy) -> None:

@@ -2,9 +2,10 @@
 
     python benchmarks/reinforcement.py [--quick] [--rows base sac_residual]
 
-Each learns by imagined progress alone, in batched dreams that begin as recorded episodes do; then it plays 200 replica
-episodes from seed 100 000 on. What is learnt is saved, and loaded again before it plays. Recorded rows are skipped,
-agents that are made are taken from `--workspace`.
+Each learns in batched dreams that begin as recorded episodes do: from scratch by imagined progress, the residual by the
+imagined advantage of its chunk, charged for how far it bends. Then it plays 200 replica episodes from seed 100 000 on.
+What is learnt is saved, and loaded again before it plays. Recorded rows are skipped, agents that are made are taken
+from `--workspace`.
 """
 
 from __future__ import annotations
@@ -41,16 +42,20 @@ class Learning:
     Attributes:
         steps: of the dream, a chunk each, over all rows. num_envs: dreams side by side.
         rollout_steps: of each row between two updates of PPO, and before SAC's first; about an episode.
+        residual_rollout_steps: the same for the residual, whose every chunk has its reward at once.
         updates_per_step: of SAC, for every step of a row; from pictures a sixteenth of it.
-        discount: of both. learning_rate: of both.
+        discount: of both, from scratch. learning_rate: of both.
+        charge: what the residual pays for a knot at its end; see `ResidualVecEnv`.
         first_spread: standard deviation of PPO's residual at first, of the reach.
     """
 
     steps: int = 12_000
     num_envs: int = 32
     rollout_steps: int = 30
+    residual_rollout_steps: int = 10
     updates_per_step: float = 0.5
     discount: float = 0.95
+    charge: float = 0.05
     learning_rate: float = 3e-4
     first_spread: float = 0.35
     seed: int = 0
@@ -84,7 +89,8 @@ def main(
     if unknown := set(rows) - set(ROWS):
         raise SystemExit(f"no row is called {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     if quick:
-        learning, episodes = replace(learning, steps=4, num_envs=2, rollout_steps=2), min(episodes, 2)
+        learning = replace(learning, steps=4, num_envs=2, rollout_steps=2, residual_rollout_steps=2)
+        episodes = min(episodes, 2)
     folder = output or common.RESULTS / f"reinforcement{'_quick' if quick else ''}"
     base = base or f"bundled:{task}/base"
     workshop = Dreams(task, world_model, base, learning, workspace / ("quick" if quick else "") / task)
@@ -124,7 +130,9 @@ class Dreams:
 
     def _learn_residual(self, algorithm: str, folder: Path) -> None:
         with self._dreams() as dreams:
-            env = ResidualVecEnv(dreams, load_policy(self.base, task=self.task))
+            env = ResidualVecEnv(
+                dreams, load_policy(self.base, task=self.task), pay="advantage", charge=self.learning.charge
+            )
             model = self._taught(algorithm, env, residual=True)
             save_policy(folder / "checkpoint", ResidualPolicy.learnt(model, env))
 
@@ -147,11 +155,13 @@ class Dreams:
 def untrained(algorithm: str, env: Any, learning: Learning, *, residual: bool = False) -> PPO | SAC:
     """A model of Stable-Baselines3; as a residual it begins where the base's chunks stay as they are."""
     shared: dict[str, Any] = {
-        "gamma": learning.discount,
+        "gamma": 0.0 if residual else learning.discount,
         "learning_rate": learning.learning_rate,
         "seed": learning.seed,
         "device": "cpu",
     }
+    if residual:
+        learning = replace(learning, rollout_steps=learning.residual_rollout_steps)
     networks = residual_networks(256, 256) if residual else {}
     model = _MAKERS[algorithm](env, learning, shared, networks)
     if residual:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -593,6 +594,30 @@ def test_rise_is_improved_in_each_of_those_world_models(
     assert "| box_close | full | 50.0 % | 10 to 90 | 8 | 100 |" in page
     assert "| 15 % | 7.43 |" in page
     assert "## Ablations" not in page
+
+
+def test_all_tables_of_the_paper_are_one_command(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper, cells, workshop = benchmark("paper"), benchmark("_cells"), benchmark("_workshop")
+    played: list[str] = []
+
+    def play(made: Any, *, title: str, episodes: int, **how: Any) -> dict[str, Any]:
+        played.append(title)
+        return {"episodes": episodes, **asdict(made), **CELL}
+
+    monkeypatch.setattr(cells, "played", play)
+    for name in ("train", "improve", "collect", "baseline"):
+        monkeypatch.setattr(workshop, name, lambda *_, **how: None)
+    monkeypatch.setattr(paper.ablations.WorldModels, "made", lambda self, name: name)
+    monkeypatch.setattr(paper.dynamics_table, "main", lambda *, output, **how: output.write_text('{"rows": {}}'))
+    for _ in range(2):  # what is recorded is not played again
+        paper.main(quick=True, workspace=tmp_path)
+    rows, ablations = len(TASKS) * len(paper.main_table.ROWS), sum(map(len, paper.ablations.TABLES.values()))
+    assert len(played) == len(set(played)) == rows + ablations
+    page = (tmp_path / "quick_results" / "README.md").read_text()
+    for part in ("## Main table (replica, 2 episodes", "## Ablations", "## Modules", "## Beside the paper"):
+        assert part in page
 
 
 def test_dynamics_table_miniature(

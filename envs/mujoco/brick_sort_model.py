@@ -34,7 +34,7 @@ class BrickSortConfig:
 
     belt_x_m: float = 0.27
     belt_speed_m_s: float = 0.09
-    speed_spread: float = 0.4  # fraction
+    speed_spread: float = 0.15  # fraction
     first_arrival_s: float = 2.0  # when the first brick comes into view
     first_arrival_spread_s: float = 1.0
     gap_s: float = 4.2  # from one brick's arrival to the next one's

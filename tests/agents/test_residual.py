@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
 from rise_gym.agents.named import named_agent
@@ -84,6 +85,47 @@ def test_a_learner_sees_features_and_zero_plays_the_policys_own_chunk() -> None:
         observation, expected, ended, _ = plain.step(chunks)
         np.testing.assert_allclose(reward, expected, atol=1e-6)
         assert done.tolist() == ended.tolist()
+
+
+def test_advantages_are_paid_and_bends_are_charged_for() -> None:
+    told = {"advantage": [0.5, -0.25]}
+    env = ResidualVecEnv(Telling(told), narrow_policy(), pay="advantage", charge=0.1)
+    env.reset()
+    bend = np.zeros((2, 28), np.float32)
+    bend[1, :3] = 0.5, -1.0, 4.0  # beyond the end it is cut off, and costs no more
+    _, reward, _, _ = env.step(bend)
+    np.testing.assert_allclose(reward, [0.5, -0.25 - 0.1 * (0.25 + 1 + 1)], atol=1e-6)
+
+
+class Telling(VecEnvWrapper):
+    """A `VecEnv` that tells something more of its rows."""
+
+    def __init__(self, told: dict[str, list[float]]) -> None:
+        super().__init__(make_sb3_env(fake_env.SINGLE_ID, 2, seed=0))
+        self.told = told
+
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        observation, reward, done, infos = self.venv.step_wait()
+        for name, values in self.told.items():
+            for info, value in zip(infos, values, strict=True):
+                info[name] = value
+        return observation, reward, done, infos
+
+
+@pytest.mark.parametrize("wrong", [{"pay": "score"}, {"charge": -0.1}])
+def test_pay_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="pay for progress or advantage and a charge from 0"):
+        residual_env(**wrong)
+
+
+def test_an_env_without_advantages_says_what_to_pay_for() -> None:
+    env = residual_env(pay="advantage")
+    env.reset()
+    with pytest.raises(UnsuitableEnv, match='use pay="progress"'):
+        env.step(np.zeros((2, 28), np.float32))
 
 
 def test_ends_are_told_in_what_the_learner_sees() -> None:
