@@ -43,9 +43,10 @@ class Learning:
         steps: of the dream, a chunk each, over all rows. num_envs: dreams side by side.
         rollout_steps: of each row between two updates of PPO, and before SAC's first; about an episode.
         residual_rollout_steps: the same for the residual, whose every chunk has its reward at once.
-        updates_per_step: of SAC, for every step of a row; from pictures a sixteenth of it.
+        updates_per_step: of SAC from scratch, for every step of a row. residual_updates_per_step: of its residual.
         discount: of both, from scratch. learning_rate: of both.
         charge: what the residual pays for a knot at its end; see `ResidualVecEnv`.
+        entropy: what the residual's is worth to SAC: where it acts almost without chance, its critic errs beside it.
         first_spread: standard deviation of PPO's residual at first, of the reach.
     """
 
@@ -53,9 +54,11 @@ class Learning:
     num_envs: int = 32
     rollout_steps: int = 30
     residual_rollout_steps: int = 10
-    updates_per_step: float = 0.5
+    updates_per_step: float = 1 / 32
+    residual_updates_per_step: float = 1 / 8
     discount: float = 0.95
     charge: float = 0.05
+    entropy: float = 0.01
     learning_rate: float = 3e-4
     first_spread: float = 0.35
     seed: int = 0
@@ -185,17 +188,18 @@ def _ppo(env: Any, learning: Learning, shared: dict[str, Any], networks: dict[st
 
 
 def _sac(env: Any, learning: Learning, shared: dict[str, Any], networks: dict[str, Any]) -> SAC:
-    updates = learning.updates_per_step * learning.num_envs * (1.0 if networks else 1 / 16)
+    updates = learning.residual_updates_per_step if networks else learning.updates_per_step
+    smooth = {"optimizer_kwargs": {"weight_decay": 1e-3}} if networks else {}
     return SAC(
         "MultiInputPolicy",
         env,
         buffer_size=learning.steps,
         learning_starts=learning.num_envs * learning.rollout_steps,
-        batch_size=256 if networks else 64,
-        ent_coef="auto_0.001",  # rewards of an episode add up to 1 at most
+        batch_size=512 if networks else 64,
+        ent_coef=learning.entropy if networks else "auto_0.001",  # rewards of an episode add up to 1 at most
         train_freq=1,
-        gradient_steps=max(1, round(updates)),
-        policy_kwargs=networks,
+        gradient_steps=max(1, round(updates * learning.num_envs)),
+        policy_kwargs={**networks, **smooth},
         **shared,
     )
 
