@@ -97,7 +97,8 @@ class ResidualVecEnv(VecEnvWrapper):
         seen = gymnasium.spaces.Box(-np.inf, np.inf, (count,), np.float32)
         bend = gymnasium.spaces.Box(-1.0, 1.0, (knots * policy.actions,), np.float32)
         super().__init__(venv, gymnasium.spaces.Dict({"seen": seen}), bend)
-        self._own, self._cost = torch.zeros(0), np.zeros(0, np.float32)
+        self._own = torch.zeros(0)
+        self._cost: NDArray[Any] = np.zeros(0, np.float32)
 
     def reset(self) -> VecEnvObs:
         return self._noticed(self.venv.reset())
@@ -105,7 +106,7 @@ class ResidualVecEnv(VecEnvWrapper):
     def step_async(self, actions: NDArray[np.float32]) -> None:
         """Bend the chunks of all rows by actions (N, knots · A), and play them."""
         knots = torch.as_tensor(np.asarray(actions, np.float32)).clamp(-1, 1)
-        self._cost = self.charge * knots.square().sum(1).numpy()
+        self._cost = (self.charge * knots.square().sum(1)).numpy()
         chunks = self._own + bends(knots, self.policy.chunk, self.policy.card, self.reach)
         self.venv.step_async(chunks.clamp(-1, 1).numpy())
 

@@ -71,8 +71,8 @@ _YOUNG_DREAM = (
     "rises is not where the replica's does, while recorded rollouts, half of what RECAP learns from, are true"
 )
 _COARSE_PICTURES = (
-    "what decides is where a hand closes, to within 6 mm where a pixel of the dream is 7 mm: its slope hardly knows that "
-    "(r = 0.2 along the belt, box closing 0.5)"
+    "what decides is where a hand closes, to within 6 mm where a pixel is 7 mm: along the dream's slope it moves by "
+    "0.11 to 0.18 of what it misses the brick by"
 )
 _SAME_EXPERT = "the expert that takes over is the one that demonstrated, and sees the physics state: it never errs"
 REASONS: dict[tuple[str, str, str], str] = {

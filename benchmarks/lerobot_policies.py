@@ -1,19 +1,13 @@
 """Do the real policies of lerobot act as agents here, and does RISE train the one that reads?
 
-    python benchmarks/lerobot_policies.py --python ENV/bin/python
+    python benchmarks/lerobot_policies.py                           # builds an environment for lerobot, and keeps it
+    python benchmarks/lerobot_policies.py --python ENV/bin/python   # one that is there already
 
-lerobot can't share this project's environment. ENV is one of its own that borrows from it whatever lerobot does not
-mind (put the path of this project's site-packages into ENV/lib/python3.11/site-packages/borrowed.pth, then)
-
-    pip install torch==2.14.1 torchvision==0.29.1
-    pip install --no-deps lerobot==0.4.4 draccus==0.10.0 mergedeep pyyaml-include typing-inspect toml einops \\
-        termcolor jsonlines deepdiff orderly-set cachebox datasets==4.4.1 dill==0.4.0 multiprocess==0.70.18 xxhash \\
-        pandas pytz httpx httpcore num2words pyserial diffusers==0.35.2 transformers==4.57.6 tokenizers==0.22.2 \\
-        huggingface-hub==0.35.3
-
-which is 6 GB, and is not what lerobot asks for (it wants torch below 2.11, for one). Policies are small and have random
-weights: what is shown is that the package's classes and processors fit, not what they can do. SmolVLA's language model
-is the real class too, tiny, with a tokenizer made here, for no hub can be reached.
+lerobot can't share this project's environment; its own is that of `lerobot_roundtrip.py --install`, 8 GB, with lerobot
+0.4.4 and all that it asks for. Policies are small and have random weights: what is shown is that the package's classes
+and processors fit, not what they can do. SmolVLA's language model is the real class too, tiny, with a tokenizer made
+here, for no hub can be reached. One more ACT goes the whole way: recordings of this project, two steps of lerobot's own
+training command, its checkpoint as an agent.
 """
 
 from __future__ import annotations
@@ -31,9 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
+from _environments import LEROBOT, NotBuilt, ffmpeg_libraries, python_of
+from _lerobot_episodes import made_episodes
+from _lerobot_training import training_command
 
 from rise_gym.agents.improve import ImproveConfig, improve
-from rise_gym.agents.lerobot_policy import LerobotAgent
+from rise_gym.agents.lerobot_policy import LerobotAgent, load_lerobot
+from rise_gym.episodes import write_episodes
 from rise_gym.evaluation import write_report_json
 from rise_gym.recordings import Recordings
 from rise_gym.tasks import BOX_CLOSE
@@ -45,25 +43,36 @@ TEXT = BOX_CLOSE.instruction
 ROWS = 2
 
 
-def main(*, python: Path | None = None, output: Path | None = None, inside: bool = False) -> None:
+def main(
+    *,
+    python: Path | None = None,
+    environments: Path = Path("runs/environments"),
+    minutes: float = 20.0,
+    output: Path | None = None,
+    inside: bool = False,
+) -> None:
     """Try each policy in lerobot's environment, and write down what came of it.
 
     Args:
-        python: that of the environment.
+        python: that of the environment; default: one is built.
+        environments: where it is built, and kept.
+        minutes: to give up building it after.
         output: the result; default: `benchmarks/results/lerobot_policies.json`.
         inside: this is that environment (how the command calls itself).
     """
     if inside:
         print(json.dumps(tried()))
         return
-    if python is None:
-        sys.exit("give --python, that of an environment with lerobot; how to make one is said in the file")
+    try:
+        python = python or python_of(LEROBOT, environments, minutes)
+    except NotBuilt as reason:
+        sys.exit(str(reason))
     root = Path(__file__).parents[1]
     paths = os.pathsep.join([str(root), str(root / "benchmarks"), str(root / "tests")])
+    variables = {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", **ffmpeg_libraries(python)}
     done = subprocess.run(
-        [python, __file__, "--inside"], env={**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}, check=True,
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [python, __file__, "--inside"], env={**os.environ, **variables}, check=True, stdout=subprocess.PIPE, text=True
+    )
     result = json.loads(done.stdout.splitlines()[-1])
     write_report_json(output or root / "benchmarks/results/lerobot_policies.json", result)
     print(json.dumps(result, indent=2))
@@ -73,7 +82,9 @@ def tried() -> dict[str, Any]:
     """What each policy did, or why it did not."""
     from importlib.metadata import version
 
-    kinds: dict[str, Callable[[], LerobotAgent]] = {"act": _act, "diffusion": _diffusion, "smolvla": _smolvla}
+    kinds: dict[str, Callable[[], LerobotAgent]] = {
+        "act": _act, "diffusion": _diffusion, "smolvla": _smolvla, "act_of_lerobot_train": _trained_by_lerobot,
+    }  # fmt: skip
     found: dict[str, Any] = {name: version(name) for name in ("lerobot", "torch", "transformers", "huggingface_hub")}
     for name, make in kinds.items():
         try:
@@ -176,6 +187,14 @@ def _act() -> LerobotAgent:
         **_features(), chunk_size=10, n_action_steps=10, dim_model=32, n_heads=2, dim_feedforward=32,
         n_encoder_layers=1, n_vae_encoder_layers=1, pretrained_backbone_weights=None,
     )))  # fmt: skip
+
+
+def _trained_by_lerobot() -> LerobotAgent:
+    folder = Path(tempfile.mkdtemp())
+    write_episodes(folder / "data", made_episodes(), BOX_CLOSE)
+    command = training_command(Path(sys.executable), folder / "data", folder / "act")
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return load_lerobot(str(folder / "act/checkpoints/last/pretrained_model"), BOX_CLOSE)
 
 
 def _diffusion() -> LerobotAgent:

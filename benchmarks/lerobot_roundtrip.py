@@ -1,154 +1,179 @@
-"""Does the real lerobot open what this project writes? And if it can't be had, does the layout hold field by field?
+"""Does the real lerobot open what this project writes, and is what lerobot writes read here?
 
     python benchmarks/lerobot_roundtrip.py              # the fields, against the layout that lerobot 0.4.4 publishes
-    python benchmarks/lerobot_roundtrip.py --install    # lerobot itself, in an environment of its own
+    python benchmarks/lerobot_roundtrip.py --install    # lerobot itself, in environments of its own
 
-lerobot cannot be installed beside this project. Of its own it wants torch below 2.11, which registries have only with
-CUDA libraries: several gigabytes. On the machine of the recorded result, finding out what to install (`pip install
---dry-run`) was given up after nine minutes: nothing was installed, the layout was read in the wheel of lerobot instead.
-`--install` gives up after `--minutes`, and says so in the result.
+lerobot cannot be installed beside this project, so `--install` builds an environment for it (3 minutes and 8 GB on
+the machine of the recorded result), one for the last lerobot that writes v2.1 (7 GB more), and one for gym-aloha. They
+are kept in `--environments`; nothing is installed into this project's own. Naming torch and torchvision first is what
+makes it quick: `pip install lerobot` alone was once given up after nine minutes of looking for versions that fit.
+
+Three ways are gone: episodes written here are opened by lerobot, with both of its decoders, and its `lerobot-train`
+takes two steps on them; episodes that lerobot records, v3.0 and v2.1, are imported here; and so is ALOHA, two simulated
+arms of gym-aloha, recorded by its own environment, written by lerobot, and trained on here for some steps.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
+import re
 import sys
 import tempfile
-import venv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import _common as common
-import numpy as np
-import pyarrow.parquet as pq
 import tyro
+from _aloha import aloha_imported
+from _environments import (
+    ALOHA,
+    LEROBOT,
+    LEROBOT_V21,
+    Environment,
+    NotAnswered,
+    NotBuilt,
+    answer,
+    built_in_s,
+    ffmpeg_libraries,
+    python_of,
+    spoken,
+)
+from _lerobot_episodes import LENGTHS, Rows, compared, made_episodes, rows_of_arrays, save_for_lerobot
+from _lerobot_fields import fields
+from _lerobot_training import STEPS, training_command
 
-from rise_gym.episodes import write_episodes
+from rise_gym.episodes import read_episodes, write_episodes
+from rise_gym.errors import RiseGymError
 from rise_gym.evaluation import write_report_json
+from rise_gym.importing import import_dataset, mapped, open_source
 from rise_gym.tasks import BOX_CLOSE
 from rise_gym.types import Episode
 
-LEROBOT = "lerobot==0.4.4"
-ROWS = (12, 7)
-DEFAULTS = {
-    "timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64", "task_index": "int64",
-}  # fmt: skip
-PATHS = {
-    "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
-    "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
-}
-OPENED = """
-import json, sys
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
-data = LeRobotDataset("rise_gym/roundtrip", root=sys.argv[1], video_backend="pyav")
-row = data[len(data) - 1]
-print(json.dumps({"episodes": data.num_episodes, "frames": len(data), "task": row["task"],
-                  "pictures": list(row["observation.images.head"].shape), "action": row["action"].tolist()}))
-"""
+INSIDE = Path(__file__).with_name("_lerobot_inside.py")
+LAYOUT = "lerobot 0.4.4, v3.0"
+NOT_TRIED = "not tried: --install was not given"
+DECODERS = ("torchcodec", "pyav")
 
 
-def main(*, output: Path | None = None, install: bool = False, minutes: float = 10.0) -> None:
+def main(
+    *,
+    output: Path | None = None,
+    install: bool = False,
+    environments: Path = Path("runs/environments"),
+    minutes: float = 20.0,
+) -> None:
     """Write a dataset and look at it as lerobot does.
 
     Args:
-        output: the result; default: `benchmarks/results/lerobot_roundtrip.json`.
-        install: try with lerobot itself, in an environment of its own.
-        minutes: to give up installing after.
+        output: the result; default: `benchmarks/results/lerobot_roundtrip.json`, or none without `install`.
+        install: try with lerobot itself, in environments of its own.
+        environments: where these are built, and kept.
+        minutes: to give up building one of them after.
     """
+    target = output or (common.RESULTS / "lerobot_roundtrip.json" if install else None)
+    python, result = Builder(environments, minutes), dict[str, Any]()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "dataset"
-        write_episodes(folder, [_episode(number, rows) for number, rows in enumerate(ROWS)], BOX_CLOSE)
-        checks = fields(folder)
-        opened = _opened(folder, Path(scratch) / "venv", minutes) if install else "not tried: see the docstring"
-    wrong = sorted(name for name, holds in checks.items() if not holds)
-    result: dict[str, Any] = {"lerobot": LEROBOT, "opened_by_lerobot": opened, "fields": len(checks), "wrong": wrong}
-    write_report_json(output or common.RESULTS / "lerobot_roundtrip.json", result)
+        for name, work in _parts(Path(scratch), python).items():
+            result[name] = tried(work) if install or name == "layout" else NOT_TRIED
+            if target is not None:  # after each part, for the last one takes long
+                write_report_json(target, {**result, "environments": python.described()})
     print(json.dumps(result, indent=2))
-    if wrong:
+    if not _agree(result):
         sys.exit(1)
 
 
-def fields(folder: Path) -> dict[str, bool]:
-    """What the published layout says of a v3.0 dataset, and whether it holds."""
-    info = json.loads((folder / "meta/info.json").read_text())
-    data = pq.read_table(folder / PATHS["data_path"].format(chunk_index=0, file_index=0))
-    episodes = pq.read_table(folder / "meta/episodes/chunk-000/file-000.parquet")
-    stats = json.loads((folder / "meta/stats.json").read_text())
-    found = {
-        "codebase_version": info["codebase_version"] == "v3.0",
-        "fps is a whole number": isinstance(info["fps"], int),
-        "totals": (info["total_episodes"], info["total_frames"], info["total_tasks"]) == (len(ROWS), sum(ROWS), 1),
-        "names of features have no slash": not any("/" in name for name in info["features"]),
+def _parts(scratch: Path, python: Builder) -> dict[str, Callable[[], dict[str, Any]]]:
+    """What is tried, in turn."""
+    folder, episodes = scratch / "dataset", made_episodes()
+    write_episodes(folder, episodes, BOX_CLOSE)
+    return {
+        "layout": lambda: laid_out(folder, episodes),
+        "opened_by_lerobot": lambda: opened(folder, episodes, python(LEROBOT)),
+        "written_by_lerobot": lambda: written(episodes, python(LEROBOT), scratch / "v30"),
+        "written_by_lerobot_v21": lambda: written(episodes, python(LEROBOT_V21), scratch / "v21"),
+        "gym_aloha": lambda: aloha_imported(python(ALOHA), python(LEROBOT), INSIDE, scratch),
     }
-    found |= {name: info[name] == path for name, path in PATHS.items()}
-    found |= {f"default feature {name}": _fits(info["features"], name, kind) for name, kind in DEFAULTS.items()}
-    for name, feature in info["features"].items():
-        if feature["dtype"] == "video":
-            found |= _video_fields(folder, name, episodes)
-        else:
-            found[f"column {name}"] = _typed(data.schema.field(name).type, feature)
-    for name in ("observation.state", "action", *(f"observation.images.{camera}" for camera in BOX_CLOSE.cameras)):
-        found[f"statistics of {name}"] = {"min", "max", "mean", "std", "count"} <= set(stats.get(name, ()))
-    tasks = pq.read_table(folder / "meta/tasks.parquet")
-    described = json.loads((tasks.schema.metadata or {}).get(b"pandas", b"{}"))
-    found["the text is the index of tasks"] = described.get("index_columns") == ["task"]
-    wanted = ("episode_index", "tasks", "length", "dataset_from_index", "dataset_to_index", "data/chunk_index",
-              "data/file_index", "meta/episodes/chunk_index", "meta/episodes/file_index")  # fmt: skip
-    found |= {f"meta/episodes has {name}": name in episodes.column_names for name in wanted}
-    ends = np.cumsum(ROWS).tolist()
-    found["rows of episodes"] = episodes["dataset_to_index"].to_pylist() == ends
-    return found
 
 
-def _fits(features: dict[str, Any], name: str, kind: str) -> bool:
-    return {key: features[name][key] for key in ("dtype", "shape", "names")} == {
-        "dtype": kind, "shape": [1], "names": None
-    }  # fmt: skip
+def laid_out(folder: Path, episodes: list[Episode]) -> dict[str, Any]:
+    """Whether a dataset has the fields of the published layout; needs no lerobot."""
+    checks = fields(folder, LENGTHS, len({episode.instruction for episode in episodes}))
+    wrong = sorted(name for name, holds in checks.items() if not holds)
+    return {"of": LAYOUT, "fields": len(checks), "wrong": wrong, "agrees": not wrong}
 
 
-def _typed(stored: Any, feature: dict[str, Any]) -> bool:
-    """Whether a column is stored as lerobot casts its feature: a number, or a list of as many."""
-    kind = {"float32": "float", "float64": "double"}.get(feature["dtype"], feature["dtype"])
-    width = feature["shape"][0]
-    return str(stored) == kind if width == 1 else str(stored) in (
-        f"fixed_size_list<element: {kind}>[{width}]", f"fixed_size_list<item: {kind}>[{width}]"
-    )  # fmt: skip
+class Builder:
+    """Builds each environment when it is first asked for."""
+
+    def __init__(self, folder: Path, minutes: float) -> None:
+        self.folder, self.minutes = folder, minutes
+        self._pythons: dict[Environment, Path] = {}
+        self._failures: dict[Environment, NotBuilt] = {}
+
+    def __call__(self, environment: Environment) -> Path:
+        """Its Python. Raises NotBuilt: if it can't be built in time, without trying twice."""
+        if environment in self._failures:
+            raise self._failures[environment]
+        if environment not in self._pythons:
+            try:
+                self._pythons[environment] = python_of(environment, self.folder, self.minutes)
+            except NotBuilt as reason:
+                self._failures[environment] = reason
+                raise
+        return self._pythons[environment]
+
+    def described(self) -> dict[str, Any]:
+        """What was installed, and how long that took."""
+        return {
+            environment.name: {"installed": [" ".join(part) for part in environment.installs],
+                               "built_in_s": built_in_s(python)}
+            for environment, python in self._pythons.items()
+        }  # fmt: skip
 
 
-def _video_fields(folder: Path, name: str, episodes: Any) -> dict[str, bool]:
-    key = f"videos/{name}"
-    path = folder / PATHS["video_path"].format(video_key=name, chunk_index=0, file_index=0)
-    columns = [f"{key}/{part}" for part in ("chunk_index", "file_index", "from_timestamp", "to_timestamp")]
-    spans = [(row[columns[2]], row[columns[3]]) for row in episodes.to_pylist()]
-    whole = np.isclose(spans[-1][1], sum(ROWS) / BOX_CLOSE.control_hz) and spans[0][1] == spans[1][0]
-    return {f"file of {name}": path.is_file(), f"spans of {name}": all(c in episodes.column_names for c in columns) and
-            bool(whole)}  # fmt: skip
-
-
-def _episode(number: int, rows: int) -> Episode:
-    rng = np.random.default_rng(number)
-    frames = rng.integers(0, 255, (rows, *BOX_CLOSE.image_size, 3), dtype=np.uint8)
-    actions = rng.uniform(-1, 1, (rows, len(BOX_CLOSE.action_names))).astype(np.float32)
-    return Episode(
-        task=BOX_CLOSE.name, instruction=BOX_CLOSE.instruction, frames=dict.fromkeys(BOX_CLOSE.cameras, frames),
-        proprio=actions, actions=actions, success=True, score=10.0, source="demonstration", policy="test", seed=number,
-    )  # fmt: skip
-
-
-def _opened(folder: Path, place: Path, minutes: float) -> dict[str, Any] | str:
-    """What lerobot itself reads, or why it could not be asked."""
-    venv.create(place, with_pip=True)
-    python = place / "bin" / "python"
+def tried(work: Callable[[], dict[str, Any]]) -> dict[str, Any] | str:
+    """What came of it; why it could not be tried; or how it failed."""
     try:
-        subprocess.run([python, "-m", "pip", "install", "-q", LEROBOT], check=True, timeout=60 * minutes)
-        done = subprocess.run([python, "-c", OPENED, folder], check=True, timeout=300, capture_output=True, text=True)
-    except subprocess.TimeoutExpired:
-        return f"given up: {LEROBOT} was not installed after {minutes:g} minutes"
-    except subprocess.CalledProcessError as error:
-        return f"failed with {error.returncode}: {str(error.stderr or '')[-300:]}"
-    read: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return read
+        return work()
+    except NotBuilt as reason:
+        return str(reason)
+    except (NotAnswered, RiseGymError) as reason:
+        return {"agrees": False, "failed": str(reason)}
+
+
+def opened(folder: Path, episodes: list[Episode], python: Path) -> dict[str, Any]:
+    """What lerobot reads of a dataset that was written here, and whether it can train on it."""
+    wanted, arrays = [Rows.of(episode, BOX_CLOSE) for episode in episodes], folder.with_name("arrays")
+    told = answer([python, INSIDE, "read", folder, arrays, *DECODERS], variables=ffmpeg_libraries(python))
+    found = {name: rows_of_arrays(arrays / f"{name}.npz", BOX_CLOSE.cameras) for name in DECODERS}
+    decoded = {f"decoded_by_{name}": compared(rows, wanted) for name, rows in found.items()}
+    return {**told, **decoded, "lerobot_train": _trained(folder, python)}
+
+
+def _trained(folder: Path, python: Path) -> dict[str, Any]:
+    """Two steps of lerobot's own training command, of a small ACT."""
+    command = training_command(python, folder, folder.with_name("act"))
+    printed = spoken(command, minutes=20, variables=ffmpeg_libraries(python))
+    losses = [float(text) for text in re.findall(r"step:\S+ .*?loss:(\S+)", printed)]
+    return {"policy": "act", "losses": losses, "agrees": len(losses) == STEPS}
+
+
+def written(episodes: list[Episode], python: Path, scratch: Path) -> dict[str, Any]:
+    """What is imported here of a dataset that lerobot recorded; one camera is kept as pictures, two as video."""
+    save_for_lerobot(scratch / "episodes", episodes, still=BOX_CLOSE.cameras[-1])
+    told = answer([python, INSIDE, "write", scratch / "episodes", scratch / "dataset"])
+    source = open_source(scratch / "dataset")
+    import_dataset(source, mapped(source, BOX_CLOSE, {}), BOX_CLOSE, scratch / "ours")
+    found = [Rows.of(episode, BOX_CLOSE) for episode in read_episodes(scratch / "ours")]
+    return {**told, **compared(found, [Rows.of(episode, BOX_CLOSE) for episode in episodes])}
+
+
+def _agree(result: Any) -> bool:
+    """Whether nothing that was compared differs; what could not be tried is no difference."""
+    if isinstance(result, dict):
+        return bool(result.get("agrees", True)) and all(_agree(part) for part in result.values())
+    return True
 
 
 if __name__ == "__main__":

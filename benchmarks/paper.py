@@ -9,6 +9,7 @@ Cells are recorded one by one: it can be interrupted, and goes on.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import _common as common
 import ablations
@@ -41,7 +42,7 @@ def main(
     """
     results = output or (workspace / "quick_results" if quick else common.RESULTS)
     results.mkdir(parents=True, exist_ok=True)
-    shared = {"quick": quick, "workspace": workspace}
+    shared: dict[str, Any] = {"quick": quick, "workspace": workspace}
     main_table.main(
         output=results / "main_table", tasks=tasks, training_seeds=1 if quick else training_seeds, processes=processes,
         **shared,

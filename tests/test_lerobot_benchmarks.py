@@ -1,0 +1,88 @@
+"""What the benchmarks with the real lerobot do without it: their layout check, their comparison, their giving up."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rise_gym.mapping import read_mapping
+from rise_gym.task_files import read_task
+from rise_gym.tasks import BOX_CLOSE
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Imports a benchmark as if it was the script that runs."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setattr("sys.argv", ["benchmark.py"])
+    return importlib.import_module
+
+
+def test_without_lerobot_the_layout_is_looked_at_field_by_field(
+    benchmark: Callable[[str], Any], tmp_path: Path
+) -> None:
+    benchmark("lerobot_roundtrip").main(output=tmp_path / "result.json")
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert (found["layout"]["fields"], found["layout"]["wrong"]) == (45, [])
+    for part in ("opened_by_lerobot", "written_by_lerobot", "written_by_lerobot_v21", "gym_aloha"):
+        assert found[part].startswith("not tried")
+
+
+def test_episodes_that_come_back_changed_do_not_agree(benchmark: Callable[[str], Any]) -> None:
+    made = benchmark("_lerobot_episodes")
+    wanted = [made.Rows.of(episode, BOX_CLOSE) for episode in made.made_episodes()]
+    same = made.compared(wanted, wanted)
+    assert same["agrees"]
+    assert (same["frames"], same["action_error"], same["picture_error_mean"]["head"]) == (28, 0, 0)
+    first = wanted[0]
+    late = {name: np.roll(views, 1, axis=0) for name, views in first.frames.items()}
+    for changed in (
+        replace(first, frames=late),
+        replace(first, action=first.action + 1e-3),
+        replace(first, instruction="Open the lid."),
+        replace(first, success=not first.success),
+        replace(first, state=first.state[:-1]),
+    ):
+        assert not made.compared([changed, *wanted[1:]], wanted)["agrees"]
+
+
+def test_an_environment_that_takes_too_long_is_given_up_and_begun_anew(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environments, calls = benchmark("_environments"), list[list[str]]()
+
+    def install(command: list[str], *, timeout: float, **_: Any) -> None:
+        calls.append(command)
+        if len(calls) == 1:
+            raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(environments.venv, "create", lambda place, **_: Path(place).mkdir(parents=True, exist_ok=True))
+    monkeypatch.setattr(environments.subprocess, "run", install)
+    wanted = environments.Environment(name="theirs", installs=(("one==1", "two<3"), ("three",)))
+    with pytest.raises(environments.NotBuilt, match="not built after 5 minutes, in `pip install one==1 two<3`"):
+        environments.python_of(wanted, tmp_path, minutes=5)
+    for _ in range(2):  # built once, then kept
+        python = environments.python_of(wanted, tmp_path, minutes=5)
+        assert python == tmp_path / "theirs/bin/python"
+    assert [command[-1] for command in calls] == ["two<3", "two<3", "three"]
+    assert environments.built_in_s(python) == 0
+
+
+def test_files_of_the_aloha_task_fit_each_other(benchmark: Callable[[str], Any], tmp_path: Path) -> None:
+    aloha = benchmark("_aloha")
+    (tmp_path / "task.toml").write_text(aloha.task_text())
+    (tmp_path / "mapping.toml").write_text(aloha.mapping_text())
+    card, mapping = read_task(tmp_path / "task.toml"), read_mapping(tmp_path / "mapping.toml")
+    assert [name.rsplit("_", 1)[0] for name in card.action_names] == aloha.NAMES
+    assert set(mapping["joints"]) == {name for name in card.action_names if name.endswith("_m")}
+    assert set(mapping["cameras"]) == set(card.cameras)
