@@ -3,8 +3,8 @@
     python benchmarks/lerobot_roundtrip.py              # the fields, against the layout that lerobot 0.4.4 publishes
     python benchmarks/lerobot_roundtrip.py --install    # lerobot itself, in environments of its own
 
-lerobot cannot be installed beside this project, so `--install` builds an environment for it (3 minutes and 8 GB on
-the machine of the recorded result), one for the last lerobot that writes v2.1 (7 GB more), and one for gym-aloha. They
+lerobot cannot be installed beside this project, so `--install` builds an environment for it (8 GB; nine minutes beside
+other work in the recorded result), one for the last lerobot that writes v2.1 (7 GB more), and one for gym-aloha. They
 are kept in `--environments`; nothing is installed into this project's own. Naming torch and torchvision first is what
 makes it quick: `pip install lerobot` alone was once given up after nine minutes of looking for versions that fit.
 
