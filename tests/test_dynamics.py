@@ -331,19 +331,21 @@ def test_what_a_value_makes_of_imagined_frames_can_be_learnt(tmp_path: Path) -> 
     torch.manual_seed(0)
     value = ProgressValue.of(ProgressValueConfig(latent_channels=2, latent_size=8, widths=(8, 8), hidden=8), BOX_CLOSE)
     before = {name: weight.clone() for name, weight in value.state_dict().items()}
-    recordings, held_out = toy(6), toy(4, seed=2)
+    recordings = toy(6)
     still = replace(SMALL, motion=False)  # these latents drift at random: nothing goes on
-    window = training_window(held_out, torch.arange(5, 100, 3), SMALL)
-    text = held_out.instruction_of(torch.zeros(32 * SMALL.chunk, dtype=torch.int64))
+    window = training_window(recordings, torch.arange(5, 100, 3), SMALL)  # of other toys nothing can be learnt: chance
+    text = recordings.instruction_of(torch.zeros(32 * SMALL.chunk, dtype=torch.int64))
 
     def error(judge: ProgressValue | None) -> float:
         schedule = TrainingConfig(steps=90, batch_size=16, learning_rate=3e-3, warmup_steps=5, ema_decay=0.0)
         settings = DynamicsTraining(training=schedule, dynamics=still, seen_weight=5.0, progress_weight=200.0)
         model = train_dynamics(recordings, settings, tmp_path / str(judge is None), value=judge)
-        noise = Generator().manual_seed(0)
-        dream, _ = model.predict(window.history, window.proprio, window.actions, generator=noise)
-        read = [value.progress(frames.flatten(0, 1), text) for frames in (dream, window.future)]
-        return float((read[0] - read[1]).square().mean())
+        wanted, errors = value.progress(window.future.flatten(0, 1), text), []
+        for seed in range(3):
+            noise = Generator().manual_seed(seed)
+            dream, _ = model.predict(window.history, window.proprio, window.actions, generator=noise)
+            errors.append(float((value.progress(dream.flatten(0, 1), text) - wanted).square().mean()))
+        return sum(errors)
 
     assert error(value) < 0.8 * error(None)
     assert all(torch.equal(weight, before[name]) for name, weight in value.state_dict().items())
