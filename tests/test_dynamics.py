@@ -333,12 +333,13 @@ def test_what_a_value_makes_of_imagined_frames_can_be_learnt(tmp_path: Path) -> 
     before = {name: weight.clone() for name, weight in value.state_dict().items()}
     recordings = toy(6)
     still = replace(SMALL, motion=False)  # these latents drift at random: nothing goes on
-    window = training_window(recordings, torch.arange(5, 100, 3), SMALL)  # of other toys nothing can be learnt: chance
+    # of what it learnt from: on six other toys chance decides, 0.7 to 1.0 of the error over training seeds
+    window = training_window(recordings, torch.arange(5, 100, 3), SMALL)
     text = recordings.instruction_of(torch.zeros(32 * SMALL.chunk, dtype=torch.int64))
 
     def error(judge: ProgressValue | None) -> float:
-        schedule = TrainingConfig(steps=90, batch_size=16, learning_rate=3e-3, warmup_steps=5, ema_decay=0.0)
-        settings = DynamicsTraining(training=schedule, dynamics=still, seen_weight=5.0, progress_weight=200.0)
+        schedule = TrainingConfig(steps=180, batch_size=16, learning_rate=3e-3, warmup_steps=5, ema_decay=0.0)
+        settings = DynamicsTraining(training=schedule, dynamics=still, seen_weight=5.0, progress_weight=1000.0)
         model = train_dynamics(recordings, settings, tmp_path / str(judge is None), value=judge)
         wanted, errors = value.progress(window.future.flatten(0, 1), text), []
         for seed in range(3):
