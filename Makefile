@@ -20,14 +20,15 @@ help:  ## what can be made
 
 setup: $(STAMP) opengl  ## .venv with everything that constraints.txt pins
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt Makefile
 	@if [ -z "$(PYTHON)" ]; then echo "setup: Python $(WANTED) was wanted (with its venv module), none is on the PATH;" \
 		"install it, or name one: make PYTHON=/path/to/python$(WANTED) setup" >&2; exit 1; fi
 	@if [ ! -x $(BIN)/python ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 		echo "setup: creating $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear $(VENV); fi
 	@echo "setup: installing what constraints.txt pins (some minutes the first time)"
 	@$(PIP) -c constraints.txt setuptools "$$(grep '^torch==' constraints.txt)"
-	@$(PIP) -c constraints.txt --no-build-isolation --editable '.[dev,docs,openpi,vla]'
+	@# compat: this folder itself goes on Python's path, so that the folder that holds it does not pass for the package
+	@$(PIP) -c constraints.txt --no-build-isolation --config-settings editable_mode=compat --editable '.[dev,docs,openpi,vla]'
 	@touch $@
 
 # Only the replica draws with OpenGL; without it the dream works all the same, so this never fails.

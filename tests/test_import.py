@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
 import pytest
@@ -43,3 +44,10 @@ def test_lazy_names() -> None:
     assert {"WorldModel", "RisePipeline", "task_card"} <= set(dir(rise_gym))
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         rise_gym.Nothing  # noqa: B018
+
+
+def test_it_is_found_from_the_folder_that_holds_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a folder without code has its name, which Python takes for a package if nothing better is on its path."""
+    (tmp_path / "rise_gym").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert Path(fresh("import rise_gym; print(rise_gym.__file__)")).name == "__init__.py"
