@@ -29,7 +29,7 @@ from rise_gym.tasks import TaskCard
 from rise_gym.types import Observation
 
 Squash = Literal["tanh", "clip"]
-Pay = Literal["progress", "advantage"]
+Pay = Literal["progress", "advantage", "gain"]
 
 
 def bends(knots: Tensor, chunk: int, task: TaskCard, reach: float) -> Tensor:
@@ -61,19 +61,26 @@ class ResidualVecEnv(VecEnvWrapper):
     Observations are a dict, for `MultiInputPolicy`: `seen`, Box (D + P,), see `rise_gym.agents.steering.features_of`.
     Ends and infos are the env's own. The policy is asked for the best advantage, at `temperature` 0.
 
-    The reward is the env's own, progress gained, or the chunk's `advantage`, less `charge` times the sum of the squared
-    knots. An advantage counts what is expected after the chunk as well, so it wants a discount of 0: one decision, one
-    reward. Charged for, a bend grows with what it gains: g knots · A steep, it is best at g / (2 · charge).
+    The reward is the env's own, progress gained, or the chunk's `advantage`, or its "gain": by how much that exceeds
+    the advantage of the policy's own chunk, dreamt from the same state with the same noise. Nearly all of an advantage
+    is the state's, and hides what the bend does. Each is less `charge` times the sum of the squared knots. An advantage
+    counts what is expected after the chunk as well, so both want a discount of 0: one decision, one reward. Charged
+    for, a bend grows with what it gains: where an advantage rises by g a knot, it is best at g / (2 · charge).
+
+    With `tries`, so many bends of every state are judged before the dream moves on with the last of them: to judge
+    takes a quarter of the time that moving takes.
 
     Args:
         venv: as `rise_gym.make_sb3_env` gives it, of the policy's task and chunk.
         policy: stays as it is.
         knots: at how many places of a chunk it is bent. reach: how far at most, in standard deviations of exploration.
         pay: what is rewarded. charge: what a knot at its end costs.
+        tries: bends of each state, the last of which is played.
 
     Raises:
         UnsuitableEnv: if the env has other cameras, takes other chunks, or tells no advantage where that is paid.
-        ValueError: for knots or a reach that bend nothing, a negative charge, or another pay.
+        ValueError: for knots or a reach that bend nothing, a negative charge, another pay, or tries of what only
+            playing tells.
     """
 
     def __init__(
@@ -85,44 +92,70 @@ class ResidualVecEnv(VecEnvWrapper):
         reach: float = 1.5,
         pay: Pay = "progress",
         charge: float = 0.0,
+        tries: int = 1,
     ) -> None:
         check_bends(knots, reach, policy.chunk)
-        if pay not in get_args(Pay) or charge < 0:
-            raise ValueError(
-                f"pay for {' or '.join(get_args(Pay))} and a charge from 0 were wanted, got {pay}, {charge}"
-            )
+        _check_pay(pay, charge, tries)
         _check_fits(venv, policy)
-        self.policy, self.knots, self.reach, self.pay, self.charge = policy, knots, reach, pay, charge
+        self.policy, self.knots, self.reach = policy, knots, reach
+        self.pay, self.charge, self.tries = pay, charge, tries
         count = int(policy.config.context_width) + len(policy.card.proprio_names)
         seen = gymnasium.spaces.Box(-np.inf, np.inf, (count,), np.float32)
         bend = gymnasium.spaces.Box(-1.0, 1.0, (knots * policy.actions,), np.float32)
         super().__init__(venv, gymnasium.spaces.Dict({"seen": seen}), bend)
-        self._own = torch.zeros(0)
+        self._shown, self._own = torch.zeros(0), torch.zeros(0)
+        self._worth = np.zeros(venv.num_envs, np.float32)  # of the policy's own chunks, where gains are paid
+        self._chunks: NDArray[np.float32] = np.zeros(0, np.float32)
         self._cost: NDArray[Any] = np.zeros(0, np.float32)
+        self._tried = 0
 
     def reset(self) -> VecEnvObs:
         return self._noticed(self.venv.reset())
 
     def step_async(self, actions: NDArray[np.float32]) -> None:
-        """Bend the chunks of all rows by actions (N, knots · A), and play them."""
+        """Bend the chunks of all rows by actions (N, knots · A), and play them if they are the last to be tried."""
         knots = torch.as_tensor(np.asarray(actions, np.float32)).clamp(-1, 1)
         self._cost = (self.charge * knots.square().sum(1)).numpy()
-        chunks = self._own + bends(knots, self.policy.chunk, self.policy.card, self.reach)
-        self.venv.step_async(chunks.clamp(-1, 1).numpy())
+        bent = self._own + bends(knots, self.policy.chunk, self.policy.card, self.reach)
+        self._chunks = bent.clamp(-1, 1).numpy()
+        self._tried += 1
+        if self._tried == self.tries:
+            self.venv.step_async(self._chunks)
 
     def step_wait(self) -> VecEnvStepReturn:
+        if self._tried < self.tries:
+            found = self._judged(self._chunks) - self._worth - self._cost
+            return self._view(), found, np.zeros(self.num_envs, np.bool_), [{} for _ in range(self.num_envs)]
         observation, reward, done, infos = self.venv.step_wait()
-        if self.pay == "advantage":
-            reward = _advantages(infos)
+        if self.pay != "progress":
+            reward = _advantages(infos) - self._worth
+        reward = reward - self._cost
         for row in np.flatnonzero(done):
             last = infos[row]["terminal_observation"]
             infos[row]["terminal_observation"] = {"seen": self._seen(row_of(last))[0][0].numpy()}
-        return self._noticed(observation), reward - self._cost, done, infos
+        return self._noticed(observation), reward, done, infos
 
     def _noticed(self, observation: Any) -> VecEnvObs:
-        """What a learner sees; what the policy would do now is remembered."""
-        seen, self._own = self._seen(observation)
-        return {"seen": seen.numpy()}
+        """What a learner sees; what the policy would do now, and what that is worth, is remembered."""
+        self._shown, self._own = self._seen(observation)
+        self._tried = 0
+        if self.pay == "gain":
+            self._worth = self._judged(self._own.clamp(-1, 1).numpy())
+        return self._view()
+
+    def _view(self) -> dict[str, NDArray[np.float32]]:
+        return {"seen": self._shown.numpy().copy()}
+
+    def _judged(self, chunks: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the dream holds of chunks (N, K, A), while nothing moves: advantages float32 (N,)."""
+        try:
+            found: NDArray[np.float32] = self.venv.env_method("advantages_of", chunks)[0]
+        except AttributeError as error:
+            raise UnsuitableEnv(
+                "an env that judges chunks before it plays them was wanted, as RiseImagined-… do; this one has no "
+                'advantages_of: use pay="progress", or "advantage" with one try'
+            ) from error
+        return found
 
     @torch.no_grad()
     def _seen(self, observation: Observation) -> tuple[Tensor, Tensor]:
@@ -135,6 +168,13 @@ class ResidualVecEnv(VecEnvWrapper):
 
 def _own_chunks(policy: FlowPolicy, context: Tensor, proprio: Tensor) -> Tensor:
     return policy.flowed(context.new_zeros(len(context), policy.chunk, policy.actions), context, proprio)
+
+
+def _check_pay(pay: str, charge: float, tries: int) -> None:
+    if pay not in get_args(Pay) or charge < 0:
+        raise ValueError(f"pay for {', '.join(get_args(Pay))} and a charge from 0 were wanted, got {pay}, {charge}")
+    if tries < 1 or (tries > 1 and pay == "progress"):
+        raise ValueError(f"tries from 1 were wanted, and 1 for progress, which only playing tells; got {tries}, {pay}")
 
 
 def _advantages(infos: list[dict[str, Any]]) -> NDArray[np.float32]:

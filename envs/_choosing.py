@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,23 @@ from rise_gym.starts import Starts
 from rise_gym.tasks import TaskCard
 
 OPTIONS = ("start", "start_kind")
-START_KINDS = ("initial", "mid_episode", "any")
+StartKind = Literal["initial", "mid_episode", "any"]
 
 
-def chosen_start(starts: Starts, task: TaskCard, generator: np.random.Generator, options: Mapping[str, Any]) -> Starts:
-    """What `reset(options=...)` asks for, or else one of the beginnings of episodes: `Starts` of length one.
+def check_start_kind(kind: object) -> None:
+    """Refuse what is none.
+
+    Raises:
+        InvalidStart: names those that there are.
+    """
+    if kind not in get_args(StartKind):
+        raise InvalidStart(f"start_kind is one of {', '.join(get_args(StartKind))}, got {kind!r}")
+
+
+def chosen_start(
+    starts: Starts, task: TaskCard, generator: np.random.Generator, options: Mapping[str, Any], kind: StartKind
+) -> Starts:
+    """What `reset(options=...)` asks for, or else one of the env's own `kind`: `Starts` of length one.
 
     Raises:
         InvalidStart: if the options name a start that does not exist or does not fit the task.
@@ -29,7 +41,7 @@ def chosen_start(starts: Starts, task: TaskCard, generator: np.random.Generator,
     if isinstance(start, Mapping):
         return _brought_along(start, task)
     if start is None:
-        pool = _pool(starts, options.get("start_kind", "initial"))
+        pool = _pool(starts, options.get("start_kind", kind))
         start = pool[int(generator.integers(len(pool)))]
     if isinstance(start, bool) or not isinstance(start, int | np.integer) or not 0 <= start < len(starts):
         raise InvalidStart(f"options['start'] is an index from 0 to {len(starts) - 1} or a dict, got {start!r}")
@@ -37,8 +49,7 @@ def chosen_start(starts: Starts, task: TaskCard, generator: np.random.Generator,
 
 
 def _pool(starts: Starts, kind: object) -> NDArray[np.int64]:
-    if kind not in START_KINDS:
-        raise InvalidStart(f"options['start_kind'] is one of {', '.join(START_KINDS)}, got {kind!r}")
+    check_start_kind(kind)
     every = np.arange(len(starts))
     pool = {"initial": starts.initial, "any": every, "mid_episode": np.setdiff1d(every, starts.initial)}[str(kind)]
     if not len(pool):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rise_gym.envs._choosing import chosen_start
+from rise_gym.envs._choosing import StartKind, check_start_kind, chosen_start
 from rise_gym.envs._sharing import shared_starts, shared_world_model
 from rise_gym.errors import InvalidStart, StepOutOfOrder
 from rise_gym.spaces import proprio_bounds
@@ -31,6 +31,7 @@ class RowsConfig:
     task: str
     world_model: str | Path | CompositionalWorldModel
     starts: str | Path | Starts | None = None
+    start_kind: StartKind = "initial"
     chunk: int | None = None
     horizon_s: float | None = None
     uncertainty_limit: float | None = None
@@ -74,6 +75,8 @@ class ImaginedRows:
         self.task = task_card(config.task)
         self.model = _model_of(config)
         self.starts = _starts_of(config)
+        check_start_kind(config.start_kind)
+        self.start_kind = config.start_kind
         self.chunk = self.task.chunk if config.chunk is None else config.chunk
         if not 1 <= self.chunk <= self.model.longest_chunk:
             raise ValueError(
@@ -102,7 +105,7 @@ class ImaginedRows:
         if self._world is None and len(rows) < self.count:
             raise StepOutOfOrder(f"the first reset must be of all {self.count} environments, got {list(rows)}")
         chosen = [
-            chosen_start(self.starts, self.task, generator, option)
+            chosen_start(self.starts, self.task, generator, option, self.start_kind)
             for generator, option in zip(draws, options, strict=True)
         ]
         for row, generator in zip(rows, draws, strict=True):
@@ -111,7 +114,7 @@ class ImaginedRows:
         proprio = np.concatenate([start.proprio for start in chosen]).clip(self.low, self.high)
         instruction = [start.instruction[0] for start in chosen]
         begun = self.model.begin(torch.from_numpy(frames), torch.from_numpy(proprio), instruction)
-        self._world = begun if self._world is None or len(rows) == self.count else _merged(self._world, rows, begun)
+        self._place(rows, begun)
         self._frames[rows], self._proprio[rows] = frames[:, -1], proprio
         self._steps[rows], self.running[rows] = 0, True
         progress = begun.progress.clamp(0, 1).tolist()
@@ -130,20 +133,37 @@ class ImaginedRows:
 
     def step(self, rows: Sequence[int], actions: NDArray[np.float32]) -> Moved:
         """One chunk for each of `rows`: actions (n, K, A), checked by the caller."""
-        waiting = [row for row in rows if not self.running[row]]
-        if self._world is None or waiting:
-            raise StepOutOfOrder(f"call reset first: episode {waiting or list(rows)} has not begun, or has ended")
-        everyone = len(rows) == self.count
-        before = self._world if everyone else self._world.rows(torch.as_tensor(rows))
         after, imagined = self.model.imagine(
-            before, torch.from_numpy(actions), generator=[self._noise[row] for row in rows]
+            self._standing(rows), torch.from_numpy(actions), generator=[self._noise[row] for row in rows]
         )
-        self._world = after if everyone else _merged(self._world, rows, after)
+        self._place(rows, after)
         self._imagined = (list(rows), imagined)
         self._frames[rows] = self.model.decode_newest(after).cpu().numpy()
         self._proprio[rows] = after.proprio.cpu().numpy().clip(self.low, self.high)
         self._steps[rows] += 1
         return self._judged(rows, imagined)
+
+    def advantages_of(self, rows: Sequence[int], actions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What a step with these actions (n, K, A) would tell as their advantage, float32 (n,); nothing moves."""
+        noise = [torch.Generator() for _ in rows]
+        for copied, row in zip(noise, rows, strict=True):
+            copied.set_state(self._noise[row].get_state())
+        _, imagined = self.model.imagine(self._standing(rows), torch.from_numpy(actions), generator=noise, drawn=False)
+        found: NDArray[np.float32] = imagined.advantage.cpu().numpy()
+        return found
+
+    def _standing(self, rows: Sequence[int]) -> WorldState:
+        """Where `rows` are."""
+        waiting = [row for row in rows if not self.running[row]]
+        if self._world is None or waiting:
+            raise StepOutOfOrder(f"call reset first: episode {waiting or list(rows)} has not begun, or has ended")
+        return self._world if len(rows) == self.count else self._world.rows(torch.as_tensor(rows))
+
+    def _place(self, rows: Sequence[int], world: WorldState) -> None:
+        """Put `rows` where `world` is."""
+        if self._world is not None and len(rows) < self.count:
+            world = _merged(self._world, rows, world)
+        self._world = world
 
     def _judged(self, rows: Sequence[int], imagined: Imagination) -> Moved:
         """Success ends an episode; the horizon, or too little trust in the dream, only cuts it off."""

@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from rise_gym.envs._choosing import StartKind
 from rise_gym.envs._rows import ImaginedRows, ImaginedState, RowsConfig
 from rise_gym.spaces import action_space, checked_actions, observation_space
 from rise_gym.starts import Starts
@@ -47,6 +48,7 @@ class ImaginedVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
         task: str = "box_close",
         world_model: str | Path | CompositionalWorldModel | None = None,
         starts: str | Path | Starts | None = None,
+        start_kind: StartKind = "initial",
         chunk: int | None = None,
         horizon_s: float | None = None,
         uncertainty_limit: float | None = None,
@@ -63,6 +65,7 @@ class ImaginedVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
                 task=task,
                 world_model=f"bundled:{task}/world_model" if world_model is None else world_model,
                 starts=starts,
+                start_kind=start_kind,
                 chunk=chunk,
                 horizon_s=horizon_s,
                 uncertainty_limit=uncertainty_limit,
@@ -140,6 +143,16 @@ class ImaginedVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
         same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
         self._ended = np.zeros_like(terminated) if same_step else terminated | truncated
         return self._rows.observation(), reward, terminated, truncated, info
+
+    def advantages_of(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What `step` would tell as the advantages of these chunks (N, K, A), float32 (N,); nothing moves.
+
+        Raises:
+            InvalidAction: as `step`.
+            StepOutOfOrder: before `reset`, or where an episode has ended.
+        """
+        checked = checked_actions(actions, self.action_space.shape or ())
+        return self._rows.advantages_of(range(self.num_envs), checked)
 
     def _finished(
         self, info: dict[str, Any], rows: list[int], infos: list[dict[str, Any]], ended: NDArray[np.bool_]

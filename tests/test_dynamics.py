@@ -352,23 +352,23 @@ def test_what_a_value_makes_of_imagined_frames_can_be_learnt(tmp_path: Path) -> 
     assert all(torch.equal(weight, before[name]) for name, weight in value.state_dict().items())
 
 
-def test_what_a_chunk_gains_is_learnt_where_it_is_known(tmp_path: Path) -> None:
+def test_what_a_chunk_gains_is_learnt_where_it_is_known(trained: VideoDynamics, tmp_path: Path) -> None:
     def known(recordings: Recordings) -> Tensor:  # progress is where the first joint stands; nobody saw episode 0
         where = (recordings.proprio[:, 0] - LOW[0]) / (HIGH[0] - LOW[0])
         return torch.where(recordings.episode == 0, torch.nan, where).float()
 
-    schedule = TrainingConfig(steps=250, batch_size=16, learning_rate=3e-3, warmup_steps=20, ema_decay=0.98)
+    schedule = TrainingConfig(steps=150, batch_size=16, learning_rate=3e-3, warmup_steps=20, ema_decay=0.98)
     settings = DynamicsTraining(training=schedule, dynamics=SMALL, context_noise=0.05, dreamt_history=0.0)
     recordings, held_out = toy(40), toy(10, seed=1)
-    start = train_dynamics(recordings, replace(settings, training=replace(schedule, steps=2)), tmp_path / "without")
-    assert start.sample(*inputs(1), generator=Generator()).gain is None
-    model = train_dynamics(recordings, settings, tmp_path / "with", initial=start, progress=known(recordings))
+    assert trained.sample(*inputs(1), generator=Generator()).gain is None
+    model = train_dynamics(recordings, settings, tmp_path, initial=trained, progress=known(recordings))
     moments = (held_out.episode > 0).nonzero().flatten()
     moments = moments[held_out.last[moments] - moments >= SMALL.chunk]
     window = training_window(held_out, moments, SMALL, known(held_out))
     gained = window.gained[:, : SMALL.chunk]
     gain = model.sample(window.history, window.proprio, window.actions, generator=Generator().manual_seed(0)).gain
     assert gain is not None
+    print("ratio", float((gain - gained).square().mean() / gained.square().mean()))
     assert (gain - gained).square().mean() < 0.3 * gained.square().mean()
 
 

@@ -115,9 +115,70 @@ class Telling(VecEnvWrapper):
         return observation, reward, done, infos
 
 
+def dream(tiny_kwargs: dict[str, Any]) -> Any:
+    return make_sb3_env("RiseImagined-BoxClose-v0", 2, seed=0, horizon_s=3.0, **tiny_kwargs)
+
+
+def random_bends(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 1, (count, 2, 28)).astype(np.float32)
+
+
+@pytest.mark.parametrize("tries", [1, 3])
+def test_a_gain_is_what_a_bend_adds_to_the_advantage_of_the_same_dream(tries: int, tiny_kwargs: dict[str, Any]) -> None:
+    env, plain, policy = dream(tiny_kwargs), dream(tiny_kwargs), narrow_policy()
+    residual = ResidualVecEnv(env, policy, pay="gain", charge=0.01, tries=tries)
+    residual.reset()
+    observation, gained = plain.reset(), []
+    for step in range(4):  # the third ends at the horizon: rows go on in dreams of their own
+        own = policy.act(observation, TEXT * 2)
+        worth = plain.env_method("advantages_of", own)[0]
+        for knots in random_bends(tries, seed=step):
+            _, reward, ended, _ = residual.step(knots)
+        bent = own + bends(torch.from_numpy(knots), 10, BOX_CLOSE, residual.reach).numpy()
+        observation, _, over, infos = plain.step(bent.clip(-1, 1))
+        assert ended.tolist() == over.tolist()
+        expected = np.array([info["advantage"] for info in infos]) - worth - 0.01 * (knots**2).sum(1)
+        np.testing.assert_allclose(reward, expected, atol=3e-4)  # 0.1 and more
+        gained.append(reward)
+    assert np.ptp(gained) > 0.03
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+def test_the_policys_own_chunk_gains_nothing(tries: int, tiny_kwargs: dict[str, Any]) -> None:
+    env = ResidualVecEnv(dream(tiny_kwargs), narrow_policy(), pay="gain", charge=0.01, tries=tries)
+    env.reset()
+    for _ in range(3):
+        np.testing.assert_array_equal(env.step(np.zeros((2, 28), np.float32))[1], 0)
+
+
+def test_while_bends_are_tried_nothing_moves(tiny_kwargs: dict[str, Any]) -> None:
+    env = ResidualVecEnv(dream(tiny_kwargs), narrow_policy(), pay="advantage", tries=3)
+    first = env.reset()["seen"]
+    seen = [env.step(bend)[0]["seen"] for bend in random_bends(6)]
+    for same in seen[:2]:
+        np.testing.assert_array_equal(same, first)
+    assert not np.array_equal(seen[2], first)
+    np.testing.assert_array_equal(seen[3], seen[2])
+    assert not np.array_equal(seen[5], seen[4])
+    again = env.reset()["seen"]
+    np.testing.assert_array_equal(env.step(random_bends(1)[0])[0]["seen"], again)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_algorithms_learn_from_tries(algorithm: str, tiny_kwargs: dict[str, Any]) -> None:
+    env = ResidualVecEnv(dream(tiny_kwargs), narrow_policy(), pay="gain", tries=3)
+    assert ALGORITHMS[algorithm](env).learn(16).num_timesteps == 16
+
+
 @pytest.mark.parametrize("wrong", [{"pay": "score"}, {"charge": -0.1}])
 def test_pay_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="pay for progress or advantage and a charge from 0"):
+    with pytest.raises(ValueError, match="pay for progress, advantage, gain and a charge from 0"):
+        residual_env(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"tries": 0, "pay": "gain"}, {"tries": 2}])
+def test_tries_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="tries from 1 were wanted"):
         residual_env(**wrong)
 
 
@@ -126,6 +187,8 @@ def test_an_env_without_advantages_says_what_to_pay_for() -> None:
     env.reset()
     with pytest.raises(UnsuitableEnv, match='use pay="progress"'):
         env.step(np.zeros((2, 28), np.float32))
+    with pytest.raises(UnsuitableEnv, match="judges chunks before it plays them"):
+        residual_env(pay="gain").reset()
 
 
 def test_ends_are_told_in_what_the_learner_sees() -> None:

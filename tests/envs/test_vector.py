@@ -227,6 +227,44 @@ def test_snapshots_of_all_rows(make: MakeEnv) -> None:
         make(3).set_state(state)
 
 
+@given(seed=st.integers(0, 10**6))
+@settings(deadline=None, max_examples=5)
+def test_chunks_are_judged_as_a_step_would_and_nothing_moves(tiny_kwargs: dict[str, Any], seed: int) -> None:
+    env = ImaginedVectorEnv(3, **tiny_kwargs)
+    single = ImaginedEnv(**tiny_kwargs)
+    env.reset(seed=seed)
+    single.reset(seed=seed)
+    for step in range(2):
+        chunks = np.random.default_rng(seed + step).uniform(-1, 1, env.action_space.shape).astype(np.float32)
+        judged = [env.advantages_of(chunks), env.advantages_of(chunks[::-1].copy()), env.advantages_of(chunks)]
+        np.testing.assert_array_equal(judged[0], judged[2])
+        assert judged[0].dtype == np.float32
+        np.testing.assert_allclose(single.advantage_of(chunks[0]), judged[0][0], atol=1e-5)
+        np.testing.assert_array_equal(env.step(chunks)[4]["advantage"], judged[0])
+        assert single.advantage_of(chunks[0]) == single.step(chunks[0])[4]["advantage"]
+
+
+def test_nothing_is_judged_before_a_dream_begins_or_after_its_end(make: MakeEnv) -> None:
+    env = make(autoreset_mode="Disabled", horizon_s=1.0)
+    with pytest.raises(StepOutOfOrder, match="call reset first"):
+        env.advantages_of(still(env))
+    env.reset(seed=0)
+    with pytest.raises(InvalidAction):
+        env.advantages_of(still(env)[:, :4])
+    env.step(still(env))
+    with pytest.raises(StepOutOfOrder, match="has ended"):
+        env.advantages_of(still(env))
+
+
+def test_rows_begin_anew_from_windows_of_the_kind_that_was_asked_for(make: MakeEnv) -> None:
+    env = make(start_kind="mid_episode", horizon_s=1.0, autoreset_mode="SameStep")
+    assert set(env.reset(seed=0)[1]["start_tick"]) == {30}
+    assert set(env.step(still(env))[4]["start_tick"]) == {30}
+    assert set(env.reset(options={"start_kind": "initial"})[1]["start_tick"]) == {0}
+    with pytest.raises(InvalidStart, match="initial, mid_episode, any, got 'late'"):
+        make(start_kind="late")
+
+
 def test_what_lerobot_and_adapters_ask_for(make: MakeEnv) -> None:
     env = make(2, render_mode="rgb_array", chunk=5)
     env.reset(seed=0)
