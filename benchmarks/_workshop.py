@@ -33,6 +33,7 @@ class Budget:
         interactions: episodes in which DAgger's expert takes over, and those that PPO and DSRL learn from.
         base_steps: of cloning from nothing, the first `shifted_steps` with shifted pictures.
         control_steps, recap_steps, dagger_steps, rise_steps: on from the base; about as long for each.
+        proposals_per_state: of RISE's rollout stages; None is its own.
         play: episodes of a noisy expert, and as many of random targets, of each task; what world models that are made
             here begin with.
         codec_steps, value_steps, pretraining_steps, dynamics_steps, renderer_steps: of those world models.
@@ -47,6 +48,7 @@ class Budget:
     recap_steps: int = 1600
     dagger_steps: int = 2400
     rise_steps: int = 1000
+    proposals_per_state: int | None = None
     play: int = 30
     codec_steps: int = 2400
     value_steps: int = 3000
@@ -59,8 +61,8 @@ class Budget:
         """Of everything a little, to see that it works."""
         return cls(
             demonstrations=2, rollouts=2, interactions=2, base_steps=4, shifted_steps=2, control_steps=2, recap_steps=2,
-            dagger_steps=2, rise_steps=2, play=1, codec_steps=2, value_steps=2, pretraining_steps=1, dynamics_steps=1,
-            renderer_steps=1,
+            dagger_steps=2, rise_steps=2, proposals_per_state=1, play=1, codec_steps=2, value_steps=2,
+            pretraining_steps=1, dynamics_steps=1, renderer_steps=1,
         )  # fmt: skip
 
 
@@ -179,7 +181,7 @@ class Workshop:
         if not _there(out):
             improve(
                 out, data=[self.demonstrations, self.rollouts], policy=self.base().policy, task=self.task, steps=steps,
-                seed=self.seed, **how,
+                seed=self.seed, proposals_per_state=self.budget.proposals_per_state, **how,
             )  # fmt: skip
         return Made(policy=str(out / "checkpoint"), replica_episodes=self.budget.rollouts, gradient_steps=steps)
 

@@ -2,10 +2,10 @@
 
     python benchmarks/reinforcement.py [--quick] [--rows base sac_residual]
 
-Each learns in batched dreams that begin as recorded episodes do: from scratch by imagined progress, the residual by the
-imagined advantage of its chunk, charged for how far it bends. Then it plays 200 replica episodes from seed 100 000 on.
-What is learnt is saved, and loaded again before it plays. Recorded rows are skipped, agents that are made are taken
-from `--workspace`.
+Each learns in batched dreams: from scratch by imagined progress, from beginnings of episodes; the residual by what its
+chunk gains over the policy's own in the same dream, charged for how far it bends, from moments all along recorded
+episodes of the base, as RISE's. Then it plays 200 replica episodes from seed 100 000 on. What is learnt is saved, and
+loaded again before it plays. Recorded rows are skipped, agents that are made are taken from `--workspace`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import _common as common
+import numpy as np
 import tyro
 from _cells import keep_cell, recorded_cells
 from _workshop import Made
@@ -29,7 +30,11 @@ from rise_gym.agents.residual import ResidualPolicy, ResidualVecEnv, residual_ne
 from rise_gym.agents.sb3 import make_sb3_env
 from rise_gym.agents.trainable import save_policy
 from rise_gym.commands._progress import progress_bar
+from rise_gym.commands.collect import collect
+from rise_gym.episodes import read_episodes
+from rise_gym.starts import Starts
 from rise_gym.tasks import task_card
+from rise_gym.world_model import CompositionalWorldModel
 
 ALGORITHMS: dict[str, type[PPO] | type[SAC]] = {"ppo": PPO, "sac": SAC}
 ROWS = ("base", *ALGORITHMS, *(f"{name}_residual" for name in ALGORITHMS))
@@ -40,9 +45,13 @@ class Learning:
     """How much is learnt, the same for every row.
 
     Attributes:
-        steps: of the dream, a chunk each, over all rows. num_envs: dreams side by side.
+        steps: chunks that are judged, over all rows. num_envs: dreams side by side.
         rollout_steps: of each row between two updates of PPO, and before SAC's first; about an episode.
         residual_rollout_steps: the same for the residual, whose every chunk has its reward at once.
+        tries: the residual's bends of each state, see `ResidualVecEnv`.
+        rollouts: recorded episodes of the base. later_starts: moments of each, beside its beginning, from which the
+            residual's dreams begin.
+        residual_horizon_s: how long those go on.
         updates_per_step: of SAC from scratch, for every step of a row. residual_updates_per_step: of its residual.
         discount: of both, from scratch. learning_rate: of both.
         charge: what the residual pays for a knot at its end; see `ResidualVecEnv`.
@@ -50,15 +59,19 @@ class Learning:
         first_spread: standard deviation of PPO's residual at first, of the reach.
     """
 
-    steps: int = 12_000
+    steps: int = 24_000
     num_envs: int = 32
     rollout_steps: int = 30
     residual_rollout_steps: int = 10
+    tries: int = 4
+    rollouts: int = 70
+    later_starts: int = 6
+    residual_horizon_s: float = 5.0
     updates_per_step: float = 1 / 32
     residual_updates_per_step: float = 1 / 8
     discount: float = 0.95
-    charge: float = 0.05
-    entropy: float = 0.01
+    charge: float = 0.02
+    entropy: float = 0.003
     learning_rate: float = 3e-4
     first_spread: float = 0.35
     seed: int = 0
@@ -72,6 +85,7 @@ def main(
     task: str = common.TASK,
     world_model: str | None = None,
     base: str | None = None,
+    data: Path | None = None,
     learning: Learning = Learning(),
     episodes: int = 200,
     workspace: Path = Path("runs/reinforcement"),
@@ -84,6 +98,7 @@ def main(
         output: folder of the rows' JSON files.
         rows: which of them. task: on which task.
         world_model: what dreams; default: the task's bundled one. base: what is bent, and the first row; likewise.
+        data: recorded episodes whose moments the residuals' dreams begin from; default: the base's, played anew.
         learning: how much is learnt.
         episodes: of the replica for each row.
         workspace: where agents are kept.
@@ -92,11 +107,11 @@ def main(
     if unknown := set(rows) - set(ROWS):
         raise SystemExit(f"no row is called {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     if quick:
-        learning = replace(learning, steps=4, num_envs=2, rollout_steps=2, residual_rollout_steps=2)
-        episodes = min(episodes, 2)
+        learning = replace(learning, steps=4, num_envs=2, rollout_steps=2, residual_rollout_steps=2, rollouts=1)
+        episodes = 1
     folder = output or common.RESULTS / f"reinforcement{'_quick' if quick else ''}"
-    base = base or f"bundled:{task}/base"
-    workshop = Dreams(task, world_model, base, learning, workspace / ("quick" if quick else "") / task)
+    base, world_model = base or f"bundled:{task}/base", world_model or f"bundled:{task}/world_model"
+    workshop = Dreams(task, world_model, base, data, learning, workspace / ("quick" if quick else "") / task)
     for row in rows:
         make = partial(Made, policy=base) if row == "base" else partial(workshop.made, row)
         labels = {"task": task, "row": row, "world_model": world_model, "learning": asdict(learning)}
@@ -107,9 +122,11 @@ def main(
 class Dreams:
     """Where agents learn; each is saved in a folder of its own, and taken from there if it is there already."""
 
-    def __init__(self, task: str, world_model: str | None, base: str, learning: Learning, folder: Path) -> None:
-        self.task, self.base, self.learning, self.folder = task, base, learning, folder
-        self.arguments = {} if world_model is None else {"world_model": world_model}
+    def __init__(
+        self, task: str, world_model: str, base: str, data: Path | None, learning: Learning, folder: Path
+    ) -> None:
+        self.task, self.world_model, self.base, self.data = task, world_model, base, data
+        self.learning, self.folder = learning, folder
 
     def made(self, row: str) -> Made:
         """The agent of a row, learnt if it is not there yet."""
@@ -123,7 +140,8 @@ class Dreams:
             policy = f"sb3:{algorithm}:{folder / 'model.zip'}"
             if not (folder / "model.zip").is_file():
                 self._learn(algorithm, folder)
-        return Made(policy=policy, gradient_steps=None)
+        replica_episodes = self.learning.rollouts if residual else 0
+        return Made(policy=policy, replica_episodes=replica_episodes, gradient_steps=None)
 
     def _learn(self, algorithm: str, folder: Path) -> None:
         with self._dreams() as dreams:
@@ -132,10 +150,12 @@ class Dreams:
         model.save(folder / "model.zip")
 
     def _learn_residual(self, algorithm: str, folder: Path) -> None:
-        with self._dreams() as dreams:
+        learning, all_along = self.learning, {"starts": self._starts(), "start_kind": "any"}
+        with self._dreams(horizon_s=learning.residual_horizon_s, **all_along) as dreams:
             env = ResidualVecEnv(
-                dreams, load_policy(self.base, task=self.task), pay="advantage", charge=self.learning.charge
-            )
+                dreams, load_policy(self.base, task=self.task), pay="gain", charge=learning.charge,
+                tries=learning.tries,
+            )  # fmt: skip
             model = self._taught(algorithm, env, residual=True)
             save_policy(folder / "checkpoint", ResidualPolicy.learnt(model, env))
 
@@ -145,10 +165,26 @@ class Dreams:
             model.learn(self.learning.steps, callback=lambda *_: step(model.num_timesteps) is None)
         return model
 
+    def _starts(self) -> Starts:
+        """Moments of the base's own episodes, which are played if they are not there."""
+        learning, card = self.learning, task_card(self.task)
+        folder = self.data or self.folder / "rollouts"
+        if self.data is None:
+            collect(
+                folder, who="policy", policy=self.base, task=self.task, noise=0.5, episodes=learning.rollouts,
+                first_seed=4000,
+            )  # fmt: skip
+        model = CompositionalWorldModel.from_pretrained(self.world_model, task=self.task)
+        return Starts.from_episodes(
+            read_episodes(folder, task=card), card, window=model.history_ticks, mid_episode=learning.later_starts,
+            generator=np.random.default_rng(learning.seed),
+        )  # fmt: skip
+
     @contextmanager
-    def _dreams(self) -> Iterator[Any]:
-        env_id = f"RiseImagined-{task_card(self.task).title}-v0"
-        dreams = make_sb3_env(f"rise_gym:{env_id}", self.learning.num_envs, seed=self.learning.seed, **self.arguments)
+    def _dreams(self, **how: Any) -> Iterator[Any]:
+        env_id = f"rise_gym:RiseImagined-{task_card(self.task).title}-v0"
+        learning = self.learning
+        dreams = make_sb3_env(env_id, learning.num_envs, seed=learning.seed, world_model=self.world_model, **how)
         try:
             yield dreams
         finally:

@@ -86,7 +86,7 @@ def main(
     plan = Plan(episodes=2, refresh_steps=1, steps=2) if quick else plan or Plan()
     budget = Budget.miniature() if quick else Budget()
     workshop = Workshop(common.TASK, 0, budget, workspace / ("quick" if quick else ""), use_bundled=not quick)
-    count = min(episodes, 2) if quick else episodes
+    count = 1 if quick else episodes
     seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + count)
     with common.recorded("rounds", output, quick) as figures:
         figures |= {"seeds": [seeds[0], seeds[-1]], "plan": asdict(plan), "budget": asdict(budget)}

@@ -462,7 +462,11 @@ def test_a_recorded_cell_of_the_main_table_is_not_measured_again(
 
 
 def test_agents_learn_in_the_dream_and_are_saved(
-    benchmark: Callable[[str], Any], tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    benchmark: Callable[[str], Any],
+    tiny_world: Path,
+    held_out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     agents, cells = benchmark("reinforcement"), benchmark("_cells")
     narrow = FlowPolicyConfig(channels=(2, 4, 4), grid_channels=2, context_width=16, head_width=32, head_blocks=1)
@@ -475,12 +479,13 @@ def test_agents_learn_in_the_dream_and_are_saved(
 
     monkeypatch.setattr(cells, "played", play)
     how: dict[str, Any] = {"world_model": str(tiny_world), "base": str(base), "workspace": tmp_path / "made"}
+    how["data"] = held_out
     for _ in range(2):  # what is recorded is not made again
         agents.main(quick=True, output=tmp_path / "reinforcement", **how)
     kinds = ["FlowPolicy", "Sb3Agent", "Sb3Agent", "ResidualPolicy", "ResidualPolicy"]
     assert [type(agent).__name__ for agent in played] == kinds
     benchmark("summary").main(results=tmp_path)
-    assert "| sac residual | box_close | 2 |" in (tmp_path / "README.md").read_text()
+    assert "| sac residual | box_close | 1 |" in (tmp_path / "README.md").read_text()
     with pytest.raises(SystemExit, match="no row is called dqn"):
         agents.main(rows=("dqn",), output=tmp_path, **how)
 
@@ -616,7 +621,7 @@ def test_all_tables_of_the_paper_are_one_command(
     rows, ablations = len(TASKS) * len(paper.main_table.ROWS), sum(map(len, paper.ablations.TABLES.values()))
     assert len(played) == len(set(played)) == rows + ablations
     page = (tmp_path / "quick_results" / "README.md").read_text()
-    for part in ("## Main table (replica, 2 episodes", "## Ablations", "## Modules", "## Beside the paper"):
+    for part in ("## Main table (replica, 1 episodes", "## Ablations", "## Modules", "## Beside the paper"):
         assert part in page
 
 
