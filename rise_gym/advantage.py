@@ -30,7 +30,7 @@ class AdvantageConfig:
 
     scale: float = 5.0
     bins: int = 10
-    smoothing_ticks: int = 3
+    smoothing_ticks: int = 15
     spread: Literal["uniform", "quantile"] = "uniform"
 
     def __post_init__(self) -> None:
