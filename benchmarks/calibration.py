@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import tyro
 from _kept import Kept
-from drift import recorded_rows
+from _recorded_dreams import RecordedDreams
 from numpy.typing import NDArray
 from rich.progress import track
 
@@ -58,15 +58,15 @@ def main(
         episodes, dreams, every_ticks, chunks = 3, 1, 100, 3
     target = output or common.RESULTS / f"calibration{'_quick' if quick else ''}.json"
     with common.recorded("calibration", output, quick) as figures:
-        model = CompositionalWorldModel.from_pretrained(world_model, task=common.TASK)
-        held_out = common.held_out_episodes(data or Path(f"runs/held_out_{episodes}"), episodes, policy=base)
-        seeds = [held_out[0].seed, held_out[-1].seed]
-        recordings = Recordings.of(held_out, model.task)
-        figures |= {"task": common.TASK, "seeds": seeds, "episodes": episodes, "dreams": dreams}
-        kept = Kept(keep, "peaks", [world_model, base], (seeds, episodes))
-        figures |= success_figures(_successes(kept, model, recordings, dreams), recordings.success.numpy())
-        kept = Kept(keep_drift, "recorded_actions", [world_model, base], (seeds, every_ticks, chunks))
-        figures["progress"] = progress_figures(recorded_rows(kept, model, recordings, every_ticks, chunks))
+        recorded = RecordedDreams(
+            world_model=world_model, base=base, data=data, episodes=episodes, every_ticks=every_ticks, chunks=chunks,
+            keep=keep_drift,
+        )  # fmt: skip
+        figures |= recorded.described | {"dreams": dreams}
+        kept = recorded.kept(keep, "peaks", (episodes,))
+        succeeded = _successes(kept, recorded.model, recorded.recordings, dreams)
+        figures |= success_figures(succeeded, recorded.recordings.success.numpy())
+        figures["progress"] = progress_figures(recorded.rows())
         show(figures)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.with_suffix(".png").write_bytes(calibration_plot(figures))

@@ -11,28 +11,24 @@ where it was.
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import _common as common
 import gymnasium
-import numpy as np
 import torch
 import tyro
 from _branched_rankings import branched, branches, ranking_figures
 from _branching import moments
 from _kept import Kept
 from _policies import VariedAgent
+from _recorded_dreams import RecordedDreams
 from rich.progress import track
 
 from rise_gym._trust_plots import drift_plot
 from rise_gym.agents.flow_policy import load_policy
-from rise_gym.drift import DriftRows, drift_figures, drift_moments, drift_rows, joined
-from rise_gym.recordings import Recordings
+from rise_gym.drift import drift_figures
 from rise_gym.world_model import CompositionalWorldModel
-
-BATCH = 32
 
 
 def main(
@@ -66,43 +62,18 @@ def main(
         episodes, every_ticks, chunks, states, ranked_chunks = 3, 100, 3, min(states, 2), 2
     target = output or common.RESULTS / f"drift{'_quick' if quick else ''}.json"
     with common.recorded("drift", output, quick) as figures:
-        model = CompositionalWorldModel.from_pretrained(world_model, task=common.TASK)
-        held_out = common.held_out_episodes(data or Path(f"runs/held_out_{episodes}"), episodes, policy=base)
-        seeds = [held_out[0].seed, held_out[-1].seed]
-        recordings = Recordings.of(held_out, model.task)
-        figures |= {"task": common.TASK, "seeds": seeds, "episodes": episodes, "chunk": model.task.chunk}
-        kept = Kept(keep, "recorded_actions", [world_model, base], (seeds, every_ticks, chunks))
-        figures["drift"] = drift_figures(recorded_rows(kept, model, recordings, every_ticks, chunks))
+        dreams = RecordedDreams(
+            world_model=world_model, base=base, data=data, episodes=episodes, every_ticks=every_ticks, chunks=chunks,
+            keep=keep,
+        )  # fmt: skip
+        figures |= dreams.described
+        figures["drift"] = drift_figures(dreams.rows())
         if states:
             kept = Kept(keep, "branched", [world_model, base, rise], ranked_chunks)
-            figures["ranking"] = ranking_figures(_branched(kept, model, base, rise, states, ranked_chunks))
+            figures["ranking"] = ranking_figures(_branched(kept, dreams.model, base, rise, states, ranked_chunks))
         show(figures)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.with_suffix(".png").write_bytes(drift_plot(figures))
-
-
-def recorded_rows(
-    kept: Kept, model: CompositionalWorldModel, recordings: Recordings, every_ticks: int, chunks: int
-) -> DriftRows:
-    """Dreams of recorded actions, batch by batch, those that are kept among them."""
-    batches = drift_moments(recordings, every_ticks=every_ticks).split(BATCH)
-    parts = []
-    for number, rows in enumerate(track(batches, "dreaming recorded actions")):
-
-        def measure(rows: torch.Tensor = rows) -> dict[str, Any]:
-            found = asdict(drift_rows(model, recordings, rows, chunks=chunks))
-            return {name: column.tolist() for name, column in found.items()}
-
-        columns = kept.of(f"moments_{number:03}", measure)
-        parts.append(
-            DriftRows(**{name: np.array([_numbers(row) for row in column]) for name, column in columns.items()})
-        )
-    return joined(parts)
-
-
-def _numbers(row: Any) -> Any:
-    """JSON has no NaN: it is written as null."""
-    return [np.nan if value is None else value for value in row] if isinstance(row, list) else row
 
 
 def _branched(

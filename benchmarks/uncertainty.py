@@ -16,8 +16,7 @@ from typing import Any
 import _common as common
 import torch
 import tyro
-from _kept import Kept
-from drift import BATCH, recorded_rows
+from _recorded_dreams import BATCH, RecordedDreams
 from torch import Generator
 
 from rise_gym._trust_plots import uncertainty_plot
@@ -55,14 +54,12 @@ def main(
         episodes, every_ticks, chunks, repeats = 3, 100, 3, 1
     target = output or common.RESULTS / f"uncertainty{'_quick' if quick else ''}.json"
     with common.recorded("uncertainty", output, quick) as figures:
-        model = CompositionalWorldModel.from_pretrained(world_model, task=common.TASK)
-        held_out = common.held_out_episodes(data or Path(f"runs/held_out_{episodes}"), episodes, policy=base)
-        seeds = [held_out[0].seed, held_out[-1].seed]
-        recordings = Recordings.of(held_out, model.task)
-        figures |= {"task": common.TASK, "seeds": seeds, "episodes": episodes, "chunk": model.task.chunk}
-        kept = Kept(keep, "recorded_actions", [world_model, base], (seeds, every_ticks, chunks))
-        figures |= uncertainty_figures(recorded_rows(kept, model, recordings, every_ticks, chunks))
-        figures["cost"] = cost(model, recordings, repeats)
+        dreams = RecordedDreams(
+            world_model=world_model, base=base, data=data, episodes=episodes, every_ticks=every_ticks, chunks=chunks,
+            keep=keep,
+        )  # fmt: skip
+        figures |= dreams.described | uncertainty_figures(dreams.rows())
+        figures["cost"] = cost(dreams.model, dreams.recordings, repeats)
         show(figures)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.with_suffix(".png").write_bytes(uncertainty_plot(figures))
