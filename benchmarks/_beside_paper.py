@@ -134,9 +134,14 @@ def _judged(better: Json | None, worse: Json | None, reason: str) -> tuple[objec
     """Our points, their interval, the verdict, and why, unless they agree."""
     if better is None or worse is None:
         return NOT_RECORDED, None, None, None
-    count = min(len(better["successes"]), len(worse["successes"]))
-    gained = np.array(better["successes"][:count], float) - np.array(worse["successes"][:count], float)
-    low, high = mean_interval(gained)
+    points, (low, high) = points_between(better, worse)
     verdict = "agrees" if low > 0 else "differs" if high < 0 else "open"
-    shown = f"{100 * gained.mean():+.1f}", interval_of((low, high), 100, 1)
+    shown = f"{points:+.1f}", interval_of((low, high), 1, 1)
     return *shown, verdict, None if verdict == "agrees" else reason or None
+
+
+def points_between(one: Json, other: Json) -> tuple[float, tuple[float, float]]:
+    """By how many points of success one cell is above another on the same seeds, and the 95 % interval."""
+    count = min(len(one["successes"]), len(other["successes"]))
+    above = 100 * (np.array(one["successes"][:count], float) - np.array(other["successes"][:count], float))
+    return float(above.mean()), mean_interval(above)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import _common as common
 import tyro
-from _beside_paper import beside_paper
+from _beside_paper import beside_paper, points_between
 from _cells import recorded_cells
 from _markdown import Json, cell_text, interval_of, origin, percent, table, with_interval
 from _module_tables import dynamics_table, modules
@@ -209,13 +209,21 @@ def ablations(cells: list[Json]) -> list[str]:
 
 
 def reinforcement(cells: list[Json]) -> list[str]:
-    rows = [
-        (cell["row"].replace("_", " "), cell["task"], cell["episodes"], percent(cell["success_rate"]),
-         interval_of(cell["success_ci95"], 100, 0), cell["score_mean"], cell["learning"]["steps"],
-         str(cell.get("commit"))[:12])
-        for cell in sorted(cells, key=lambda cell: (cell["task"], AGENTS.index(cell["row"])))
-    ]  # fmt: skip
-    columns = ("agent", "task", "episodes", "success", "95 %", "score", "chunks dreamt", "commit")
+    bases = {cell["task"]: cell for cell in cells if cell["row"] == "base"}
+    rows = []
+    for cell in sorted(cells, key=lambda cell: (cell["task"], AGENTS.index(cell["row"]))):
+        base, learnt = bases.get(cell["task"], cell), cell["row"] != "base"
+        points, interval = points_between(cell, base)
+        rows.append(
+            (cell["row"].replace("_", " "), cell["task"], cell["episodes"], percent(cell["success_rate"]),
+             interval_of(cell["success_ci95"], 100, 0), f"{points:+.1f}" if learnt else "-",
+             interval_of(interval, 1, 1) if learnt else "-", cell["score_mean"],
+             cell["learning"]["steps"] if learnt else "-", str(cell.get("commit"))[:12])
+        )  # fmt: skip
+    columns = (
+        "agent", "task", "episodes", "success", "95 %", "points over the base", "95 %", "score", "chunks judged",
+        "commit",
+    )  # fmt: skip
     return [
         "## Any algorithm (learnt in the dream, played in the replica from seed 100000)",
         "Asked: a residual on the base policy gains by imagination alone; aim 15 points. "
