@@ -83,6 +83,7 @@ REASONS: dict[tuple[str, str, str], str] = {
     ("brick_sort", "rise", "recap"): _COARSE_PICTURES,
     ("brick_sort", "rise", "base"): _COARSE_PICTURES,
     ("brick_sort", "base", "dagger"): _SAME_EXPERT,
+    ("brick_sort", "base", "ppo"): _SMALL_STEPS,
 }
 """Why a difference of the main table is likely not the paper's, by task, the better method there and the worse."""
 
