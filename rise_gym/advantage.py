@@ -18,11 +18,12 @@ LABELLED_SOURCES: tuple[Source, ...] = ("rollout", "imagined")
 
 @dataclass(frozen=True, kw_only=True)
 class AdvantageConfig:
-    """Constants of the advantage; the paper's.
+    """Constants of the advantage; the paper's unless said otherwise.
 
     Attributes:
         scale: factor before clamping to [-1, 1]. bins: how many a policy tells apart.
-        smoothing_ticks: recorded values are averaged over this many frames first (imagined ones are not).
+        smoothing_ticks: recorded values are averaged over this many frames first (imagined ones are not). The paper has
+            3 and chunks of 50; over chunks of 10 most of a rise would be the value's noise (`benchmarks/results`).
         spread: "uniform" labels are the scaled advantage, as in the paper. "quantile" replaces each rollout's label
             by its rank among all, from -1 to 1, so that equal bins hold equally many rows (a value of small slope
             otherwise puts nearly all rows into two bins).
