@@ -33,6 +33,7 @@ class Budget:
         interactions: episodes in which DAgger's expert takes over, and those that PPO and DSRL learn from.
         base_steps: of cloning from nothing, the first `shifted_steps` with shifted pictures.
         control_steps, recap_steps, dagger_steps, rise_steps: on from the base; about as long for each.
+        dsrl_steps: of DSRL's small networks.
         proposals_per_state: of RISE's rollout stages; None is its own.
         play: episodes of a noisy expert, and as many of random targets, of each task; what world models that are made
             here begin with.
@@ -48,6 +49,7 @@ class Budget:
     recap_steps: int = 1600
     dagger_steps: int = 2400
     rise_steps: int = 1000
+    dsrl_steps: int = 35_500
     proposals_per_state: int | None = None
     play: int = 30
     codec_steps: int = 2400
@@ -61,7 +63,7 @@ class Budget:
         """Of everything a little, to see that it works."""
         return cls(
             demonstrations=2, rollouts=2, interactions=2, base_steps=4, shifted_steps=2, control_steps=2, recap_steps=2,
-            dagger_steps=2, rise_steps=2, proposals_per_state=1, play=1, codec_steps=2, value_steps=2,
+            dagger_steps=2, rise_steps=2, dsrl_steps=2, proposals_per_state=1, play=1, codec_steps=2, value_steps=2,
             pretraining_steps=1, dynamics_steps=1, renderer_steps=1,
         )  # fmt: skip
 
@@ -155,7 +157,7 @@ class Workshop:
 
     def dsrl(self, name: str = "dsrl", steps: int | None = None) -> Made:
         """The base stays; SAC chooses the noise it starts from."""
-        return self._baseline("dsrl", steps, name=name)
+        return self._baseline("dsrl", steps or self.budget.dsrl_steps, name=name)
 
     def recap(self, name: str = "recap", steps: int | None = None) -> Made:
         """Advantage-labelled offline training."""

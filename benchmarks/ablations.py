@@ -48,6 +48,15 @@ def _improved(name: str, **how: Any) -> Variant:
     return Variant(name=name, make=make)
 
 
+def _longer(name: str) -> Variant:
+    def make(workshop: Workshop) -> Made:
+        steps: int = LONGER * getattr(workshop.budget, f"{name}_steps")
+        made: Made = getattr(workshop, name)(name=f"{name}_longer", steps=steps)
+        return made
+
+    return Variant(name=name, make=make)
+
+
 def _in_world(name: str) -> Variant:
     def make(workshop: Workshop) -> Made:
         world_model, steps = WorldModels(workshop).made(name), workshop.budget.rise_steps
@@ -77,10 +86,7 @@ TABLES: dict[str, tuple[Variant, ...]] = {
         Variant(name=name, make=Workshop.rise, how={"advantage": advantage})
         for name, advantage in (("bin 10", 1.0), ("bin 5", -0.1), ("bin 1", -1.0))
     ),
-    "longer": tuple(
-        Variant(name=name, make=partial(method, name=f"{name}_longer", steps=LONGER * steps))
-        for name, method, steps in (("recap", Workshop.recap, 1600), ("dsrl", Workshop.dsrl, 35_500))
-    ),
+    "longer": (_longer("recap"), _longer("dsrl")),
     "modules": tuple(_in_world(name) for name in VARIANTS),
 }
 

@@ -607,6 +607,7 @@ def test_all_tables_of_the_paper_are_one_command(
 ) -> None:
     paper, cells, workshop = benchmark("paper"), benchmark("_cells"), benchmark("_workshop")
     played: list[str] = []
+    steps: list[int] = []
 
     def play(made: Any, *, title: str, episodes: int, **how: Any) -> dict[str, Any]:
         played.append(title)
@@ -614,13 +615,14 @@ def test_all_tables_of_the_paper_are_one_command(
 
     monkeypatch.setattr(cells, "played", play)
     for name in ("train", "improve", "collect", "baseline"):
-        monkeypatch.setattr(workshop, name, lambda *_, **how: None)
+        monkeypatch.setattr(workshop, name, lambda *_, **how: steps.append(how.get("steps") or 0))
     monkeypatch.setattr(paper.ablations.WorldModels, "made", lambda self, name: name)
     monkeypatch.setattr(paper.dynamics_table, "main", lambda *, output, **how: output.write_text('{"rows": {}}'))
     for _ in range(2):  # what is recorded is not played again
         paper.main(quick=True, workspace=tmp_path)
     rows, ablations = len(TASKS) * len(paper.main_table.ROWS), sum(map(len, paper.ablations.TABLES.values()))
     assert len(played) == len(set(played)) == rows + ablations
+    assert 0 < max(steps) <= 10  # a miniature trains nothing for long
     page = (tmp_path / "quick_results" / "README.md").read_text()
     for part in ("## Main table (replica, 1 episodes", "## Ablations", "## Modules", "## Beside the paper"):
         assert part in page
