@@ -31,7 +31,7 @@ from rise_gym.agents.sb3 import make_sb3_env
 from rise_gym.agents.trainable import save_policy
 from rise_gym.commands._progress import progress_bar
 from rise_gym.commands.collect import collect
-from rise_gym.episodes import read_episodes
+from rise_gym.episodes import dataset_summary, read_episodes
 from rise_gym.starts import Starts
 from rise_gym.tasks import task_card
 from rise_gym.world_model import CompositionalWorldModel
@@ -127,6 +127,7 @@ class Dreams:
     ) -> None:
         self.task, self.world_model, self.base, self.data = task, world_model, base, data
         self.learning, self.folder = learning, folder
+        self._rollouts = data or folder / "rollouts"
 
     def made(self, row: str) -> Made:
         """The agent of a row, learnt if it is not there yet."""
@@ -140,8 +141,8 @@ class Dreams:
             policy = f"sb3:{algorithm}:{folder / 'model.zip'}"
             if not (folder / "model.zip").is_file():
                 self._learn(algorithm, folder)
-        replica_episodes = self.learning.rollouts if residual else 0
-        return Made(policy=policy, replica_episodes=replica_episodes, gradient_steps=None)
+        played = dataset_summary(self._rollouts).episodes if residual else 0
+        return Made(policy=policy, replica_episodes=played, gradient_steps=None)
 
     def _learn(self, algorithm: str, folder: Path) -> None:
         with self._dreams() as dreams:
@@ -168,16 +169,15 @@ class Dreams:
     def _starts(self) -> Starts:
         """Moments of the base's own episodes, which are played if they are not there."""
         learning, card = self.learning, task_card(self.task)
-        folder = self.data or self.folder / "rollouts"
         if self.data is None:
             collect(
-                folder, who="policy", policy=self.base, task=self.task, noise=0.5, episodes=learning.rollouts,
+                self._rollouts, who="policy", policy=self.base, task=self.task, noise=0.5, episodes=learning.rollouts,
                 first_seed=4000,
             )  # fmt: skip
         model = CompositionalWorldModel.from_pretrained(self.world_model, task=self.task)
         return Starts.from_episodes(
-            read_episodes(folder, task=card), card, window=model.history_ticks, mid_episode=learning.later_starts,
-            generator=np.random.default_rng(learning.seed),
+            read_episodes(self._rollouts, task=card), card, window=model.history_ticks,
+            mid_episode=learning.later_starts, generator=np.random.default_rng(learning.seed),
         )  # fmt: skip
 
     @contextmanager
