@@ -1,8 +1,9 @@
 """An adversary that looks for what a world model promises too much: how large is the gap to what is true?
 
-From one start, chunk by chunk, it tries many deviations from a policy's chunk in the world model and keeps what gains
-most imagined progress (the cross-entropy method). The same chunks are then executed in the replica. What is imagined
-beyond what is true was exploited, not earned. With the uncertainty counted, less of it should be left.
+From one start, chunk by chunk, it tries many deviations from a policy's chunk in the world model and keeps the one of
+the largest imagined advantage (the cross-entropy method; the policy's own chunk is among those it tries). The same
+chunks are then executed in the replica. What is imagined beyond what is true was exploited, not earned. With the
+uncertainty counted, less of it should be left.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Dreamer(Protocol):
     def imagine(
         self, state: WorldState, actions: Tensor, *, generator: Generators, drawn: bool = True
     ) -> tuple[WorldState, Imagination]:
-        """As in `rise_gym.protocols.WorldModel`; without `drawn` only progress and uncertainty matter."""
+        """As in `rise_gym.protocols.WorldModel`; without `drawn` only advantage and uncertainty matter."""
 
     def decode_newest(self, state: WorldState) -> Tensor:
         """What the cameras show now: uint8 (B, V, H, W, 3)."""
@@ -50,8 +51,9 @@ class AdversaryConfig:
         chunks: how far it goes.
         candidates, elites, rounds: of the cross-entropy method, for every chunk. `rounds` 0 plays the policy's own.
         spread: where chunks end at first, around what the policy meant: standard deviations of `ExplorationNoise`.
-        uncertainty_limit: what is more uncertain is charged for; None charges nothing.
-        penalty: imagined progress that each time as much uncertainty as the limit again costs.
+        uncertainty_limit: what is more uncertain is charged for; None charges nothing. Of the progress gained, if the
+            model knows how far off that may be, else of the frames.
+        penalty: advantage that each time as much uncertainty as the limit again costs.
     """
 
     chunks: int = 12
@@ -119,7 +121,7 @@ def _searched(model: Dreamer, agent: Agent, start: Starts, config: AdversaryConf
         state, imagined = model.imagine(state, torch.from_numpy(for_sure[None]), generator=[dreaming])
         actions.append(for_sure)
         gained.append(float(imagined.reward[0]))
-        uncertainty.append(float(imagined.uncertainty[0]))
+        uncertainty.append(float(_doubt(imagined)[0]))
     return Exploit(
         actions=np.stack(actions), imagined=np.array(gained), uncertainty=np.array(uncertainty), true=np.empty(0)
     )
@@ -128,29 +130,41 @@ def _searched(model: Dreamer, agent: Agent, start: Starts, config: AdversaryConf
 def _most_promising(
     model: Dreamer, state: WorldState, chunk: NDArray[np.float32], config: AdversaryConfig, random: np.random.Generator
 ) -> NDArray[np.float32]:
-    """The chunk (K, A) that cross-entropy finds around one, in futures other than what is to come."""
+    """The chunk (K, A) of most worth that cross-entropy finds around one, in futures other than what is to come."""
     unit = ExplorationNoise().scaled(model.task)
     mean, spread = np.zeros(len(unit)), config.spread * unit
     tried_from = state.rows(torch.zeros(config.candidates, dtype=torch.int64))
+    seed = int(random.integers(2**62))
+    found, most = chunk, -np.inf
     for _ in range(config.rounds):
         offsets = random.normal(mean, spread, (config.candidates, len(unit)))
-        offsets[0] = mean
-        seed = int(random.integers(2**62))
+        offsets[0] = 0.0  # the policy's own is there to be taken
         noise = [Generator().manual_seed(seed) for _ in range(config.candidates)]  # one future for all
         tried = torch.from_numpy(_bent(chunk, offsets))
         _, imagined = model.imagine(tried_from, tried, generator=noise, drawn=False)
-        best = offsets[np.argsort(-_worth(imagined, config), kind="stable")[: config.elites]]
+        worth = _worth(imagined, config)
+        order = np.argsort(-worth, kind="stable")
+        if worth[order[0]] > most:
+            found, most = tried[order[0]].numpy(), worth[order[0]]
+        best = offsets[order[: config.elites]]
         mean, spread = best.mean(0), best.std(0) + 0.1 * config.spread * unit
-    return _bent(chunk, mean[None])[0]
+    return found
 
 
 def _worth(imagined: Imagination, config: AdversaryConfig) -> NDArray[np.float64]:
-    """Progress gained (B,), less what uncertainty is charged for."""
-    gained = imagined.reward.double().cpu().numpy()
+    """Advantage (B,), less what uncertainty is charged for."""
+    promised = imagined.advantage.double().cpu().numpy()
     if config.uncertainty_limit is None:
-        return np.asarray(gained)
-    excess = (imagined.uncertainty.double().cpu().numpy() / config.uncertainty_limit - 1).clip(min=0)
-    return np.asarray(gained - config.penalty * excess)
+        return np.asarray(promised)
+    excess = (_doubt(imagined) / config.uncertainty_limit - 1).clip(min=0)
+    return np.asarray(promised - config.penalty * excess)
+
+
+def _doubt(imagined: Imagination) -> NDArray[np.float64]:
+    """How uncertain the progress gained is (B,), or else the frames."""
+    known = imagined.uncertainty if imagined.progress_uncertainty is None else imagined.progress_uncertainty
+    found: NDArray[np.float64] = known.double().cpu().numpy()
+    return found
 
 
 def _bent(chunk: NDArray[np.float32], offsets: NDArray[np.float64]) -> NDArray[np.float32]:

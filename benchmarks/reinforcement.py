@@ -4,8 +4,9 @@
 
 Each learns in batched dreams: from scratch by imagined progress, from beginnings of episodes; the residual by what its
 chunk gains over the policy's own in the same dream, charged for how far it bends, from moments all along recorded
-episodes of the base, as RISE's. Then it plays 200 replica episodes from seed 100 000 on. What is learnt is saved, and
-loaded again before it plays. Recorded rows are skipped, agents that are made are taken from `--workspace`.
+episodes of the base, as RISE's. `ppo_residual_charged` is paid less where the dream doubts the progress that it claims.
+Then each plays 200 replica episodes from seed 100 000 on. What is learnt is saved, and loaded again before it plays.
+Recorded rows are skipped, agents that are made are taken from `--workspace`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ from rise_gym.tasks import task_card
 from rise_gym.world_model import CompositionalWorldModel
 
 ALGORITHMS: dict[str, type[PPO] | type[SAC]] = {"ppo": PPO, "sac": SAC}
-ROWS = ("base", *ALGORITHMS, *(f"{name}_residual" for name in ALGORITHMS))
+CHARGED = "_charged"
+ROWS = ("base", *ALGORITHMS, *(f"{name}_residual" for name in ALGORITHMS), f"ppo_residual{CHARGED}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ class Learning:
         updates_per_step: of SAC from scratch, for every step of a row. residual_updates_per_step: of its residual.
         discount: of both, from scratch. learning_rate: of both.
         charge: what the residual pays for a knot at its end; see `ResidualVecEnv`.
+        uncertainty_charge: what each unit of progress uncertainty costs in the row that is charged for it.
         entropy: what the residual's is worth to SAC: where it acts almost without chance, its critic errs beside it.
         first_spread: standard deviation of PPO's residual at first, of the reach.
     """
@@ -71,6 +74,7 @@ class Learning:
     residual_updates_per_step: float = 1 / 8
     discount: float = 0.95
     charge: float = 0.02
+    uncertainty_charge: float = 1.0
     entropy: float = 0.003
     learning_rate: float = 3e-4
     first_spread: float = 0.35
@@ -136,7 +140,8 @@ class Dreams:
         if residual:
             policy = str(folder / "checkpoint")
             if not Path(policy).is_dir():
-                self._learn_residual(algorithm, folder)
+                charge = self.learning.uncertainty_charge if row.endswith(CHARGED) else 0.0
+                self._learn_residual(algorithm, folder, charge)
         else:
             policy = f"sb3:{algorithm}:{folder / 'model.zip'}"
             if not (folder / "model.zip").is_file():
@@ -150,9 +155,10 @@ class Dreams:
         folder.mkdir(parents=True, exist_ok=True)
         model.save(folder / "model.zip")
 
-    def _learn_residual(self, algorithm: str, folder: Path) -> None:
+    def _learn_residual(self, algorithm: str, folder: Path, uncertainty_charge: float) -> None:
         learning, all_along = self.learning, {"starts": self._starts(), "start_kind": "any"}
-        with self._dreams(horizon_s=learning.residual_horizon_s, **all_along) as dreams:
+        horizon_s = learning.residual_horizon_s
+        with self._dreams(horizon_s=horizon_s, uncertainty_charge=uncertainty_charge, **all_along) as dreams:
             env = ResidualVecEnv(
                 dreams, load_policy(self.base, task=self.task), pay="gain", charge=learning.charge,
                 tries=learning.tries,

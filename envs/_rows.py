@@ -35,6 +35,7 @@ class RowsConfig:
     chunk: int | None = None
     horizon_s: float | None = None
     uncertainty_limit: float | None = None
+    uncertainty_charge: float = 0.0
     device: str = "cpu"
 
 
@@ -87,6 +88,7 @@ class ImaginedRows:
         self.horizon_steps = max(1, math.ceil(round(horizon_s * self.task.control_hz) / self.chunk))
         limit = config.uncertainty_limit
         self.uncertainty_limit = self.model.config.uncertainty_limit if limit is None else limit
+        self._charge = _checked_charge(config.uncertainty_charge, self.model)
         self.low, self.high = proprio_bounds(self.task)
         self._world: WorldState | None = None
         self._imagined: tuple[list[int], Imagination] | None = None
@@ -149,7 +151,7 @@ class ImaginedRows:
         for copied, row in zip(noise, rows, strict=True):
             copied.set_state(self._noise[row].get_state())
         _, imagined = self.model.imagine(self._standing(rows), torch.from_numpy(actions), generator=noise, drawn=False)
-        found: NDArray[np.float32] = imagined.advantage.cpu().numpy()
+        found: NDArray[np.float32] = self._advantage(imagined)
         return found
 
     def _standing(self, rows: Sequence[int]) -> WorldState:
@@ -176,21 +178,33 @@ class ImaginedRows:
         reasons = np.where(self._steps[rows] >= self.horizon_steps, "horizon", reasons)
         reasons = np.where(terminated, "", reasons)
         self.running[rows] = ~terminated & (reasons == "")
-        advantage = imagined.advantage.cpu().numpy()
+        advantage, doubt = self._advantage(imagined), imagined.progress_uncertainty
         infos = [
             {
                 "progress": value[n].clip(0, 1),
                 "value": value[n].copy(),
                 "advantage": float(advantage[n]),
                 "uncertainty": float(uncertainty[n]),
+                **({} if doubt is None else {"progress_uncertainty": float(doubt[n])}),
                 "score": float(10 * value[n, -1].clip(0, 1)),
                 "is_success": bool(terminated[n]),
                 "truncation": str(reasons[n]),
             }
             for n in range(len(rows))
         ]
-        reward = imagined.reward.cpu().numpy().astype(np.float64)
+        reward = (imagined.reward - self._charged(imagined)).cpu().numpy().astype(np.float64)
         return Moved(reward=reward, terminated=terminated, truncated=reasons != "", infos=infos)
+
+    def _advantage(self, imagined: Imagination) -> NDArray[np.float32]:
+        """That of the model, less what uncertainty is charged for, float32 (n,) in [-1, 1]."""
+        scale = self.model.config.advantage_scale
+        found: NDArray[np.float32] = (imagined.advantage - scale * self._charged(imagined)).clamp(-1, 1).cpu().numpy()
+        return found
+
+    def _charged(self, imagined: Imagination) -> torch.Tensor:
+        """Progress (n,) that uncertainty costs."""
+        doubt = imagined.progress_uncertainty
+        return torch.zeros_like(imagined.reward) if doubt is None else self._charge * doubt
 
     # -- what is seen -----------------------------------------------------------------------------------------------
 
@@ -253,6 +267,17 @@ def _model_of(config: RowsConfig) -> CompositionalWorldModel:
     if isinstance(config.world_model, str | Path):
         return shared_world_model(str(config.world_model), config.task, config.device)
     return config.world_model.for_task(config.task)
+
+
+def _checked_charge(charge: float, model: CompositionalWorldModel) -> float:
+    if charge < 0 or not math.isfinite(charge):
+        raise ValueError(f"uncertainty_charge must be 0 or more, got {charge}")
+    if charge and model.progress_uncertainty is None:
+        raise ValueError(
+            "uncertainty_charge wants a world model that knows how far off its progress may be, this one does not; "
+            "train its last part, `rise-gym train uncertainty`, or leave the charge at 0"
+        )
+    return charge
 
 
 def _starts_of(config: RowsConfig) -> Starts:

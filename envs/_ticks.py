@@ -90,7 +90,8 @@ class TickWrapper(gymnasium.Wrapper[Observation, Actions, Observation, Actions])
 def joined(infos: list[dict[str, Any]]) -> dict[str, Any]:
     """The infos of consecutive steps as those of one: what is told a tick, in a row; of the rest, the last.
 
-    `advantage` is their mean, each against where its own step began; `uncertainty` the largest.
+    `advantage` is their mean, each against where its own step began; `uncertainty` the largest; of the errors of
+    several gains `progress_uncertainty` is the root of the sum of squares.
     """
     merged = dict(infos[-1])
     for name in merged.keys() & _PER_TICK:
@@ -101,6 +102,8 @@ def joined(infos: list[dict[str, Any]]) -> dict[str, Any]:
         merged["advantage"] = float(np.mean([info["advantage"] for info in infos]))
     if "uncertainty" in merged:
         merged["uncertainty"] = float(max(info["uncertainty"] for info in infos))
+    if "progress_uncertainty" in merged:
+        merged["progress_uncertainty"] = math.hypot(*(info["progress_uncertainty"] for info in infos))
     return merged
 
 

@@ -28,6 +28,7 @@ class ImaginedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     **Reward** the progress gained over the step, so a return is the last progress minus the first. Progress is the
     value model's output where that is above 0, so it lies in [0, 1]; below 0 the model holds the episode for lost.
+    With `uncertainty_charge` it is less by so many times `info["progress_uncertainty"]`, and so is the advantage.
 
     **Start** a recorded window of history, drawn from those of `start_kind`; `reset(options=...)` can fix it:
     `{"start": index}` takes one of the env's windows, `{"start_kind": "initial" | "mid_episode" | "any"}` says what is
@@ -39,8 +40,9 @@ class ImaginedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     **Info** at reset: `instruction`, `start_seed` and `start_tick` (replica seed and tick that the window is from, -1
     where unknown), `score`, `is_success`. At a step: `progress` float32 (K,) in [0, 1] and `value` float32 (K,) in
-    [-1, 1], one for each predicted frame; `advantage` (the paper's equation 2), `uncertainty`, `score` (10 times the
-    last progress), `is_success`, `truncation`.
+    [-1, 1], one for each predicted frame; `advantage` (the paper's equation 2), `uncertainty` (of the frames, 0 and
+    up), `progress_uncertainty` (expected absolute error of the progress gained, of a model that knows), `score` (10
+    times the last progress), `is_success`, `truncation`.
 
     Args:
         task: snake-case name of the task.
@@ -51,6 +53,7 @@ class ImaginedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         chunk: K, 1 to what the model was trained for; default: the task's.
         horizon_s: task seconds until truncation; default: the task's.
         uncertainty_limit: truncate above it; default: what the model was saved with.
+        uncertainty_charge: what each unit of progress uncertainty costs; 1 believes a gain less its expected error.
         device: where the model runs.
         render_mode: None or `"rgb_array"`: the cameras side by side, uint8 (H, V * W, 3).
 
@@ -69,6 +72,7 @@ class ImaginedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         chunk: int | None = None,
         horizon_s: float | None = None,
         uncertainty_limit: float | None = None,
+        uncertainty_charge: float = 0.0,
         device: str = "cpu",
         render_mode: str | None = None,
     ) -> None:
@@ -82,6 +86,7 @@ class ImaginedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
                 chunk=chunk,
                 horizon_s=horizon_s,
                 uncertainty_limit=uncertainty_limit,
+                uncertainty_charge=uncertainty_charge,
                 device=device,
             ),
         )

@@ -52,6 +52,7 @@ class ImaginedVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
         chunk: int | None = None,
         horizon_s: float | None = None,
         uncertainty_limit: float | None = None,
+        uncertainty_charge: float = 0.0,
         device: str = "cpu",
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
@@ -69,6 +70,7 @@ class ImaginedVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
                 chunk=chunk,
                 horizon_s=horizon_s,
                 uncertainty_limit=uncertainty_limit,
+                uncertainty_charge=uncertainty_charge,
                 device=device,
             ),
         )

@@ -48,6 +48,15 @@ class Checkpoint:
     task: TaskCard
     extra: dict[str, Any]
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of all parts that `component` can load."""
+        return tuple(sorted(name for name, value in self._index.items() if isinstance(value, list)))
+
+    @property
+    def _index(self) -> dict[str, Any]:
+        return read_json(self.folder / "model_index.json")
+
     def component(self, name: str) -> Any:
         """One part, loaded in eval mode by the class that `model_index.json` names.
 
@@ -71,10 +80,11 @@ class Checkpoint:
             ) from error
 
     def _class_of(self, name: str) -> tuple[str, str]:
-        index = read_json(self.folder / "model_index.json")
+        index = self._index
         if not isinstance(index.get(name), list) or len(index[name]) != 2:
-            parts = sorted(key for key, value in index.items() if isinstance(value, list))
-            raise InvalidCheckpoint(f"{self.folder}: part {name!r} was wanted, it has {', '.join(parts) or 'none'}")
+            raise InvalidCheckpoint(
+                f"{self.folder}: part {name!r} was wanted, it has {', '.join(self.parts) or 'none'}"
+            )
         library, class_name = index[name]
         if library.split(".")[0] not in _TRUSTED_LIBRARIES:
             raise InvalidCheckpoint(

@@ -31,6 +31,8 @@ class DriftRows:
         imagined_progress, true_progress: (M, H) at a chunk's end, in [0, 1].
         gain_error: (M, H) absolute error of the progress gained from the dream's beginning to a chunk's end.
         uncertainty: (M, H) what the dream itself said of each chunk, see `rise_gym.types.Imagination`.
+        progress_uncertainty: (M, H) what it expected `gain_error` to be, of all chunks up to each: the root of the sum
+            of squares; NaN where the model does not know.
     """
 
     episode: NDArray[np.int64]
@@ -42,6 +44,7 @@ class DriftRows:
     true_progress: Rows
     gain_error: Rows
     uncertainty: Rows
+    progress_uncertainty: Rows
 
 
 def drift_moments(recordings: Recordings, *, every_ticks: int) -> Tensor:
@@ -67,7 +70,7 @@ def drift_rows(
     window = recordings.history(moments, model.history_ticks)
     state = model.begin(recordings.frames[window], recordings.proprio[moments], recordings.instruction_of(moments))
     noise = [Generator().manual_seed(seed * 1_000_003 + int(moment)) for moment in moments]
-    believed, begun = state.progress, recordings.progress[moments]
+    believed, begun, doubt = state.progress, recordings.progress[moments], torch.zeros(len(moments))
     columns: dict[str, list[Tensor]] = {field.name: [] for field in fields(DriftRows)[2:]}
     for number in range(chunks):
         taken, _ = recordings.chunk((moments + number * chunk).clamp(max=recordings.last[moments] - 1), chunk)
@@ -79,6 +82,11 @@ def drift_rows(
         apart = (imagined.proprio[:, -1].cpu() - recordings.proprio[ahead[:, -1]]).abs()
         reached = recordings.progress[ahead[:, -1]]
         gained = imagined.progress[:, -1] - believed
+        doubt = (
+            torch.full_like(doubt, torch.nan)
+            if imagined.progress_uncertainty is None
+            else torch.hypot(doubt, imagined.progress_uncertainty.cpu())
+        )
         found = {
             "picture_error": (frames - true).square().flatten(1).mean(1),
             "joint_error_rad": apart[:, joints].mean(1),
@@ -87,6 +95,7 @@ def drift_rows(
             "true_progress": reached.clamp(0, 1),
             "gain_error": (gained.cpu() - (reached - begun)).abs(),
             "uncertainty": imagined.uncertainty.cpu(),
+            "progress_uncertainty": doubt,
         }
         for name, column in found.items():
             columns[name].append(torch.where(there, column, torch.nan))

@@ -14,6 +14,7 @@ from rise_gym.codec import FrameCodec
 from rise_gym.dynamics import VideoDynamics
 from rise_gym.ltx_codec import LTXCodec
 from rise_gym.ltx_dynamics import LTXDynamics
+from rise_gym.progress_uncertainty import ProgressUncertainty
 from rise_gym.protocols import Generators
 from rise_gym.tasks import task_card
 from rise_gym.value import ProgressValue
@@ -27,6 +28,7 @@ class RisePipelineOutput(BaseOutput):
     Attributes:
         frames: uint8 (B, K, V, H, W, 3). proprio: (B, K, P) in rad and m. progress: (B, K) in [-1, 1].
         advantage: (B,) in [-1, 1]. uncertainty: (B,) 0 and up.
+        progress_uncertainty: (B,) expected absolute error of the progress gained; None if the model does not know.
     """
 
     frames: Tensor
@@ -34,6 +36,7 @@ class RisePipelineOutput(BaseOutput):
     progress: Tensor
     advantage: Tensor
     uncertainty: Tensor
+    progress_uncertainty: Tensor | None = None
 
 
 class RisePipeline(DiffusionPipeline):
@@ -42,12 +45,15 @@ class RisePipeline(DiffusionPipeline):
     The task's name and the settings lie in `model_index.json`; `WorldModel.from_pretrained` verifies the folder too.
     """
 
+    _optional_components = ["progress_uncertainty"]  # noqa: RUF012 - diffusers' declaration
+
     def __init__(
         self,
         dynamics: VideoDynamics | LTXDynamics,
         autoencoder: FrameCodec | LTXCodec,
         value: ProgressValue,
         scheduler: FlowMatchEulerDiscreteScheduler,
+        progress_uncertainty: ProgressUncertainty | None = None,
         task: str = "box_close",
         advantage_scale: float = 5.0,
         expected_share: float = 0.75,
@@ -58,7 +64,10 @@ class RisePipeline(DiffusionPipeline):
         uncertainty_limit: float | None = None,
     ) -> None:
         super().__init__()
-        self.register_modules(dynamics=dynamics, autoencoder=autoencoder, value=value, scheduler=scheduler)
+        self.register_modules(
+            dynamics=dynamics, autoencoder=autoencoder, value=value, scheduler=scheduler,
+            progress_uncertainty=progress_uncertainty,
+        )  # fmt: skip
         config = WorldModelConfig(
             advantage_scale=advantage_scale,
             expected_share=expected_share,
@@ -73,6 +82,7 @@ class RisePipeline(DiffusionPipeline):
             codec=autoencoder,
             dynamics=dynamics,
             value=value,
+            progress_uncertainty=progress_uncertainty,
             task=task_card(task),
             config=config,
         )
@@ -104,4 +114,5 @@ class RisePipeline(DiffusionPipeline):
             progress=imagined.progress,
             advantage=imagined.advantage,
             uncertainty=imagined.uncertainty,
+            progress_uncertainty=imagined.progress_uncertainty,
         )

@@ -110,6 +110,7 @@ class Imagination:
         reward: (B,) progress gained over the chunk.
         advantage: (B,) equation 2 of the paper, scaled and clamped to [-1, 1].
         uncertainty: (B,) how little the prediction can be trusted, 0 and up.
+        progress_uncertainty: (B,) the expected absolute error of the progress gained; None if the model does not know.
     """
 
     latents: Tensor
@@ -118,3 +119,4 @@ class Imagination:
     reward: Tensor
     advantage: Tensor
     uncertainty: Tensor
+    progress_uncertainty: Tensor | None = None

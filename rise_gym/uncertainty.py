@@ -32,8 +32,10 @@ def uncertainty_figures(
         draws: resamples of the bootstrap, over episodes.
 
     Returns:
-        `worst_share`, `level`, and `errors`: of `pictures` (root mean square, of 255) and `progress_gained`, after one
-        chunk, two, and as many as were dreamt (`chunks_<n>`), each
+        `worst_share`, `level`, and `errors`: of `pictures` (root mean square, of 255), told by the uncertainty of the
+        frames, and of `progress_gained`, told by the progress uncertainty, with `progress_gained_told_by_frames` beside
+        it; of a model that does not know that, by the uncertainty of the frames alone. After one chunk, two, and as
+        many as were dreamt (`chunks_<n>`), each
 
         - `count` of dreams, and `auroc` of the worst errors (`value` and `ci95`; NaN if there is nothing to tell);
         - `roc`: (41, 2) false and true alarms at as many limits of uncertainty;
@@ -47,15 +49,20 @@ def uncertainty_figures(
     if not 0 < worst_share < 1 or not 0 < level < 1:
         raise ValueError(f"fractions between 0 and 1 were wanted, got worst_share={worst_share} and level={level}")
     most = rows.uncertainty.shape[1]
-    errors = {"pictures": np.sqrt(rows.picture_error), "progress_gained": rows.gain_error}
+    errors = {"pictures": (rows.uncertainty, np.sqrt(rows.picture_error))}
+    if np.isfinite(rows.progress_uncertainty).any():
+        errors["progress_gained"] = rows.progress_uncertainty, rows.gain_error
+        errors["progress_gained_told_by_frames"] = rows.uncertainty, rows.gain_error
+    else:
+        errors["progress_gained"] = rows.uncertainty, rows.gain_error
     found: dict[str, dict[str, Any]] = {name: {} for name in errors}
-    for name, error in errors.items():
+    for name, (told, error) in errors.items():
         for number in sorted({1, min(2, most), most}):
-            pairs = np.stack([rows.uncertainty[:, number - 1], error[:, number - 1]], axis=1)
+            pairs = np.stack([told[:, number - 1], error[:, number - 1]], axis=1)
             there = np.isfinite(pairs).all(1)
             if there.any():
-                told = _told(pairs[there], rows.episode[there], worst_share, level, draws)
-                found[name][f"chunks_{number}"] = told
+                figures = _told(pairs[there], rows.episode[there], worst_share, level, draws)
+                found[name][f"chunks_{number}"] = figures
     return {"worst_share": worst_share, "level": level, "errors": found}
 
 

@@ -19,6 +19,7 @@ from rise_gym.advantage import chunk_advantage
 from rise_gym.checkpoints import load_checkpoint, save_checkpoint
 from rise_gym.errors import InvalidAction, InvalidCheckpoint, InvalidStart
 from rise_gym.locations import resolve
+from rise_gym.progress_uncertainty import Claim, ProgressUncertainty
 from rise_gym.protocols import ClipDynamics, Generators
 from rise_gym.reward import progress_gain
 from rise_gym.starts import Starts, save_starts, starts_name
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from rise_gym.ltx_codec import LTXCodec
     from rise_gym.ltx_dynamics import LTXDynamics
     from rise_gym.value import ProgressValue
+
+_UNCERTAINTY = "progress_uncertainty"  # the part of a checkpoint that not every one has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,7 @@ class CompositionalWorldModel:
 
     Args:
         codec: frames to latents and back. dynamics: what comes next. value: how far along.
+        progress_uncertainty: how far off the progress gained may be; None if nothing learnt that.
         task: the card that they were made for.
         config: how they are joined.
         others: how they are joined for further tasks that they were trained for, by name; see `for_task`.
@@ -88,16 +92,22 @@ class CompositionalWorldModel:
         codec: FrameCodec | LTXCodec,
         dynamics: VideoDynamics | LTXDynamics,
         value: ProgressValue,
+        progress_uncertainty: ProgressUncertainty | None = None,
         task: TaskCard,
         config: WorldModelConfig | None = None,
         others: Mapping[str, WorldModelConfig] | None = None,
     ) -> None:
         self.codec, self.dynamics, self.value, self.task = codec, dynamics, value, task
+        self.progress_uncertainty = progress_uncertainty
         self.config, self.others = config or WorldModelConfig(), dict(others or {})
-        for part in (codec, dynamics, value):
+        for part in self._networks():
             part.eval().requires_grad_(False)
         if isinstance(dynamics, ClipDynamics):
             dynamics.use_codec(codec)
+
+    def _networks(self) -> list[torch.nn.Module]:
+        parts = (self.codec, self.dynamics, self.value, self.progress_uncertainty)
+        return [part for part in parts if part is not None]
 
     @property
     def device(self) -> torch.device:
@@ -140,11 +150,12 @@ class CompositionalWorldModel:
         others = {**self.others, self.task.name: self.config}
         config = others.pop(name)
         parts: dict[str, Any] = {"codec": self.codec, "dynamics": self.dynamics, "value": self.value}
+        parts["progress_uncertainty"] = self.progress_uncertainty
         return CompositionalWorldModel(**parts, task=task_card(name), config=config, others=others)
 
     def to(self, device: str | torch.device) -> CompositionalWorldModel:
         """The same model with its weights on `device`."""
-        for part in (self.codec, self.dynamics, self.value):
+        for part in self._networks():
             part.to(device)
         return self
 
@@ -190,6 +201,14 @@ class CompositionalWorldModel:
         Raises:
             InvalidAction: if the actions have another shape.
         """
+        after, imagination, _ = self.claimed(state, actions, generator=generator, drawn=drawn)
+        return after, imagination
+
+    @torch.no_grad()
+    def claimed(
+        self, state: WorldState, actions: Tensor, *, generator: Generators, drawn: bool = True
+    ) -> tuple[WorldState, Imagination, Claim]:
+        """As `imagine`, and what was said on the way of the progress gained: what its uncertainty is read from."""
         batch, width = len(state), len(self.task.action_names)
         if actions.ndim != 3 or actions.shape[::2] != (batch, width) or not 1 <= actions.shape[1] <= self.longest_chunk:
             raise InvalidAction(
@@ -209,6 +228,16 @@ class CompositionalWorldModel:
         seen, scale = self._values(latents, state.instruction), self.config.advantage_scale
         expected = seen if gain is None else state.progress[:, None] + gain
         value = seen.lerp(expected, self.config.expected_share).clamp(-1, 1)
+        claim = Claim(
+            progress=state.progress,
+            gain=expected - state.progress[:, None],
+            seen=seen[:, -1],
+            later=seen[:, :0] if later is None else later,
+            uncertainty=uncertainty,
+            proprio=state.proprio,
+            actions=actions,
+            instruction=state.instruction,
+        )
         newest = WorldState(
             latents=torch.cat([state.latents, latents], dim=1)[:, -state.latents.shape[1] :],
             proprio=proprio[:, -1],
@@ -222,8 +251,9 @@ class CompositionalWorldModel:
             reward=progress_gain(state.progress.clamp(0, 1), value[:, -1].clamp(0, 1)),
             advantage=chunk_advantage(state.progress, self._counted(state, expected, later), scale),
             uncertainty=uncertainty,
+            progress_uncertainty=None if self.progress_uncertainty is None else self.progress_uncertainty(claim),
         )
-        return newest, imagination
+        return newest, imagination, claim
 
     def advantage_slope(self, state: WorldState, actions: Tensor, *, generator: Generators) -> tuple[Tensor, Tensor]:
         """Advantage (B,) of chunks (B, K, A), and the slope at which it changes with their actions, (B, K, A).
@@ -296,10 +326,12 @@ class CompositionalWorldModel:
         except TypeError as error:
             raise InvalidCheckpoint(f"{checkpoint.folder}: unknown world model settings ({error})") from error
         codec, dynamics, value = (checkpoint.component(part) for part in ("autoencoder", "dynamics", "value"))
+        doubt = checkpoint.component(_UNCERTAINTY) if _UNCERTAINTY in checkpoint.parts else None
         others.pop(checkpoint.task.name, None)
-        model = cls(codec=codec, dynamics=dynamics, value=value, task=checkpoint.task, config=config, others=others).to(
-            device
-        )
+        model = cls(
+            codec=codec, dynamics=dynamics, value=value, progress_uncertainty=doubt, task=checkpoint.task,
+            config=config, others=others,
+        ).to(device)  # fmt: skip
         return model if task is None else model.for_task(task)
 
     def save_pretrained(
@@ -318,8 +350,10 @@ class CompositionalWorldModel:
         Raises:
             SaveFailed: if anything could not be written; what was there before is untouched.
         """
-        parts = {"dynamics": self.dynamics, "autoencoder": self.codec, "value": self.value}
+        parts: dict[str, Any] = {"dynamics": self.dynamics, "autoencoder": self.codec, "value": self.value}
         parts["scheduler"] = self.dynamics.scheduler()
+        if self.progress_uncertainty is not None:
+            parts[_UNCERTAINTY] = self.progress_uncertainty
         with tempfile.TemporaryDirectory() as scratch:
             files = {}
             for windows in [starts] if isinstance(starts, Starts) else starts or ():
@@ -365,10 +399,9 @@ class CompositionalWorldModel:
 
     def card(self) -> str:
         """A README that says what the checkpoint is; a training command adds how it was made."""
-        sizes = {
-            name: sum(p.numel() for p in part.parameters())
-            for name, part in (("codec", self.codec), ("dynamics", self.dynamics), ("value", self.value))
-        }
+        parts = (("codec", self.codec), ("dynamics", self.dynamics), ("value", self.value),
+                 ("progress uncertainty", self.progress_uncertainty))  # fmt: skip
+        sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in parts if part is not None}
         rows = "\n".join(f"| {name} | {count:,} |" for name, count in sizes.items())
         titles = [self.task.title, *(task_card(name).title for name in sorted(self.others))]
         return (

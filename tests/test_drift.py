@@ -56,6 +56,15 @@ def test_a_world_that_is_right_does_not_drift(counting_world: World) -> None:
     assert progress_figures(rows)["chunks_3"]["calibration_error"] == pytest.approx(0, abs=1e-6)
 
 
+def test_doubts_of_chunks_that_follow_each_other_add_up_as_chance_does(counting_world: World) -> None:
+    model, one = counting_world(), recordings(1)
+    moments = drift_moments(one, every_ticks=100)
+    assert np.isnan(drift_rows(model, one, moments, chunks=3).progress_uncertainty).all()
+    model.progress_uncertainty = lambda claim: torch.full_like(claim.progress, 0.1)
+    rows = drift_rows(model, one, moments, chunks=3)
+    np.testing.assert_allclose(rows.progress_uncertainty, [[0.1, 0.1 * 2**0.5, 0.1 * 3**0.5]], atol=1e-6)
+
+
 def test_errors_grow_by_what_is_missed(counting_world: World) -> None:
     both = recordings(1, 2)
     rows = drift_rows(counting_world(), both, drift_moments(both, every_ticks=100), chunks=3)

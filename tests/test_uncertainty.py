@@ -12,7 +12,7 @@ from rise_gym.uncertainty import uncertainty_figures
 Rows = NDArray[np.float64]
 
 
-def rows_of(uncertainty: Rows, picture: Rows, gain: Rows) -> DriftRows:
+def rows_of(uncertainty: Rows, picture: Rows, gain: Rows, of_progress: Rows | None = None) -> DriftRows:
     """Dreams (M, H), ten of each episode."""
     nothing = np.zeros_like(uncertainty)
     return DriftRows(
@@ -25,6 +25,7 @@ def rows_of(uncertainty: Rows, picture: Rows, gain: Rows) -> DriftRows:
         true_progress=nothing,
         gain_error=gain,
         uncertainty=uncertainty,
+        progress_uncertainty=np.full_like(uncertainty, np.nan) if of_progress is None else of_progress,
     )
 
 
@@ -43,6 +44,16 @@ def test_who_knows_is_told_from_who_does_not() -> None:
         low, high = horizon["auroc"]["ci95"]
         assert low < 0.5 < high
         assert horizon["mean_bound"] > horizon["mean_constant_bound"]
+
+
+def test_who_knows_how_far_off_its_progress_is_is_asked_about_that() -> None:
+    dice = np.random.default_rng(0)
+    doubt, own = dice.uniform(0.1, 1, (2, 400, 1))
+    found = uncertainty_figures(rows_of(doubt, 20 * doubt, 0.1 * own, own), draws=20)["errors"]
+    assert [found[what]["chunks_1"]["auroc"]["value"] == 1 for what in found] == [True, True, False]
+    assert list(found) == ["pictures", "progress_gained", "progress_gained_told_by_frames"]
+    unknowing = uncertainty_figures(rows_of(doubt, 20 * doubt, 0.1 * own), draws=20)["errors"]
+    assert unknowing["progress_gained"] == found["progress_gained_told_by_frames"]
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rise_gym.commands._sealing import seal
+from rise_gym.commands._sealing import UNCERTAINTY, seal
 from rise_gym.commands._world_parts import PartJob, WorldPart, train_part
 from rise_gym.tasks import TaskCard
 
@@ -44,7 +44,8 @@ def refresh_world_model(
 
     What counts as done in its dreams is calibrated on the newest episodes, where some succeeded and some failed; else
     it stays what it was: the dynamics learnt from them too, so that its dreams of them are better than others, but
-    episodes are few. It begins where those do. The same call goes on where it was.
+    episodes are few. It begins where those do. What is known of its errors stays what it was: there are no episodes
+    left that nothing learnt from. The same call goes on where it was.
 
     Args:
         world_model: a folder, `bundled:<task>/<name>` or a hub id.
@@ -65,6 +66,8 @@ def refresh_world_model(
     before.codec.save_pretrained(out / "codec")
     before.value.save_pretrained(out / "before" / "value")
     before.dynamics.save_pretrained(out / "before" / "dynamics")
+    if before.progress_uncertainty is not None:
+        before.progress_uncertainty.save_pretrained(out / UNCERTAINTY)
     shares: dict[str, Any] = {"newest_share": config.newest_share, "initial_share": config.initial_share}
     overrides: dict[str, Any] = {"steps": config.steps, "learning_rate": config.learning_rate, "seed": config.seed}
     overrides["device"] = device

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rise_gym.starts import Starts
     from rise_gym.world_model import CompositionalWorldModel, WorldModelConfig
 
+UNCERTAINTY = "progress_uncertainty"
+"""Folder of the part that a world model can do without."""
+
 
 def saved_part(kinds: Any, folder: Path) -> Any:
     """A part that was trained before, of one of these classes.
@@ -34,7 +37,7 @@ def saved_part(kinds: Any, folder: Path) -> Any:
 
 
 def seal(out: Path, card: TaskCard, folders: dict[str, Path], *, settings: WorldModelConfig | None = None) -> None:
-    """Once all three parts are in `out`, write the world model's checkpoint there.
+    """Once codec, dynamics and value are in `out`, write the world model's checkpoint there.
 
     Args:
         out: where the parts lie.
@@ -48,6 +51,7 @@ def seal(out: Path, card: TaskCard, folders: dict[str, Path], *, settings: World
     from rise_gym.dynamics import VideoDynamics
     from rise_gym.ltx_codec import LTXCodec
     from rise_gym.ltx_dynamics import LTXDynamics
+    from rise_gym.progress_uncertainty import ProgressUncertainty
     from rise_gym.value import ProgressValue
     from rise_gym.world_model import CompositionalWorldModel
 
@@ -55,7 +59,9 @@ def seal(out: Path, card: TaskCard, folders: dict[str, Path], *, settings: World
     if missing := [part for part in kinds if not (out / part).is_dir()]:
         print(f"{out}: still without {' and '.join(missing)}")
         return
-    parts = {part: saved_part(kind, out / part) for part, kind in kinds.items()}
+    if (out / UNCERTAINTY).is_dir():
+        kinds[UNCERTAINTY] = ProgressUncertainty
+    parts: dict[str, Any] = {part: saved_part(kind, out / part) for part, kind in kinds.items()}
     model = CompositionalWorldModel(task=card, config=settings, **parts)
     large = isinstance(model.dynamics, LTXDynamics) and torch.cuda.is_available()
     model.to("cuda" if large else "cpu")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rise_gym.commands._progress import progress_bar, shown_by
-from rise_gym.commands._sealing import saved_part, seal
+from rise_gym.commands._sealing import UNCERTAINTY, saved_part, seal
 from rise_gym.commands._shared import LATENTS, load_recordings
 from rise_gym.errors import InvalidDataset, RiseGymError
 from rise_gym.tasks import TaskCard
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
     from rise_gym.codec import FrameCodec
     from rise_gym.dynamics import VideoDynamics
+    from rise_gym.progress_uncertainty import ProgressUncertainty
     from rise_gym.recordings import Recordings
     from rise_gym.value import ProgressValue
     from rise_gym.value_training import ValueTraining
 
-WorldPart = Literal["codec", "dynamics", "renderer", "decoder", "value"]
+WorldPart = Literal["codec", "dynamics", "renderer", "decoder", "value", "uncertainty"]
 ProgressFrom = Literal["recordings", "value"]
 Architecture = Literal["compact", "ltx"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -217,12 +218,29 @@ def _train_decoder(job: PartJob) -> FrameCodec:
         return train_decoder(codec, dynamics, recordings, config, job.run, on_progress=shown)
 
 
+def _train_uncertainty(job: PartJob) -> ProgressUncertainty:
+    from rise_gym.codec import FrameCodec
+    from rise_gym.dynamics import VideoDynamics
+    from rise_gym.uncertainty_training import UncertaintyTraining, train_progress_uncertainty
+    from rise_gym.value import ProgressValue
+    from rise_gym.world_model import CompositionalWorldModel
+
+    kinds = {"codec": FrameCodec, "dynamics": VideoDynamics, "value": ProgressValue}
+    parts = {name: saved_part(kind, job.out / name) for name, kind in kinds.items()}
+    model = CompositionalWorldModel(task=job.card, **parts)
+    recordings = load_recordings(job.data, job.card, across_tasks=job.across_tasks)
+    config = job.configured(UncertaintyTraining())
+    with job.watched(config) as shown:
+        return train_progress_uncertainty(model, recordings, config, job.run, on_progress=shown)
+
+
 _PARTS: dict[WorldPart, tuple[Callable[[PartJob], Any], str]] = {
     "codec": (_train_codec, "codec"),
     "value": (_train_value, "value"),
     "dynamics": (_train_dynamics, "dynamics"),
     "renderer": (_train_renderer, "dynamics"),
     "decoder": (_train_decoder, "codec"),
+    "uncertainty": (_train_uncertainty, UNCERTAINTY),
 }
 """How each part is trained, and in which folder it then lies."""
 

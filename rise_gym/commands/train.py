@@ -83,7 +83,9 @@ def train(
     have it (replicas), else elapsed time on successes. Dynamics trained where a value lies already also learn what
     matters to it, and to expect what a chunk gains.
     The renderer, then, becomes part of the dynamics: it draws each frame anew, by the robot's geometry.
-    The decoder, last, goes on with the codec's, so that it shows what the dynamics imagines as well as can be.
+    The decoder, then, goes on with the codec's, so that it shows what the dynamics imagines as well as can be.
+    The uncertainty, last, is of the progress that a dream says is gained: train it on episodes that nothing else of the
+    world model learnt from, among them some of a policy that does not do what it means to.
     A policy goes into `out/checkpoint` as well.
 
     With `--across-tasks` the datasets of a world model's part may be of any tasks: dynamics is trained on all of them
@@ -95,7 +97,7 @@ def train(
     processes as `torchrun` or `accelerate launch` starts. `docs/full_size.md` walks through it.
 
     Args:
-        part: codec, value, dynamics, renderer, decoder or policy.
+        part: codec, value, dynamics, renderer, decoder, uncertainty or policy.
         out: where to; the same command goes on where it was.
         data: dataset folders.
         task: name of the task, or its file; across tasks that whose card is written into the checkpoint.

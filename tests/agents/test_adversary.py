@@ -55,6 +55,27 @@ def test_uncertainty_that_is_charged_for_is_avoided(found: dict[str, Exploit]) -
     assert found["charged"].uncertainty.mean() < 0.6 * found["free"].uncertainty.mean()
 
 
+def test_it_is_the_progress_gained_that_has_to_be_certain_if_the_model_knows(
+    counting_world: Callable[..., Any], found: dict[str, Exploit]
+) -> None:
+    model = counting_world()
+    model.progress_uncertainty = lambda claim: claim.actions[:, -1, 0].abs()  # the joint that brightens pictures
+    replica = gymnasium.make(fake_env.SINGLE_ID, disable_env_checker=True)
+    starts = first_windows(replica, [100_000, 100_001])
+    charged = exploited(model, Still(), replica, starts, 1, replace(SMALL, uncertainty_limit=0.05))
+    np.testing.assert_allclose(charged.uncertainty, np.abs(charged.actions[:, -1, 0]), atol=1e-6)
+    assert charged.uncertainty.max() < 0.5 * np.abs(found["free"].actions[:, -1, 0]).min()
+
+
+def test_its_own_chunk_is_there_to_be_taken(counting_world: Callable[..., Any]) -> None:
+    model = counting_world()
+    model.progress_uncertainty = lambda claim: (claim.actions != 0).any(2).any(1).float()  # of whatever is bent
+    replica = gymnasium.make(fake_env.SINGLE_ID, disable_env_checker=True)
+    settings = replace(SMALL, uncertainty_limit=0.05, penalty=10.0)
+    kept = exploited(model, Still(), replica, first_windows(replica, [100_000]), 0, settings)
+    np.testing.assert_array_equal(kept.actions, 0)
+
+
 def test_the_truth_is_what_the_replica_gives_for_the_same_chunks(found: dict[str, Exploit]) -> None:
     replica = gymnasium.make(fake_env.SINGLE_ID, disable_env_checker=True)
     for one in found.values():
