@@ -48,10 +48,14 @@ def recorded(name: str, output: Path | None, quick: bool, *, task: str | None = 
         figures["task"] = task
     yield figures
     path = output or (RESULTS / f"{name}{of_task(task or TASK)}{'_quick' if quick else ''}.json")
-    command = " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])
     seconds = round(time.perf_counter() - began, 1)
-    write_report_json(path, {**figures, "command": command, "seconds": seconds})
+    write_report_json(path, {**figures, "command": command_of(name), "seconds": seconds})
     Console().print(f"[dim]{path}[/dim]")
+
+
+def command_of(name: str) -> str:
+    """The command line that this benchmark was started with."""
+    return " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])
 
 
 def of_task(task: str) -> str:

@@ -30,6 +30,9 @@ def trust(recorded: Json) -> list[str]:
 def imagined_vs_real(recorded: Json) -> list[str]:
     parts: list[str] = []
     for title, found in recorded["tasks"].items():
+        if found.get("unfinished"):
+            parts.append(f"## Trust: {title}, unfinished: {found['policies_count']} policies so far")
+            continue
         agreement = [
             (FIGURES[name], *[cell for label in ("pearson", "spearman", "mmrv") for cell in
                               with_interval(found[name][label])])

@@ -8,17 +8,19 @@ dream, two chunks from states in the middle of episodes. Pearson, Spearman and M
 bootstrap over policies. The flat figures of a task are those of its *success rate*; stage score, return and gain of two
 chunks stand beside them. The true score counts whole stages, the imagined one is ten times the progress.
 
-Every policy is a cell of its own in `--keep`: an interrupted run goes on. Tasks in the record that are not measured now
-stay in it.
+The record is written after every policy, and those that it holds already, of the same weights and settings, are not
+measured again: an interrupted run goes on, on another machine too if the record came along. `--measured-only` sums up
+what is there. Tasks in the record that are not measured now stay in it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +29,19 @@ import gymnasium
 import numpy as np
 import torch
 import tyro
-from _kept import Kept
 from _policies import Quality, VariedAgent, qualities
 from _short_horizon import ShortHorizon
+from improvement import fingerprint
 from rich.progress import track
 
 from rise_gym._trust_plots import FIGURES, scatter_plot
+from rise_gym._verification import MANIFEST_NAME
 from rise_gym.collection import FIRST_EVALUATION_SEED, Factory
 from rise_gym.commands._shared import env_id_of
 from rise_gym.comparison import agreement, doubts, dreamt_episodes, first_windows, means
 from rise_gym.envs.vector import ImaginedVectorEnv
-from rise_gym.evaluation import EpisodeResult, play, wilson_interval
+from rise_gym.evaluation import EpisodeResult, play, wilson_interval, write_report_json
+from rise_gym.locations import resolve
 from rise_gym.reliability import false_success
 from rise_gym.starts import Starts
 from rise_gym.tasks import task_card
@@ -47,6 +51,7 @@ FIRST_SEED = FIRST_EVALUATION_SEED + 30_000
 QUICK_POLICIES = ("rise, noise 1", "rise", "rise, climbing")
 STATISTICS = ("pearson", "spearman", "mmrv")
 Cell = dict[str, Any]
+_OF_NO_CONSEQUENCE = ("README.md", "model_index.json", "progress_uncertainty")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +88,7 @@ def main(
     starts: int = 50,
     states: int = 60,
     processes: int = 2,
-    keep: Path = Path("runs/imagined_vs_real"),
+    measured_only: bool = False,
 ) -> None:
     """Measure and record.
 
@@ -95,7 +100,7 @@ def main(
         more: further policies: a name for the table, then a folder or bundled name.
         starts: matched whole episodes of every policy. states: matched states in the middle of episodes.
         processes: how many replicas run side by side.
-        keep: folder of the cells.
+        measured_only: measure nothing, sum up what the record holds.
     """
     plan = Plan(
         task=task, world_model=world_model or f"bundled:{task}/world_model", base=base or f"bundled:{task}/base",
@@ -106,13 +111,21 @@ def main(
         plan = Plan(**{**asdict(plan), "starts": 2, "states": 2, "processes": 1, "dream_s": 4.0})
         policies = [quality for quality in policies if quality.name in QUICK_POLICIES]
     target = output or common.RESULTS / f"imagined_vs_real{'_quick' if quick else ''}.json"
+    title, record = task_card(task).title, _recorded_tasks(target)
+    cells, began = Cells(plan, record.get(title, {}).get("policies", [])), time.perf_counter()
+
+    def keep(measured: list[Cell]) -> None:
+        unfinished = {"unfinished": True, "policies_count": len(measured), "policies": measured}
+        made = {"command": common.command_of("imagined_vs_real"), "seconds": round(time.perf_counter() - began, 1)}
+        write_report_json(target, {"benchmark": "imagined_vs_real", "tasks": record | {title: unfinished}, **made})
+
     with common.recorded("imagined_vs_real", output, quick) as figures:
-        cells = Cells(plan, keep).all_of(policies)
-        found = summed(cells, plan)
-        figures["tasks"] = _recorded_tasks(target) | {task_card(task).title: found}
+        measured = cells.there(policies) if measured_only else cells.all_of(policies, keep)
+        found = summed(measured, plan)
+        figures["tasks"] = record | {title: found}
         show(found)
         target.parent.mkdir(parents=True, exist_ok=True)
-        scatter = scatter_plot(cells, {name: found[name] for name in FIGURES})
+        scatter = scatter_plot(measured, {name: found[name] for name in FIGURES})
         target.with_name(f"{target.stem}_{task}.png").write_bytes(scatter)
 
 
@@ -124,33 +137,43 @@ def _recorded_tasks(path: Path) -> dict[str, Any]:
 
 
 class Cells:
-    """Measures policies, each once; what they share is made when the first of them is not there yet."""
+    """Measures policies, each once; what they share is made when the first of them is not known yet.
 
-    def __init__(self, plan: Plan, keep: Path) -> None:
-        self.plan, self.keep = plan, keep
+    Args:
+        plan: how. known: cells that were measured before; each bears the mark of what it was measured with.
+    """
+
+    def __init__(self, plan: Plan, known: list[Cell]) -> None:
+        self.plan, self._known = plan, {cell["mark"]: cell for cell in known}
         self._model: CompositionalWorldModel | None = None
         self._short: ShortHorizon | None = None
 
-    def all_of(self, policies: list[Quality]) -> list[Cell]:
-        if not all(self._kept(quality).has(self._name(quality)) for quality in policies):
-            self._prepare()
+    def there(self, policies: list[Quality]) -> list[Cell]:
+        """Of those policies that are known."""
+        return [self._known[mark] for mark in map(self.mark, policies) if mark in self._known]
+
+    def all_of(self, policies: list[Quality], keep: Callable[[list[Cell]], None]) -> list[Cell]:
+        """Of all, in order; `keep` is called with all that are known after each that was measured."""
         try:
-            return [
-                self._kept(quality).of(self._name(quality), partial(self.measured, quality))
-                for quality in track(policies, "policies")
-            ]
+            for quality in track(policies, "policies"):
+                if self.mark(quality) not in self._known:
+                    if self._model is None:
+                        self._prepare()
+                    mark = self.mark(quality)
+                    self._known[mark] = {**self.measured(quality), "mark": mark}
+                    keep(self.there(policies))
         finally:
             if self._short is not None:
                 self._short.close()
+        return self.there(policies)
 
-    def _kept(self, quality: Quality) -> Kept:
-        """The folder is another one for other weights, another replica, or another way to measure."""
+    def mark(self, quality: Quality) -> str:
+        """Another one for other weights, another replica, or another way to measure."""
         plan = self.plan
-        used = [name for name in (quality.policy, quality.other, plan.world_model) if name is not None]
-        return Kept(self.keep, plan.task, used, (plan.seeds, plan.states, plan.dream_s, asdict(quality)))
-
-    def _name(self, quality: Quality) -> str:
-        return "_".join("".join(c if c.isalnum() else " " for c in quality.name).split())
+        policies = [name for name in (quality.policy, quality.other) if name not in (None, "random")]
+        weights = [_weights(str(name)) for name in (*policies, plan.world_model)]
+        settings = (plan.seeds, plan.states, plan.dream_s, sorted(asdict(quality).items()))
+        return hashlib.blake2b(repr((fingerprint(None), weights, settings)).encode(), digest_size=8).hexdigest()
 
     def measured(self, quality: Quality) -> Cell:
         began, plan = time.monotonic(), self.plan
@@ -179,6 +202,12 @@ class Cells:
         with closing(gymnasium.make(env_id_of("Mujoco", plan.task), disable_env_checker=True)) as replica:
             self._starts = first_windows(replica, plan.seeds)
         self._short = ShortHorizon(self._model, plan.states, plan.base)
+
+
+def _weights(name: str) -> dict[str, str]:
+    """Digests of a checkpoint's files, without those that change nothing that is measured here."""
+    digests = json.loads((resolve(name) / MANIFEST_NAME).read_text())["sha256"]
+    return {file: digest for file, digest in sorted(digests.items()) if file.split("/")[0] not in _OF_NO_CONSEQUENCE}
 
 
 def imagined(

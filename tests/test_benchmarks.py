@@ -351,10 +351,15 @@ def test_imagined_against_real_goes_on_policy_by_policy(
     monkeypatch.setattr(compared, "qualities", lambda *_: named)
     monkeypatch.setattr(compared.Cells, "measured", measured)
     monkeypatch.setattr(compared.Cells, "_prepare", prepared)
-    how: dict[str, Any] = {"output": tmp_path / "imagined_vs_real.json", "keep": tmp_path / "cells", "starts": 10}
+    how: dict[str, Any] = {"output": tmp_path / "imagined_vs_real.json", "starts": 10}
     with pytest.raises(KeyboardInterrupt):
         compared.main(**how)
-    assert not how["output"].exists()
+    kept = json.loads(how["output"].read_text())["tasks"]["BoxClose"]
+    assert (kept["unfinished"], kept["policies_count"], len(kept["policies"])) == (True, 4, 4)
+    benchmark("summary").main(results=tmp_path)
+    assert "4 policies so far" in (tmp_path / "README.md").read_text()
+    compared.main(**how, measured_only=True)
+    assert json.loads(how["output"].read_text())["tasks"]["BoxClose"]["policies_count"] == 4
     killed.clear()
     compared.main(**how)
     assert asked == list(range(9))  # none of them twice
