@@ -92,21 +92,23 @@ def train_progress_uncertainty(
 
 
 def _dreamt(model: CompositionalWorldModel, recordings: Recordings, moments: Tensor) -> tuple[Claim, Tensor]:
-    """What the model says of the chunks that begin at `moments` (M,), and how far off its progress is then, (M,)."""
+    """What the model says of the chunks that begin at `moments` (M,), drawn and not, and how far off that is: (2 M,)."""
     known = _known_progress(model, recordings)
     claims, errors = [], []
     for rows in moments.split(_DREAMT_AT_ONCE):
         window = recordings.history(rows, model.history_ticks)
         state = model.begin(recordings.frames[window], recordings.proprio[rows], recordings.instruction_of(rows))
         actions = recordings.actions[recordings.chunk(rows, model.task.chunk)[0]]
-        noise = [Generator().manual_seed(int(row)) for row in rows]
-        after, _, claim = model.claimed(state, actions, generator=noise)
-        claims.append(claim)
         gained = known[rows + model.task.chunk] - known[rows]
-        errors.append(((after.progress - state.progress).cpu() - gained).abs())
+        for drawn in (True, False):  # who only asks for advantages is to be told as well
+            noise = [Generator().manual_seed(int(row)) for row in rows]
+            after, _, claim = model.claimed(state, actions, generator=noise, drawn=drawn)
+            claims.append(claim)
+            errors.append(((after.progress - state.progress).cpu() - gained).abs())
     names = [field.name for field in fields(Claim) if field.name != "instruction"]
     columns = {name: torch.cat([getattr(claim, name) for claim in claims]).cpu() for name in names}
-    return Claim(instruction=recordings.instruction_of(moments), **columns), torch.cat(errors)
+    texts = tuple(text for claim in claims for text in claim.instruction)
+    return Claim(instruction=texts, **columns), torch.cat(errors)
 
 
 def _known_progress(model: CompositionalWorldModel, recordings: Recordings) -> Tensor:
