@@ -176,6 +176,19 @@ def test_wrong_units_and_orders_are_found(theirs: Path, given: dict[str, Any], l
     assert any(told in str(finding) and finding.level == level for finding in found), [str(one) for one in found]
 
 
+def test_what_is_wrong_with_many_joints_is_said_once(theirs: Path) -> None:
+    source = open_source(theirs)
+    content = {"state": {"unit": "rad"}, "action": {"unit": "rad"}, **GIVEN}
+    (found,) = source_findings(source, mapped(source, CARD, content), CARD)
+    assert found.field == "action and state joint1_rad, joint2_rad, joint3_rad, joint4_rad, joint5_rad, joint6_rad"
+    assert 'say `unit = "deg"` in `[action]` and `[state]` of the mapping' in found.advice
+    assert "furthest off, is from -" in found.found
+    content = {"joints": {"gripper_m": {"unit": "m"}}}
+    (found,) = source_findings(source, mapped(source, CARD, content), CARD)
+    assert found.field == "action and state gripper_m"
+    assert "in `joints.gripper_m` of the mapping" in found.advice
+
+
 def test_a_plain_dataset_has_no_findings(theirs: Path) -> None:
     source = open_source(theirs)
     assert source_findings(source, mapped(source, CARD, GIVEN), CARD) == []
