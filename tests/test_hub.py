@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,28 @@ def test_a_dataset_goes_there_and_back(hub: LocalHub, tmp_path: Path) -> None:
     np.testing.assert_array_equal(there.actions, here.actions)
     np.testing.assert_array_equal(there.frames["head"], here.frames["head"])
     assert dataset_summary("lab/demos").seeds == (3,)
+
+
+def test_a_dataset_is_tagged_as_lerobot_wants_it(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import HfApi
+
+    write_episodes(tmp_path / "demos", [recorded()], BOX_CLOSE)
+    push_to_hub(tmp_path / "demos", "lab/demos")
+    tags = HfApi().list_repo_refs("lab/demos", repo_type="dataset").tags  # what lerobot looks its versions up in
+    assert [(tag.name, tag.target_commit) for tag in tags] == [("v3.0", hub.revision("datasets/lab/demos"))]
+    write_episodes(tmp_path / "demos", [replace(recorded(), seed=4)], BOX_CLOSE)
+    push_to_hub(tmp_path / "demos", "lab/demos")
+    assert hub.tags == {"datasets/lab/demos": {"v3.0": hub.revision("datasets/lab/demos")}}
+    assert dataset_summary("lab/demos@v3.0").seeds == (3, 4)
+
+    def refused(*args: Any, **kwargs: Any) -> None:
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(HfApi, "create_tag", refused)
+    with pytest.raises(HubFault, match=r"was pushed but could not be tagged v3\.0 .*gone.*push again"):
+        push_to_hub(tmp_path / "demos", "lab/demos")
 
 
 def test_what_is_bundled_comes_with_what_was_recorded() -> None:
