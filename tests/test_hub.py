@@ -15,7 +15,7 @@ import torch
 from local_hub import TOKEN, LocalHub, local_hub
 
 from rise_gym import WorldModel
-from rise_gym.agents.flow_policy import load_policy
+from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig, load_policy, save_policy
 from rise_gym.cli import main
 from rise_gym.episodes import dataset_summary, read_episodes, write_episodes
 from rise_gym.errors import HubFault, InvalidCheckpoint, InvalidDataset, InvalidResults
@@ -104,6 +104,27 @@ def test_a_policy_goes_there_and_back_with_its_figures(
     assert "policy/old.safetensors" not in hub.repositories["models/lab/base"]
     ours, theirs = load_policy("bundled:box_close/base").state_dict(), load_policy("lab/base").state_dict()
     assert all(torch.equal(weights, theirs[name]) for name, weights in ours.items())
+
+
+def test_a_policy_pushes_itself_as_a_whole(hub: LocalHub, tmp_path: Path) -> None:
+    policy = FlowPolicy.of(FlowPolicyConfig(channels=(4, 4, 8), context_width=16, head_width=16), BOX_CLOSE).eval()
+    address = policy.push_to_hub("lab/small", private=True)
+    assert address.startswith(hub.address)
+    assert hub.private == {"models/lab/small"}
+    files = hub.repositories["models/lab/small"]
+    saved = save_policy(tmp_path / "small", policy)
+    assert set(files) == {".gitattributes", *to_push(saved)[1]}
+    card = files["README.md"].decode()
+    assert "# Policy for BoxClose" in card
+    assert card.endswith("## Measured\n\nNothing has been measured yet.\n")
+    back = load_policy("lab/small", task="box_close").state_dict()
+    for name, weights in policy.state_dict().items():
+        torch.testing.assert_close(back[name], weights, atol=1e-3, rtol=1e-3)
+    results = written(tmp_path / "evaluation.json", {**EVALUATION, "policy": str(saved)})
+    policy.push_to_hub("lab/small", card="# Mine", results=[results])
+    card = hub.repositories["models/lab/small"]["README.md"].decode()
+    assert card.startswith("# Mine")
+    assert "| success | 40.0% | 24.6% to 57.7% |" in card
 
 
 def test_a_dataset_goes_there_and_back(hub: LocalHub, tmp_path: Path) -> None:
