@@ -175,6 +175,24 @@ def test_what_is_bundled_comes_with_what_was_recorded() -> None:
     assert f"| auroc last 40 percent | {value['value']:.3g} |" in pushed_card("bundled:box_close/world_model")
 
 
+def test_a_world_model_of_several_tasks_shows_the_figures_of_each() -> None:
+    results = Path(__file__).parents[1] / "benchmarks" / "results"
+    card = pushed_card("bundled:brick_sort/world_model")
+    assert card == pushed_card("bundled:backpack_pack/world_model")
+    for task, title in (("brick_sort", "BrickSort"), ("backpack_pack", "BackpackPack")):
+        found = json.loads((results / f"value_{task}.json").read_text())
+        value = found["auroc_last_40_percent"]["value"]
+        told = card.split(f"Value of {title}, {found['episodes']} episodes, measured at commit {found['commit'][:12]}")[
+            1
+        ]
+        assert f"| auroc last 40 percent | {value:.3g} |" in told
+        dynamics = json.loads((results / f"dynamics_{task}.json").read_text())
+        decibels = dynamics["quality"]["success"]["imagined"]["chunk_1"]["psnr_db"]["mean"]
+        assert f"| PSNR of a chunk in dB, success, imagined | {decibels:.3g} | |" in card
+    assert "Nothing has been measured" not in card
+    assert "BrickSort" not in pushed_card("bundled:box_close/world_model")
+
+
 def pushed_card(name: str, *results: Path) -> str:
     content = to_push(resolve(name), results)[1]["README.md"]
     assert isinstance(content, bytes)
