@@ -23,14 +23,14 @@ from torch import Generator, Tensor
 
 from rise_gym.agents.action_scales import Scales
 from rise_gym.agents.flow_layers import draw_noise, jitter_light, noise_levels, shift_randomly
-from rise_gym.agents.trainable import TrainableAgent, observed
+from rise_gym.agents.trainable import PushedWhole, TrainableAgent, observed
 from rise_gym.protocols import Generators
 
 Context = TypeVar("Context")
 """What a policy makes of an observation, once, before it flows."""
 
 
-class FlowAgent(TrainableAgent, ModelMixin, ConfigMixin, Generic[Context]):
+class FlowAgent(PushedWhole, TrainableAgent, ModelMixin, ConfigMixin, Generic[Context]):
     """An `Agent`: `act` samples chunks, `loss` is conditional flow matching.
 
     Its config has `bins`, `flow_steps`, `temperature`, `noise_draws`, `shift_px`, `light_jitter` and `proprio_noise`;

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from rise_gym.agents.flow_policy import FlowPolicy
 from rise_gym.agents.interaction import check_fits, row_of
-from rise_gym.agents.trainable import TrainableAgent
+from rise_gym.agents.trainable import PushedWhole, TrainableAgent
 from rise_gym.checkpoints import load_checkpoint
 from rise_gym.collection import AnyEnv
 from rise_gym.errors import InvalidCheckpoint
@@ -109,7 +109,7 @@ class NoiseSteering(gymnasium.Wrapper[Any, Any, Any, Any]):
         return seen
 
 
-class AugmentedPolicy(ModelMixin, ConfigMixin):
+class AugmentedPolicy(PushedWhole, ModelMixin, ConfigMixin):
     """A frozen flow policy of which something learnt beside it makes another `Agent`.
 
     Args:

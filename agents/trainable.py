@@ -6,6 +6,7 @@ A policy of one's own inherits from `TrainableAgent` and writes four things: `bi
 from __future__ import annotations
 
 import copy
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
+from rise_gym._policy_cards import policy_card
 from rise_gym.checkpoints import load_checkpoint, save_checkpoint
 from rise_gym.errors import InvalidCheckpoint
 from rise_gym.locations import resolve
@@ -150,6 +152,37 @@ def save_policy(
     for weights in half.parameters():  # the scales, which are buffers, keep their precision
         weights.data = weights.data.half()
     return save_checkpoint(folder, kind="policy", task=policy.card, components={"policy": half}, card=card, extra=extra)
+
+
+class PushedWhole:
+    """A policy that goes onto the hub as a checkpoint; diffusers' own way takes its weights alone there."""
+
+    def push_to_hub(
+        self: _Storable,
+        repo_id: str,
+        *,
+        card: str | None = None,
+        private: bool = False,
+        results: Sequence[str | Path] = (),
+        token: str | None = None,
+    ) -> str:
+        """Save as `save_policy` does, and push; returns the commit's address. `load_policy(repo_id)` brings it back.
+
+        Args:
+            repo_id, private, results, token: see `rise_gym.hub.push_to_hub`, which does it with a folder, and with all
+                that lies there: how the policy was made, say.
+            card: the README before its figures, Markdown; default: one that tells task and size.
+
+        Raises:
+            InvalidResults: if figures are incomplete, or of another checkpoint.
+            HubFault: without a token, if the hub can't be reached, or if it refuses.
+        """
+        from rise_gym.hub import push_to_hub  # only who pushes waits for it
+
+        told = policy_card(self, f"a {type(self).__name__}") if card is None else card
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = save_policy(Path(scratch) / "policy", self, card=told)
+            return push_to_hub(folder, repo_id, private=private, results=results, token=token)
 
 
 def load_trainable(name: str | Path, *, task: str | None = None, temperature: float | None = None) -> TrainableAgent:

@@ -58,6 +58,15 @@ def command_of(name: str) -> str:
     return " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])
 
 
+def one_thread_for_flow() -> None:
+    """Optical flow of small frames on one thread: more only wait for each other. Ends the command without OpenCV."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise SystemExit("optical flow needs OpenCV: pip install 'rise-gym[benchmarks]'") from error
+    cv2.setNumThreads(1)
+
+
 def of_task(task: str) -> str:
     """What a file's name says of its task: nothing for the first, which was there before the others."""
     return "" if task == TASK else f"_{task}"

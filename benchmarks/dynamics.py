@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import _common as common
-import cv2
 import numpy as np
 import torch
 import tyro
@@ -51,7 +50,7 @@ def main(
         moments: how many starts, for successes and for failures.
         states: how many physics states for the hard test; 0 leaves it out.
     """
-    cv2.setNumThreads(1)  # frames are small: more threads only wait for each other
+    common.one_thread_for_flow()
     count, moments, states = (6, 3, min(states, 2)) if quick else (episodes, moments, states)
     policy = policy or f"bundled:{task}/base"
     with common.recorded("dynamics", output, quick, task=task) as figures:

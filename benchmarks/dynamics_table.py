@@ -64,9 +64,7 @@ def main(
         workspace: where world models are kept, those of the table `modules` among them.
         checkpoints: world models that are there already, by their rows' names, instead of making them.
     """
-    import cv2
-
-    cv2.setNumThreads(1)  # frames are small: more threads only wait for each other
+    common.one_thread_for_flow()
     count, moments = (6, 3) if quick else (episodes, moments)
     budget = Budget.miniature() if quick else Budget()
     workshop = Workshop(task, 0, budget, workspace / ("quick" if quick else ""), use_bundled=not quick)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rise_gym._camera_names import likeness, words
 from rise_gym._lerobot_source import PREFIX, LeRobotSource
 from rise_gym.errors import InvalidMapping
 from rise_gym.mapping import Content
@@ -19,12 +20,6 @@ from rise_gym.tasks import TaskCard
 _SUCCESS = ("next.success", "success", "is_success")
 _COLUMNS = {"state": ("observation.state", "state"), "action": ("action", "actions")}
 _LOOKED_AT = 5  # episodes
-_ALIKE = (
-    {"head", "top", "high", "overhead", "ceiling"},
-    {"front", "base", "exterior", "external", "scene", "third", "agentview", "main", "context"},
-    {"wrist", "hand", "gripper", "eye"},
-)
-_EMPTY_WORDS = {"cam", "camera", "image", "images", "rgb", "observation", "pos", "rad", "m", "deg", "main", "color"}
 
 
 def completed(source: LeRobotSource, task: TaskCard, given: Mapping[str, Any]) -> Content:
@@ -68,7 +63,7 @@ def _cameras(source: LeRobotSource, task: TaskCard, given: Mapping[str, Any]) ->
     free = [name for name in source.cameras if name not in taken]
     wanted = [name for name in task.cameras if "from" not in given.get(name, {})]
     found: Content = {}
-    scores = [(_likeness(ours, theirs), ours, theirs) for ours in wanted for theirs in free]
+    scores = [(likeness(ours, theirs.removeprefix(PREFIX)), ours, theirs) for ours in wanted for theirs in free]
     for score, ours, theirs in sorted(scores, key=lambda one: -one[0]):
         if score > 0 and ours not in found and theirs not in [entry["from"] for entry in found.values()]:
             found[ours] = {"from": theirs}
@@ -82,20 +77,6 @@ def _cameras(source: LeRobotSource, task: TaskCard, given: Mapping[str, Any]) ->
             f'`from = "..."`, one of {", ".join(left) or "none left: the task asks for more cameras than there are"}'
         )
     return {name: found[name] for name in task.cameras if name in found}
-
-
-def _likeness(ours: str, theirs: str) -> float:
-    """How much two names of cameras have in common, 0 and up."""
-    one, two = _words(ours), _words(theirs.removeprefix(PREFIX))
-    sides = {"left", "right"}
-    if (one & sides) and (two & sides) and (one & sides) != (two & sides):
-        return 0.0
-    shared = len(one & two) + 0.5 * sum(1 for group in _ALIKE if one & group and two & group)
-    return shared / max(1, len(one | two)) + (1.0 if one == two and one else 0.0)
-
-
-def _words(name: str) -> set[str]:
-    return set(re.findall(r"[a-z]+|\d+", name.lower())) - _EMPTY_WORDS
 
 
 def _joints(source: LeRobotSource, task: TaskCard, content: Content, given: Mapping[str, Any]) -> Content:
@@ -135,7 +116,7 @@ def _places(
         return dict.fromkeys(task.action_names)
     found: dict[str, str | int | None] = {}
     for ours in task.action_names:
-        same = [theirs for theirs in names if _words(theirs) == _words(ours) and _words(ours)]
+        same = [theirs for theirs in names if words(theirs) == words(ours) and words(ours)]
         if len(same) == 1:
             found[ours] = same[0]
     if len(found) < len(task.action_names):

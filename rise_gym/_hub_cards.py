@@ -12,6 +12,7 @@ from rise_gym._verification import MANIFEST_NAME, read_json
 from rise_gym.episodes import dataset_summary
 from rise_gym.errors import InvalidCheckpoint, InvalidResults
 from rise_gym.locations import HUB_ID, bundled_folder, resolve
+from rise_gym.tasks import TASKS
 
 _HEADING = "## Measured"
 _EVALUATION = (
@@ -19,6 +20,7 @@ _EVALUATION = (
 )  # fmt: skip
 _RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"  # of a checkout; a wheel has none
 _WORLD_MODEL = ("dynamics", "value", "trust")  # benchmarks of the bundled one
+_FIRST_TASK = "box_close"  # of results that do not say it: there was no other when they were recorded
 
 
 def measured(kind: str, folder: Path, results: Sequence[str | Path]) -> str:
@@ -67,15 +69,26 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _recorded(kind: str, folder: Path) -> list[tuple[str, dict[str, Any]]]:
-    """What a checkout has recorded of what is bundled."""
-    task = read_json(folder / MANIFEST_NAME)["task"]
-    if not any(_same(folder, bundled) for bundled in bundled_folder(task).glob("*")):
-        return []
-    paths = sorted((_RESULTS / "main_table").glob(f"{task}_*.json"))
+    """What a checkout has recorded of what is bundled, for every task that it serves."""
+    manifest = read_json(folder / MANIFEST_NAME)
+    tasks = sorted({manifest["task"], *manifest.get("extra", {}).get("tasks", ())})
+    served = [task for task in tasks if _is_bundled(folder, kind, task)]
     if kind == "world_model":
-        paths = [path for name in _WORLD_MODEL if (path := _RESULTS / f"{name}.json").is_file()]
-    found = [(path.relative_to(_RESULTS.parents[1]).as_posix(), _read(path)) for path in paths]
-    return found if kind == "world_model" else [row for row in found if _is_of(folder, row[1].get("policy"))]
+        found = [(path, _read(path)) for name in _WORLD_MODEL for path in sorted(_RESULTS.glob(f"{name}*.json"))]
+        found = [(path, row) for path, row in found if row.get("benchmark") in _WORLD_MODEL and not row.get("quick")]
+        found = [(path, row) for task in served for path, row in found if row.get("task", _FIRST_TASK) == task]
+    else:
+        paths = [path for task in served for path in sorted((_RESULTS / "main_table").glob(f"{task}_*.json"))]
+        found = [(path, _read(path)) for path in paths]
+        found = [(path, row) for path, row in found if _is_of(folder, row.get("policy"))]
+    return [(path.relative_to(_RESULTS.parents[1]).as_posix(), row) for path, row in found]
+
+
+def _is_bundled(folder: Path, kind: str, task: str) -> bool:
+    """Whether it is what the package has for a task, of its own or shared with others."""
+    if any(_same(folder, one) for one in bundled_folder(task).glob("*")):
+        return True
+    return kind == "world_model" and _is_of(folder, f"bundled:{task}/world_model")
 
 
 def _policy(name: str, figures: dict[str, Any], folder: Path) -> str:
@@ -100,21 +113,33 @@ def _policy(name: str, figures: dict[str, Any], folder: Path) -> str:
 
 def _world_model(name: str, figures: dict[str, Any], folder: Path) -> str:
     if figures.get("benchmark") in _WORLD_MODEL:
-        _check(name, f"bundled:{read_json(folder / MANIFEST_NAME)['task']}/world_model", folder, "compare")
+        _check(name, f"bundled:{figures.get('task', _FIRST_TASK)}/world_model", folder, "compare")
     elif "agreement" in figures and "world_model" in figures:
         _check(name, figures["world_model"], folder, "compare")
     else:
         raise InvalidResults(f"{name} has no figures of a world model; those are what `rise-gym compare --json` wrote")
-    rows = [
+    rows = [f"| {text} | {value:.3g} | |" for text, value in _of_frames(figures)]
+    rows += [
         f"| {path.replace('_', ' ')} | {value:.3g} | {low:.3g} to {high:.3g} |"
         for path, value, (low, high) in _with_intervals(figures)
     ]
     what = figures.get("benchmark", "imagined against true")
+    what += f" of {TASKS[figures['task']].title}" if figures.get("task") in TASKS else ""
     amount = f", {figures['episodes']} episodes" if "episodes" in figures else ""
     return (
-        f"{what.capitalize()}{amount}{_commit_of(figures)}:\n\n| figure | | 95 % |\n| --- | --- | --- |\n"
+        f"{what[0].upper()}{what[1:]}{amount}{_commit_of(figures)}:\n\n| figure | | 95 % |\n| --- | --- | --- |\n"
         + "\n".join(rows)
     )
+
+
+def _of_frames(figures: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """How near imagined frames are to the true ones, which has no interval: the first chunk's, beside doing nothing."""
+    for outcome, by_name in figures.get("quality", {}).items():
+        for name in ("imagined", "last_frame"):
+            decibels = by_name[name]["chunk_1"]["psnr_db"]["mean"]
+            yield f"PSNR of a chunk in dB, {outcome}, {name.replace('_', ' ')}", decibels
+    if "shuffled_actions" in figures:
+        yield "error with the actions of other moments, times that with its own", figures["shuffled_actions"]["ratio"]
 
 
 def _with_intervals(figures: dict[str, Any], path: str = "") -> Iterator[tuple[str, float, tuple[float, float]]]:

@@ -7,19 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rise_gym._known_pictures import SMALL, KnownPictures, Small, small_pictures
 from rise_gym._pictures import stretched
 from rise_gym.findings import Finding
 from rise_gym.types import Episode
 
-_SMALL = (8, 8)
 _BLACK = 8.0  # mean brightness below which a picture shows nothing, of 255
 _FROZEN_TICKS, _FROZEN_RAD = 3, 0.3  # a picture that stays longer, while joints move further, hangs; as on a robot
 _SAME_START = 2.0  # root mean square difference of small pictures, in steps of brightness, of starts that are alike
 _TOLD = 200  # pairs of starts that are listed
 _FROZEN = 0.2  # of all pictures, from which on it is an error
 _COMPARED = 2000  # starts that are compared with each other
-
-Small = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +34,14 @@ class CameraCoverage:
 
 
 class PictureTally:
-    """Looks at the pictures of one episode after the other, and keeps little of each."""
+    """Looks at the pictures of one episode after the other, and keeps little of each.
 
-    def __init__(self, cameras: tuple[str, ...]) -> None:
-        self._cameras = cameras
+    Args:
+        cameras: of the task. known: first pictures of the same task that are believed.
+    """
+
+    def __init__(self, cameras: tuple[str, ...], known: KnownPictures | None = None) -> None:
+        self._cameras, self._known = cameras, known
         self._numbers: list[int] = []
         self._sums = {camera: np.zeros(4) for camera in cameras}  # brightness, black, frozen, pictures
         self._dark: dict[str, list[int]] = {camera: [] for camera in cameras}
@@ -51,7 +53,7 @@ class PictureTally:
         """Take in one episode, whose number is its seed."""
         moved = np.abs(np.diff(episode.proprio, axis=0)).sum(1)
         self._numbers.append(episode.seed)
-        starts, means = [], []
+        means = []
         for camera in self._cameras:
             frames = episode.frames[camera]
             brightness = frames.mean((1, 2, 3))
@@ -63,9 +65,8 @@ class PictureTally:
             if same.sum() > _FROZEN * len(frames):
                 self._frozen[camera].append(episode.seed)
             some = frames[:: max(1, len(frames) // 5)]
-            starts.append(stretched(frames[0], _SMALL).astype(np.float32))
-            means.append(np.mean([stretched(one, _SMALL) for one in some], axis=0, dtype=np.float32))
-        self._starts.append(np.stack(starts))
+            means.append(np.mean([stretched(one, SMALL) for one in some], axis=0, dtype=np.float32))
+        self._starts.append(small_pictures([episode.frames[camera][0] for camera in self._cameras]))
         self._means.append(np.stack(means))
 
     def coverage(self) -> tuple[CameraCoverage, ...]:
@@ -107,7 +108,11 @@ class PictureTally:
                     found.append(
                         Finding(level="error", field=f"camera {camera}", found=text, advice=advice, episodes=some)
                     )
-        return found + self._swapped() + self._alike() + self._starts_alike()
+        return found + self._swapped() + self._unlike_known() + self._alike() + self._starts_alike()
+
+    def _unlike_known(self) -> list[Finding]:
+        """Cameras that are swapped in most episodes, so that only other recordings tell."""
+        return [] if self._known is None else self._known.findings(np.stack(self._starts))
 
     def _alike(self) -> list[Finding]:
         """Two cameras that show the same."""

@@ -38,6 +38,16 @@ def stretched(picture: Picture, size: tuple[int, int]) -> Picture:
     return np.asarray(np.tensordot(halfway, columns, (1, 1)).transpose(0, 2, 1).round(), np.uint8)
 
 
+def shaped(
+    picture: Picture, size: tuple[int, int], *, crop: tuple[int, int, int, int] | None = None, fit: str = "crop"
+) -> Picture:
+    """A part of a picture, `crop` (top, left, height, width) in pixels, in a size (H, W): cut, padded or stretched."""
+    if crop is not None:
+        top, left, height, width = crop
+        picture = picture[top : top + height, left : left + width]
+    return {"crop": fitted, "pad": padded, "stretch": stretched}[fit](picture, size)
+
+
 @lru_cache(maxsize=32)
 def _averaging(before: int, after: int) -> NDArray[np.float64]:
     """Weights (after, before) of pixels that overlap: each row averages its share of what was there before."""

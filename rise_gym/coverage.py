@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rise_gym._joint_checks import joint_findings
+from rise_gym._known_pictures import KnownPictures
 from rise_gym._picture_checks import CameraCoverage, PictureTally
 from rise_gym._timing_checks import Timing, timing_findings
 from rise_gym.findings import Finding
@@ -78,10 +79,25 @@ class CoverageReport:
 
 
 def coverage(
-    episodes: Iterable[Episode], task: TaskCard, timings: Iterable[Timing] = (), *, fps: float | None = None
+    episodes: Iterable[Episode],
+    task: TaskCard,
+    timings: Iterable[Timing] = (),
+    *,
+    fps: float | None = None,
+    largest_gap_s: float | None = None,
+    numbers: Iterable[Finding] | None = None,
+    like: KnownPictures | None = None,
 ) -> CoverageReport:
-    """Look at episodes, one after the other, and at the timings of the rows they were made from, if known."""
-    pictures, counts, known = PictureTally(task.cameras), Counter[str](), list(timings)
+    """Look at episodes, one after the other.
+
+    Args:
+        episodes: numbered by their seeds. task: that they are of.
+        timings: of the rows that they were made from, if known, `fps` a second. largest_gap_s: allowed between two of
+            them; default: two control ticks.
+        numbers: what was found in joints and timings already, in place of looking at them here.
+        like: first pictures of the same task, which tell whether cameras are swapped in all episodes.
+    """
+    pictures, counts, known = PictureTally(task.cameras, like), Counter[str](), list(timings)
     texts, sources = Counter[str](), Counter[str]()
     states: list[NDArray[Any]] = []
     actions: list[NDArray[Any]] = []
@@ -96,13 +112,15 @@ def coverage(
         following.append(np.arange(len(episode)) < len(episode) - 1)
     if not states:
         empty = Finding(level="error", field="episodes", found="there are none", advice="record or import some")
-        return _report(task, counts, sources, texts, (), pictures, known, [empty])
+        return _report(task, counts, sources, texts, (), pictures, known, [*(numbers or ()), empty])
     state, scaled = (np.concatenate(part).astype(np.float64) for part in (states, actions))
     action = task.unscale_action(scaled)
-    found = joint_findings(state, action, np.concatenate(following)[:-1], task)
-    if known:
-        gap, shortest = 2 / task.control_hz, 1 / task.control_hz
-        found += timing_findings(known, fps or task.control_hz, largest_gap_s=gap, shortest_s=shortest)
+    found = [] if numbers is None else list(numbers)
+    if numbers is None:
+        found = joint_findings(state, action, np.concatenate(following)[:-1], task)
+        if known:
+            gap, shortest = largest_gap_s or 2 / task.control_hz, 1 / task.control_hz
+            found += timing_findings(known, fps or task.control_hz, largest_gap_s=gap, shortest_s=shortest)
     found += pictures.findings() + _outcome_findings(counts)
     return _report(task, counts, sources, texts, _joints(task, state, action, scaled), pictures, known, found)
 

@@ -6,6 +6,7 @@ What is pushed is what was verified: the files that a checkpoint's manifest list
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ def push_to_hub(
 ) -> str:
     """Push a world model, a policy or a dataset; what an earlier push left there and is no part of it is deleted.
 
+    A dataset is tagged with the version of its layout, without which lerobot opens none.
+
     Args:
         folder: a checkpoint or a dataset.
         repo_id: `owner/name`; made if it is not there.
@@ -53,7 +56,8 @@ def push_to_hub(
     if not HUB_ID.fullmatch(repo_id) or "@" in repo_id:
         raise HubFault(f"a repository `owner/name` was wanted, got {repo_id!r}")
     kind, files = to_push(Path(folder), results)
-    return _commit(repo_id, kind, files, private=private, token=token)
+    tag = str(layout.read_info(Path(folder))["codebase_version"]) if kind == "dataset" else None
+    return _commit(repo_id, kind, files, tag=tag, private=private, token=token)
 
 
 def to_push(folder: Path, results: Sequence[str | Path] = ()) -> tuple[str, dict[str, Path | bytes]]:
@@ -88,7 +92,9 @@ def _checkpoint_files(folder: Path, results: Sequence[str | Path]) -> dict[str, 
     return {**files, "README.md": card.encode(), MANIFEST_NAME: told.encode()}
 
 
-def _commit(repo_id: str, kind: str, files: dict[str, Path | bytes], *, private: bool, token: str | None) -> str:
+def _commit(
+    repo_id: str, kind: str, files: dict[str, Path | bytes], *, tag: str | None, private: bool, token: str | None
+) -> str:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
     if not (token or get_token()):
@@ -102,11 +108,29 @@ def _commit(repo_id: str, kind: str, files: dict[str, Path | bytes], *, private:
         there = set(hub.list_repo_files(repo_id, repo_type=kind))
         changes: list[Any] = [CommitOperationAdd(name, _given(content)) for name, content in files.items()]
         changes += [CommitOperationDelete(name) for name in sorted(there - set(files) - _KEPT)]
-        return str(hub.create_commit(repo_id, changes, commit_message="Pushed by rise_gym", repo_type=kind).commit_url)
+        pushed = hub.create_commit(repo_id, changes, commit_message="Pushed by rise_gym", repo_type=kind)
     except Exception as error:  # the hub's client raises errors of several libraries, by what went wrong
         raise HubFault(
             f"could not push to {repo_id!r} ({type(error).__name__}: {error}); check the connection, that the token "
             "may write there, and the spelling. The repository is as it was, or empty; the folder here is untouched"
+        ) from error
+    if tag is not None:
+        _tag(hub, repo_id, tag, str(pushed.oid))
+    return str(pushed.commit_url)
+
+
+def _tag(hub: Any, repo_id: str, tag: str, commit: str) -> None:
+    """Let a dataset's tag name this commit, as lerobot does; an earlier push's is taken away."""
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    try:
+        with contextlib.suppress(RevisionNotFoundError):
+            hub.delete_tag(repo_id, tag=tag, repo_type="dataset")
+        hub.create_tag(repo_id, tag=tag, revision=commit, repo_type="dataset")
+    except Exception as error:  # as above
+        raise HubFault(
+            f"{repo_id!r} was pushed but could not be tagged {tag} ({type(error).__name__}: {error}), without which "
+            "lerobot does not open it; push again, or tag it by hand: HfApi().create_tag(..., repo_type='dataset')"
         ) from error
 
 

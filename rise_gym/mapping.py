@@ -13,6 +13,7 @@ clip = false                               # cut targets to the card's ranges, h
 from = "observation.images.cam_high"
 crop = [0, 80, 480, 480]                   # top, left, height, width in pixels, first of all
 fit = "crop"                               # then: the middle; "pad": all of it, with black; "stretch"
+check = true                               # that its name and pictures are not another camera's; false: it is meant so
 
 [state]                                    # what was measured; [action] is what was commanded: absolute joint targets
 column = "observation.state"
@@ -57,12 +58,14 @@ Content = dict[str, Any]
 class CameraMapping:
     """Where a camera's pictures come from, and how they get the task's size.
 
-    `crop` (top, left, height, width) in pixels comes first; then `fit` makes the shape the task's.
+    `crop` (top, left, height, width) in pixels comes first; then `fit` makes the shape the task's. Without `check` its
+    name may say, and its pictures may look like, another camera's.
     """
 
     source: str
     crop: tuple[int, int, int, int] | None = None
     fit: Fit = "crop"
+    check: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,16 +177,19 @@ def _cameras(content: Mapping[str, Any], task: TaskCard) -> dict[str, CameraMapp
     found = {}
     for name in task.cameras:
         entry = dict(content[name])
-        _known(f"cameras.{name}", entry, ("from", "crop", "fit"))
+        _known(f"cameras.{name}", entry, ("from", "crop", "fit", "check"))
         if not isinstance(entry.get("from"), str):
             raise InvalidMapping(f"cameras.{name}: `from`, the name of a feature, was wanted, got {entry.get('from')}")
         _one_of(f"cameras.{name}.fit", entry.get("fit", "crop"), get_args(Fit))
         crop = entry.get("crop")
         if crop is not None and (len(crop) != 4 or min(crop[:2]) < 0 or min(crop[2:]) < 1):
             raise InvalidMapping(f"cameras.{name}.crop is [top, left, height, width] in pixels, got {crop}")
+        if not isinstance(entry.get("check", True), bool):
+            raise InvalidMapping(f"cameras.{name}.check is true or false, got {entry['check']!r}")
         found[name] = CameraMapping(
-            source=entry["from"], crop=None if crop is None else tuple(crop), fit=entry.get("fit", "crop")
-        )
+            source=entry["from"], crop=None if crop is None else tuple(crop), fit=entry.get("fit", "crop"),
+            check=entry.get("check", True),
+        )  # fmt: skip
     return found
 
 

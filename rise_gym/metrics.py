@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rise_gym.errors import MissingPackage
+
 Images = NDArray[np.uint8]
 
 
@@ -70,7 +72,7 @@ def _flow(before: Images, after: Images) -> NDArray[np.float32]:
     try:
         import cv2
     except ImportError as error:
-        raise ImportError("optical flow needs OpenCV: pip install 'rise-gym[benchmarks]'") from error
+        raise MissingPackage("optical flow needs OpenCV: pip install 'rise-gym[benchmarks]'") from error
     first, second = (cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) for image in (before, after))
     flow: Any = cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 9, 3, 5, 1.1, 0)
     return np.asarray(flow, dtype=np.float32)

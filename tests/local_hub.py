@@ -16,13 +16,14 @@ TOKEN = "hf_local"
 
 
 class LocalHub(ThreadingHTTPServer):
-    """Keeps repositories in memory: `repositories["models/owner/name"]` is files by their names."""
+    """Keeps repositories in memory: `repositories["models/owner/name"]` is files, `tags` of it commits, by names."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
         self.repositories: dict[str, dict[str, bytes]] = {}
+        self.tags: dict[str, dict[str, str]] = {}
         self.private: set[str] = set()
 
     @property
@@ -46,6 +47,8 @@ class _Answers(BaseHTTPRequestHandler):
         if path == "/api/repos/create":
             return self._create(json.loads(body))
         name, action = path.removeprefix("/api/").rsplit("/", 2)[:2]
+        if action == "tag":
+            return self._tag(name, path.rpartition("/")[2], json.loads(body)["tag"])
         if action == "preupload":
             files = [
                 {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
@@ -59,6 +62,20 @@ class _Answers(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         self._read(with_content=False)
+
+    def do_DELETE(self) -> None:
+        name, _, tag = urlsplit(self.path).path.removeprefix("/api/").rsplit("/", 2)
+        if self.headers.get("authorization") != f"Bearer {TOKEN}":
+            return self._json({"error": "Invalid token"}, 401)
+        if self.server.tags.get(name, {}).pop(tag, None) is None:
+            return self._json({"error": "no such tag"}, 404, {"X-Error-Code": "RevisionNotFound"})
+        return self._json({})
+
+    def _tag(self, name: str, commit: str, tag: str) -> None:
+        if tag in self.server.tags.setdefault(name, {}):
+            return self._json({"error": "exists"}, 409)
+        self.server.tags[name][tag] = commit
+        return self._json({})
 
     def _create(self, asked: dict[str, Any]) -> None:
         name = f"{asked.get('type', 'model')}s/{asked['organization']}/{asked['name']}"
@@ -104,6 +121,12 @@ class _Answers(BaseHTTPRequestHandler):
                 {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
                 for path, content in files.items()
             ]
+        if what == ["refs"]:
+            tags = [
+                {"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": commit}
+                for tag, commit in self.server.tags.get(name, {}).items()
+            ]
+            return {"branches": [], "converts": [], "tags": tags}
         siblings = [{"rfilename": path} for path in files]
         return {"id": name.partition("/")[2], "sha": self.server.revision(name), "siblings": siblings, "tags": []}
 

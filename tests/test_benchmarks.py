@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -70,6 +71,16 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "held_out"
     write_episodes(folder, [episode(number, success=number % 2 == 0) for number in range(6)], BOX_CLOSE)
     return folder
+
+
+@pytest.mark.parametrize("name", ["dynamics", "dynamics_table"])
+def test_without_opencv_one_line_says_how_to_get_it(
+    name: str, benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = benchmark(name)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(SystemExit, match=r"pip install 'rise-gym\[benchmarks\]'"):
+        command.main(output=tmp_path / "figures.json")
 
 
 def test_throughput_miniature(benchmark: Callable[[str], Any], tiny_world: Path, tmp_path: Path) -> None:

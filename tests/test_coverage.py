@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from rise_gym.commands.inspect import inspect
 from rise_gym.coverage import coverage
 from rise_gym.episodes import write_episodes
 from rise_gym.errors import RiseGymError
+from rise_gym.locations import resolve
+from rise_gym.starts import load_starts
+from rise_gym.tasks import BOX_CLOSE
 from rise_gym.types import Episode
 
 
@@ -71,6 +75,49 @@ def test_what_cameras_do_not_show_is_found() -> None:
     assert any("cameras front and wrist: they look swapped in episode 3;" in text for text in found)
     same = [replace(e, frames=dict.fromkeys(CARD.cameras, e.frames["front"])) for e in episodes]
     assert any("both show the same pictures" in text for text in texts(same))
+
+
+def bundled_starts(camera_order: tuple[str, ...]) -> list[Episode]:
+    """Short episodes that begin as those of the bundled dream do, with their cameras in another order."""
+    starts = load_starts(resolve("bundled:box_close/world_model") / "starts.npz")
+    found = []
+    for number, row in enumerate(starts.initial[:8]):
+        views = dict(zip(BOX_CLOSE.cameras, np.moveaxis(starts.frames[row], 1, 0), strict=True))
+        frames = {camera: views[shown] for camera, shown in zip(BOX_CLOSE.cameras, camera_order, strict=True)}
+        rows = len(starts.frames[row])
+        path = np.linspace(0, 0.5 * (-1) ** number, rows)[:, None] * np.ones(14)
+        found.append(
+            Episode(
+                task="box_close", instruction=BOX_CLOSE.instruction, frames=frames, success=number % 2 == 0,
+                proprio=BOX_CLOSE.unscale_action(path).astype(np.float32), actions=path.astype(np.float32),
+                score=0.0, source="rollout", policy="test", seed=number,
+            )
+        )  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize(
+    ("order", "told"),
+    [
+        (("head", "left_wrist", "right_wrist"), None),
+        (("head", "right_wrist", "left_wrist"), "cameras left_wrist, right_wrist: they look exchanged"),
+        (("left_wrist", "right_wrist", "head"), "cameras head, left_wrist, right_wrist: they look exchanged"),
+    ],
+)
+def test_cameras_that_are_swapped_in_all_episodes_are_told_from_the_bundled_ones(
+    order: tuple[str, ...], told: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_episodes(tmp_path / "set", bundled_starts(order), BOX_CLOSE)
+    with contextlib.suppress(SystemExit):  # windows of starts are too short to be sound
+        inspect(tmp_path / "set", json_file=tmp_path / "report.json")
+    found = [
+        f"{one['field']}: {one['found']}" for one in json.loads((tmp_path / "report.json").read_text())["findings"]
+    ]
+    assert [text for text in found if "exchanged" in text][:1] == [text for text in found if told and told in text]
+    if told:
+        assert "in bundled:box_close/world_model" in " ".join(capsys.readouterr().out.split())
+        with pytest.raises(SystemExit, match="1"):
+            inspect(tmp_path / "set", like="bundled:box_close/world_model")
 
 
 def test_joints_in_degrees_are_found() -> None:

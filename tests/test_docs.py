@@ -39,6 +39,7 @@ def test_the_site(tmp_path: Path) -> None:
         page = (tmp_path / "tasks" / f"{task}.html").read_text()
         told = [f"RiseMujoco-{card.title}-v0", card.instruction, *(stage.name for stage in card.stages)]
         assert [fact for fact in told if fact not in page] == []
+        assert f"bundled:{task}/world_model" in page
         assert not re.search(r"<!-- \w+: ", page)  # every fact that was asked for was filled in
     assert "88.0%" in (tmp_path / "tasks" / "box_close.html").read_text()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from local_hub import TOKEN, LocalHub, local_hub
 
 from rise_gym import WorldModel
-from rise_gym.agents.flow_policy import load_policy
+from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig, load_policy, save_policy
 from rise_gym.cli import main
 from rise_gym.episodes import dataset_summary, read_episodes, write_episodes
 from rise_gym.errors import HubFault, InvalidCheckpoint, InvalidDataset, InvalidResults
@@ -105,6 +106,27 @@ def test_a_policy_goes_there_and_back_with_its_figures(
     assert all(torch.equal(weights, theirs[name]) for name, weights in ours.items())
 
 
+def test_a_policy_pushes_itself_as_a_whole(hub: LocalHub, tmp_path: Path) -> None:
+    policy = FlowPolicy.of(FlowPolicyConfig(channels=(4, 4, 8), context_width=16, head_width=16), BOX_CLOSE).eval()
+    address = policy.push_to_hub("lab/small", private=True)
+    assert address.startswith(hub.address)
+    assert hub.private == {"models/lab/small"}
+    files = hub.repositories["models/lab/small"]
+    saved = save_policy(tmp_path / "small", policy)
+    assert set(files) == {".gitattributes", *to_push(saved)[1]}
+    card = files["README.md"].decode()
+    assert "# Policy for BoxClose" in card
+    assert card.endswith("## Measured\n\nNothing has been measured yet.\n")
+    back = load_policy("lab/small", task="box_close").state_dict()
+    for name, weights in policy.state_dict().items():
+        torch.testing.assert_close(back[name], weights, atol=1e-3, rtol=1e-3)
+    results = written(tmp_path / "evaluation.json", {**EVALUATION, "policy": str(saved)})
+    policy.push_to_hub("lab/small", card="# Mine", results=[results])
+    card = hub.repositories["models/lab/small"]["README.md"].decode()
+    assert card.startswith("# Mine")
+    assert "| success | 40.0% | 24.6% to 57.7% |" in card
+
+
 def test_a_dataset_goes_there_and_back(hub: LocalHub, tmp_path: Path) -> None:
     write_episodes(tmp_path / "demos", [recorded()], BOX_CLOSE)
     (tmp_path / "demos" / "notes.txt").write_text("not a part of it")
@@ -119,6 +141,28 @@ def test_a_dataset_goes_there_and_back(hub: LocalHub, tmp_path: Path) -> None:
     assert dataset_summary("lab/demos").seeds == (3,)
 
 
+def test_a_dataset_is_tagged_as_lerobot_wants_it(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import HfApi
+
+    write_episodes(tmp_path / "demos", [recorded()], BOX_CLOSE)
+    push_to_hub(tmp_path / "demos", "lab/demos")
+    tags = HfApi().list_repo_refs("lab/demos", repo_type="dataset").tags  # what lerobot looks its versions up in
+    assert [(tag.name, tag.target_commit) for tag in tags] == [("v3.0", hub.revision("datasets/lab/demos"))]
+    write_episodes(tmp_path / "demos", [replace(recorded(), seed=4)], BOX_CLOSE)
+    push_to_hub(tmp_path / "demos", "lab/demos")
+    assert hub.tags == {"datasets/lab/demos": {"v3.0": hub.revision("datasets/lab/demos")}}
+    assert dataset_summary("lab/demos@v3.0").seeds == (3, 4)
+
+    def refused(*args: Any, **kwargs: Any) -> None:
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(HfApi, "create_tag", refused)
+    with pytest.raises(HubFault, match=r"was pushed but could not be tagged v3\.0 .*gone.*push again"):
+        push_to_hub(tmp_path / "demos", "lab/demos")
+
+
 def test_what_is_bundled_comes_with_what_was_recorded() -> None:
     results = Path(__file__).parents[1] / "benchmarks" / "results"
     found = json.loads((results / "main_table" / "box_close_rise_0.json").read_text())
@@ -129,6 +173,24 @@ def test_what_is_bundled_comes_with_what_was_recorded() -> None:
     assert card.count("| success |") == 1
     value = json.loads((results / "value.json").read_text())["auroc_last_40_percent"]
     assert f"| auroc last 40 percent | {value['value']:.3g} |" in pushed_card("bundled:box_close/world_model")
+
+
+def test_a_world_model_of_several_tasks_shows_the_figures_of_each() -> None:
+    results = Path(__file__).parents[1] / "benchmarks" / "results"
+    card = pushed_card("bundled:brick_sort/world_model")
+    assert card == pushed_card("bundled:backpack_pack/world_model")
+    for task, title in (("brick_sort", "BrickSort"), ("backpack_pack", "BackpackPack")):
+        found = json.loads((results / f"value_{task}.json").read_text())
+        value = found["auroc_last_40_percent"]["value"]
+        told = card.split(f"Value of {title}, {found['episodes']} episodes, measured at commit {found['commit'][:12]}")[
+            1
+        ]
+        assert f"| auroc last 40 percent | {value:.3g} |" in told
+        dynamics = json.loads((results / f"dynamics_{task}.json").read_text())
+        decibels = dynamics["quality"]["success"]["imagined"]["chunk_1"]["psnr_db"]["mean"]
+        assert f"| PSNR of a chunk in dB, success, imagined | {decibels:.3g} | |" in card
+    assert "Nothing has been measured" not in card
+    assert "BrickSort" not in pushed_card("bundled:box_close/world_model")
 
 
 def pushed_card(name: str, *results: Path) -> str:

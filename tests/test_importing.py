@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +15,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from own_tasks import CARD
+from own_tasks import CARD, TOML, forgetting_tasks
 from toy_dataset import NAMES, TASK, Toy, toy, write_v21, write_v30
 
 from rise_gym._guessing import toml_text
 from rise_gym._resampling import between, in_force, tick_times
 from rise_gym._video import encode_clips, frames_near
+from rise_gym.cli import main
+from rise_gym.commands.inspect import inspect
 from rise_gym.episodes import read_episodes
 from rise_gym.errors import InvalidDataset, InvalidMapping
-from rise_gym.importing import import_dataset, mapped, open_source, source_findings, translated
+from rise_gym.importing import camera_findings, import_dataset, mapped, open_source, source_findings, translated
 from rise_gym.mapping import JointMapping, Unit, mapping_of, read_mapping
 
 GIVEN: dict[str, Any] = {"joints": {"gripper_m": {"unit": "range", "range": [0, 100], "to": [0.0, 0.08]}}}
@@ -129,6 +133,7 @@ def test_an_import_goes_on_where_it_was(theirs: Path, tmp_path: Path) -> None:
         ({"cameras": {"front": {"from": "observation.images.side"}}}, "no pictures 'observation.images.side'; it has"),
         ({"cameras": {"front": {"from": "observation.images.front_cam", "crop": [0, 0, 99, 9]}}}, "leaves pictures"),
         ({"cameras": {"front": {"form": "x"}}}, "unknown entries form"),
+        ({"cameras": {"front": {"from": "observation.images.front_cam", "check": 3}}}, "check is true or false, got 3"),
         ({"cameras": {"side": {"from": "x"}}}, "cameras: unknown entries side"),
         ({"joints": {"joint1_rad": {"from": "elbow"}}}, "'elbow' is no number of column .* has joint1.pos"),
         ({"joints": {"joint9_rad": {"from": 0}}}, "joints: unknown entries joint9_rad"),
@@ -176,9 +181,120 @@ def test_wrong_units_and_orders_are_found(theirs: Path, given: dict[str, Any], l
     assert any(told in str(finding) and finding.level == level for finding in found), [str(one) for one in found]
 
 
+def test_what_is_wrong_with_many_joints_is_said_once(theirs: Path) -> None:
+    source = open_source(theirs)
+    content = {"state": {"unit": "rad"}, "action": {"unit": "rad"}, **GIVEN}
+    (found,) = source_findings(source, mapped(source, CARD, content), CARD)
+    assert found.field == "action and state joint1_rad, joint2_rad, joint3_rad, joint4_rad, joint5_rad, joint6_rad"
+    assert 'say `unit = "deg"` in `[action]` and `[state]` of the mapping' in found.advice
+    assert "furthest off, is from -" in found.found
+    content = {"joints": {"gripper_m": {"unit": "m"}}}
+    (found,) = source_findings(source, mapped(source, CARD, content), CARD)
+    assert found.field == "action and state gripper_m"
+    assert "in `joints.gripper_m` of the mapping" in found.advice
+
+
+def test_the_command_says_each_finding_once(
+    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    degrees = 'state.unit = "rad"\naction.unit = "rad"\n'
+    told, status = imported(theirs, tmp_path, monkeypatch, capsys, degrees)
+    assert status == 2
+    assert told.count("looks like degrees") == 1
+    told, status = imported(theirs, tmp_path, monkeypatch, capsys, degrees, "--show")
+    assert status == 1
+    assert told.count("looks like degrees") == 1
+
+
+def imported(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    mapping: str,
+    *options: str,
+) -> tuple[str, object]:
+    """What `rise-gym import` prints, in one line, where it writes nothing; and its exit status."""
+    (tmp_path / "cube.toml").write_text(TOML)
+    (tmp_path / "mapping.toml").write_text(mapping)
+    command = ["rise-gym", "import", str(tmp_path / "ours"), "--data", str(folder), "--task"]
+    command += [str(tmp_path / "cube.toml"), "--mapping", str(tmp_path / "mapping.toml"), *options]
+    monkeypatch.setattr(sys, "argv", command)
+    monkeypatch.setenv("RISE_GYM_TASKS", "")
+    status: object = 0
+    with forgetting_tasks():
+        try:
+            main()
+        except SystemExit as stopped:
+            status = stopped.code
+    assert not (tmp_path / "ours").exists()
+    printed = capsys.readouterr()
+    return " ".join((printed.out + printed.err).split()), status
+
+
 def test_a_plain_dataset_has_no_findings(theirs: Path) -> None:
     source = open_source(theirs)
     assert source_findings(source, mapped(source, CARD, GIVEN), CARD) == []
+
+
+SWAPPED = {
+    "front": {"from": "observation.images.wrist_cam"},
+    "wrist": {"from": "observation.images.front_cam"},
+}
+MEANT = {camera: {**entry, "check": False} for camera, entry in SWAPPED.items()}
+
+
+def test_cameras_whose_names_say_that_they_are_swapped_are_refused(theirs: Path, tmp_path: Path) -> None:
+    source = open_source(theirs)
+    mapping = mapped(source, CARD, {**GIVEN, "cameras": SWAPPED})
+    with pytest.raises(InvalidDataset) as raised:
+        import_dataset(source, mapping, CARD, tmp_path / "ours")
+    told = str(raised.value)
+    assert "cameras.front: its pictures come from 'wrist_cam', whose name says another place" in told
+    assert "exchange `from` of cameras.front and cameras.wrist" in told
+    assert not (tmp_path / "ours").exists()
+    meant = mapped(source, CARD, {**GIVEN, "cameras": MEANT})
+    assert import_dataset(source, meant, CARD, tmp_path / "ours").episodes == 4
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "level"),
+    [
+        (("left_wrist", "right_wrist"), ("cam_right_wrist", "cam_left_wrist"), "error"),
+        (("left_wrist", "right_wrist"), ("cam_left_wrist", "cam_right_wrist"), None),
+        (("head", "wrist"), ("cam_high", "gripper_rgb"), None),
+        (("head", "wrist"), ("front", "gripper_rgb"), "warning"),
+        (("head", "front"), ("front", "top"), "error"),
+        (("one", "two"), ("front", "top"), None),
+    ],
+)
+def test_names_of_cameras_say_where_they_are(
+    ours: tuple[str, ...], theirs: tuple[str, ...], level: str | None, tmp_path: Path
+) -> None:
+    one = toy(0)
+    one.frames = dict(zip(theirs, one.frames.values(), strict=True))
+    source = open_source(write_v21(tmp_path / "theirs", [one]))
+    task = replace(CARD, cameras=ours)
+    cameras = {mine: {"from": f"observation.images.{other}"} for mine, other in zip(ours, theirs, strict=True)}
+    found = camera_findings(source, mapped(source, task, {**GIVEN, "cameras": cameras}), task)
+    assert [finding.level for finding in found[:1]] == ([level] if level else [])
+
+
+def test_a_whole_dataset_with_swapped_cameras_is_found_beside_another(tmp_path: Path, theirs: Path) -> None:
+    import_dataset(open_source(theirs), mapped(open_source(theirs), CARD, GIVEN), CARD, tmp_path / "ours")
+    later = [toy(seed) for seed in range(4, 7)]
+    for one in later:
+        one.frames = dict(zip(one.frames, reversed(one.frames.values()), strict=True))
+    source = open_source(write_v21(tmp_path / "later", later))
+    mapping = mapped(source, CARD, GIVEN)
+    assert camera_findings(source, mapping, CARD) == []  # nothing is known of the task
+    with pytest.raises(InvalidDataset, match=r"cameras front, wrist: they look exchanged: .* those of wrist, front in"):
+        import_dataset(source, mapping, CARD, tmp_path / "ours")
+    with pytest.raises(InvalidDataset, match=r"say `check = false` in `\[cameras.front\]`"):
+        import_dataset(source, mapping, CARD, tmp_path / "fresh", like=tmp_path / "ours")
+    assert not (tmp_path / "fresh").exists()
+    kept = mapped(source, CARD, {**GIVEN, "cameras": {"front": {"check": False}}})
+    assert import_dataset(source, kept, CARD, tmp_path / "ours").episodes == 7
 
 
 def test_gaps_are_named_and_can_be_left_out(tmp_path: Path) -> None:
@@ -197,6 +313,61 @@ def test_gaps_are_named_and_can_be_left_out(tmp_path: Path) -> None:
     warnings = [str(finding) for finding in source_findings(source, mapping, CARD)]
     assert any("1 rows missing" in text and "episode 2" in text for text in warnings)
     assert import_dataset(source, mapping, CARD, tmp_path / "ours").episodes == 2
+    inspected = inspect_report(tmp_path / "ours", tmp_path)
+    assert (inspected["missing_rows"], inspected["repeated_rows"]) == (1, 0)
+    assert inspected["longest_gap_s"] == pytest.approx(0.1, abs=1e-4)
+    assert [finding["episodes"] for finding in inspected["findings"] if finding["field"] == "timestamp"] == [[1]]
+
+
+def inspect_report(folder: Path, scratch: Path) -> Any:
+    """What `rise-gym inspect --json` writes."""
+    with contextlib.suppress(SystemExit):
+        inspect(folder, json_file=scratch / "report.json")
+    return json.loads((scratch / "report.json").read_text())
+
+
+def test_gaps_that_a_mapping_allows_stay_a_warning_and_are_kept_when_an_import_goes_on(tmp_path: Path) -> None:
+    toys = [toy(seed) for seed in range(3)]
+    toys[0].times[30:] += 0.3
+    source = open_source(write_v21(tmp_path / "theirs", toys))
+    mapping = mapped(source, CARD, {**GIVEN, "largest_gap_s": 0.5})
+    import_dataset(source, mapping, CARD, tmp_path / "ours", limit=1)
+    more = mapped(source, CARD, {**GIVEN, "largest_gap_s": 0.5, "skip": [0]})
+    assert import_dataset(source, more, CARD, tmp_path / "ours").episodes == 3
+    report = inspect_report(tmp_path / "ours", tmp_path)
+    assert report["missing_rows"] == 6
+    (found,) = [finding for finding in report["findings"] if finding["field"] == "timestamp"]
+    assert (found["level"], found["episodes"]) == ("warning", [0])
+
+
+def test_show_tells_what_a_foreign_dataset_covers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toys = [toy(seed) for seed in range(3)]
+    toys[2].times[30:] += 0.05
+    told, status = imported(write_v21(tmp_path / "theirs", toys), tmp_path, monkeypatch, capsys, "", "--show")
+    assert status == 0
+    assert "theirs: 3 episodes of cube_in_bowl" in told
+    assert "rows: 1 missing, 0 twice, longest gap 0.10 s" in told
+    assert "joint6_rad" in told
+    assert told.count("1 rows missing and 0 twice by their times in episode 2") == 1
+
+
+def test_show_tells_of_what_can_not_be_read_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toys = [toy(seed) for seed in range(4)]
+    toys[1].times[30:] += 0.6
+    toys[2].action[5, 0] = np.nan
+    folder = write_v21(tmp_path / "theirs", toys)
+    (folder / "videos/chunk-000/observation.images.front_cam/episode_000003.mp4").write_bytes(b"no film")
+    told, status = imported(
+        folder, tmp_path, monkeypatch, capsys, 'state.unit = "deg"\naction.unit = "deg"\n', "--show"
+    )
+    assert status == 1
+    assert "gaps of up to 0.65 s between rows" in told
+    assert "1 rows have numbers that are not finite" in told
+    assert told.count("episode 3: pictures can't be decoded") == 1
 
 
 def test_differences_are_no_targets(tmp_path: Path) -> None:

@@ -77,10 +77,20 @@ def _config(task: str) -> Any:
 
 
 def _bundled(task: str, root: Path) -> str:
-    folders = sorted(path.name for path in (root / "rise_gym" / "bundled" / task).glob("*") if path.is_dir())
-    if not folders:
-        return "No weights are bundled for this task yet."
-    return "Bundled, no download: " + ", ".join(f"`bundled:{task}/{name}`" for name in folders) + "."
+    bundled = root / "rise_gym" / "bundled"
+    own = {path.name for path in (bundled / task).glob("*") if path.is_dir()}
+    served = {path.parent.name: _tasks_of(path) for path in sorted(bundled.glob("several_tasks/*/rise_gym.json"))}
+    shared = {name: tasks for name, tasks in served.items() if task in tasks and name not in own}
+    told = [f"`bundled:{task}/{name}`" for name in sorted(own)]
+    for name, tasks in shared.items():
+        others = " and ".join(TASKS[other].title for other in sorted(set(tasks) - {task}))
+        told.append(f"`bundled:{task}/{name}` (one for this task and {others})")
+    return f"Bundled, no download: {', '.join(told)}." if told else "No weights are bundled for this task yet."
+
+
+def _tasks_of(manifest: Path) -> list[str]:
+    """The tasks that a checkpoint of several serves."""
+    return list(json.loads(manifest.read_text()).get("extra", {}).get("tasks", ()))
 
 
 def _measured(task: str, root: Path) -> str:

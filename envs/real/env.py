@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rise_gym.envs.real.cameras import CameraFault, CameraLimits
 from rise_gym.envs.real.clock import Clock, clock
 from rise_gym.envs.real.contract import Judge, Operator, ResetHelp, Resetter, Robot, imported
+from rise_gym.envs.real.familiar import FamiliarCameras
 from rise_gym.envs.real.judges import judge_of
 from rise_gym.envs.real.limits import LIMIT_NAMES, Limits, SafetyFilter
 from rise_gym.envs.real.link import OperatorStop, RobotLink
@@ -66,6 +67,8 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         operator: `"keyboard"`, an import string, or a live one; who can stop the robot and give a verdict.
         resetter: an import string or a live one; None leaves everything as it is.
         limits: a `Limits`, or a dict of arguments of `Limits.of`, e.g. `{"velocity_rad_s": 1.0}`.
+        starts: what first pictures are compared with, to refuse cameras that are exchanged: a dataset, a world model or
+            a file of starts; True: those of the judge, if it is a world model that has some; False: nothing.
         cameras, names: a `CameraLimits`, a `RobotNames`, or a dict of their fields.
         clock: `"system"`; `"instant"` for a robot that is simulated step by step; or, only here, a live one.
         device: where the judge's world model runs.
@@ -91,6 +94,7 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         operator: str | Operator | None = None,
         resetter: str | Resetter | None = None,
         limits: Limits | Mapping[str, Any] | None = None,
+        starts: str | Path | bool = True,
         cameras: CameraLimits | Mapping[str, Any] | None = None,
         names: RobotNames | Mapping[str, Any] | None = None,
         clock: str | Clock = "system",
@@ -109,6 +113,7 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._build(robot, robot_arguments, limits, names, clock)
         self.operator: Operator = operator_of(operator)
         self._judge = judge_of(judge, self.operator, task, device)
+        self._familiar = FamiliarCameras(starts, judge, self.task)
         self._resetter: Resetter | None = imported(resetter, "a resetter") if isinstance(resetter, str) else resetter
         self.watchdog = Watchdog(
             self.link,
@@ -136,7 +141,8 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """Begin an episode: the resetter prepares it, then everything is looked at once.
 
         Raises:
-            RobotFault: if the operator has stopped the robot, it can't be reached, or a camera shows nothing.
+            RobotFault: if the operator has stopped the robot, it can't be reached, or a camera shows nothing, or what
+                another one is known to show.
             InvalidRobot: if it measures in other units than rad and m, or stands outside its limits.
         """
         super().reset(seed=seed)
@@ -149,6 +155,7 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if self._resetter is not None:
             self._prepare(self._resetter, drawn)
         self._senses = Senses(self.link, self.task, self._camera_limits)
+        self._familiar.check(self._senses.views())
         self.link.begin(self._senses.joints)
         self._judge.begin()
         self._tick, self._fault = 0, ("", "")

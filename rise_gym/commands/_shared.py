@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rise_gym._policy_cards import policy_card as policy_card
 from rise_gym.errors import RiseGymError, UnknownTask
 from rise_gym.task_files import SUFFIXES
 from rise_gym.tasks import TaskCard, task_card
 
 if TYPE_CHECKING:
-    from rise_gym.agents.steering import AugmentedPolicy
     from rise_gym.agents.trainable import TrainableAgent
     from rise_gym.recordings import Recordings
 
@@ -79,17 +79,6 @@ def labelled(
     encoded = encoded_once(recordings, model.codec, latents)
     labels = AdvantageConfig(scale=model.config.advantage_scale, spread=spread)
     return encoded, label_recordings(encoded, model.value, model.longest_chunk, labels)
-
-
-def policy_card(policy: TrainableAgent | AugmentedPolicy, how: str, config: Any) -> str:
-    count = sum(parameter.numel() for parameter in policy.parameters())
-    return (
-        "---\nlibrary_name: rise_gym\nlicense: apache-2.0\ntags: [robotics, vla]\n---\n"
-        f"# Policy for {policy.card.title}\n\n{policy.card.instruction}\n\n{count:,} parameters, {how}.\n\n"
-        "```python\nfrom rise_gym.agents.steering import load_agent\n\n"
-        'policy = load_agent("this folder")\n```\n\n'
-        f"Settings: `{config}`\n"
-    )
 
 
 def replica_check(task: str, episodes: int, out: Path) -> Callable[[int, TrainableAgent], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import tyro
 
 from rise_gym.commands._progress import progress_bar
 from rise_gym.commands._shared import known_task
+from rise_gym.commands._shown_coverage import show_coverage
 
 
 def import_data(
@@ -19,6 +21,7 @@ def import_data(
     task: str,
     mapping: Path | None = None,
     limit: int | None = None,
+    like: str | None = None,
     show: bool = False,
 ) -> None:
     """Read any LeRobot dataset (v2.0, v2.1 or v3.0) into one of this project's, at the task's rate and in its units.
@@ -33,11 +36,21 @@ def import_data(
         task: name of the task, or its file.
         mapping: a TOML file, see `rise_gym.mapping`.
         limit: at most so many episodes, the first ones.
-        show: only print the mapping and what is odd about the data.
+        like: a dataset or a world model of the same cameras, which tells whether they are swapped; default: the
+            episodes that are in the folder already, else the world model that is bundled for the task, if any.
+        show: only print the mapping, what the dataset covers (as `inspect` does once it is imported) and what is wrong
+            with it; exits with 1 if there are errors.
     """
     from rise_gym._guessing import toml_text
     from rise_gym.findings import refuse
-    from rise_gym.importing import import_dataset, mapped, open_source, source_findings
+    from rise_gym.importing import (
+        camera_findings,
+        import_dataset,
+        mapped,
+        open_source,
+        source_coverage,
+        source_findings,
+    )
     from rise_gym.mapping import read_mapping
 
     card, source = known_task(task), open_source(data)
@@ -45,15 +58,22 @@ def import_data(
     print(
         f"# {source.name}: {len(source.episodes)} episodes at {source.fps:g} Hz, read as\n\n{toml_text(found.content)}"
     )
-    findings = source_findings(source, found, card)
-    for finding in findings:
-        print(f"{finding.level}: {finding}")
-    if show:
-        return
-    refuse(findings, source.name)
+    cameras = camera_findings(source, found, card, folder=folder, like=like)
     count = min(limit or len(source.episodes), len(source.episodes) - len(found.skip))
+    if show:
+        with progress_bar(f"looking at {source.name}", count) as step:
+            report = source_coverage(source, found, card, limit=limit, cameras=cameras, on_episode=lambda _: step())
+        show_coverage(report, source.name)
+        if report.errors:
+            sys.exit(1)
+        return
+    findings = source_findings(source, found, card) + cameras
+    for finding in findings:
+        if finding.level == "warning":  # errors are said by the refusal
+            print(f"{finding.level}: {finding}")
+    refuse(findings, source.name)
     with progress_bar(f"importing {source.name}", count) as step:
-        summary = import_dataset(source, found, card, folder, limit=limit, on_episode=lambda _: step())
+        summary = import_dataset(source, found, card, folder, limit=limit, like=like, on_episode=lambda _: step())
     print(
         f"{folder}: {summary.episodes} episodes, {summary.frames} frames, {summary.successes} successful, "
         f"{summary.size_bytes / 1e6:.0f} MB; look at them with: rise-gym inspect {folder}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import inspect
 import io
@@ -23,14 +24,18 @@ from rise_gym.envs.real.contract import Judgement, Robot
 from rise_gym.envs.real.env import RealEnv
 from rise_gym.envs.real.judges import ValueJudge
 from rise_gym.envs.real.limits import LIMIT_NAMES, Limits
+from rise_gym.envs.real.names import RobotNames
 from rise_gym.envs.real.people import AskedPerson, Home, KeyboardOperator
 from rise_gym.envs.real.replica_robot import ReplicaResetter, ReplicaRobot
 from rise_gym.envs.wrappers import RecordEpisodes
-from rise_gym.errors import InvalidRobot, RenderingUnavailable, RobotFault, StepOutOfOrder
+from rise_gym.errors import InvalidDataset, InvalidRobot, RenderingUnavailable, RobotFault, StepOutOfOrder
+from rise_gym.starts import Starts, save_starts
+from rise_gym.tasks import BOX_CLOSE
 
 ID = "RiseReal-BoxClose-v0"
 REPLICA = "rise_gym.envs.real.replica_robot"
 SHARED = {"robot": "shared_robot:make_robot", "resetter": f"{REPLICA}:make_resetter", "clock": "instant"}
+CAMERAS = BOX_CLOSE.cameras
 NOT_FOR_ROBOTS = ("test_snapshots_branch",)  # nobody can put a real scene back
 
 _spec = importlib.util.spec_from_file_location("contracts", Path(__file__).with_name("test_contracts.py"))
@@ -314,6 +319,50 @@ def test_a_world_model_folder_judges(tiny_world: Path) -> None:
     assert progress.shape == (2,)
     assert np.all((progress >= 0) & (progress <= 1))
     env.close()
+
+
+class Painted:
+    """The shared robot, whose cameras show a gradient each, of its own direction."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(ROBOT, name)
+
+    def get_observation(self) -> dict[str, Any]:
+        fade = np.linspace(20, 220, 64, dtype=np.uint8)
+        ways = (np.tile(fade, (64, 1)), np.tile(fade[:, None], (1, 64)), np.tile(fade[::-1], (64, 1)))
+        painted = {camera: np.repeat(way[..., None], 3, axis=2) for camera, way in zip(CAMERAS, ways, strict=True)}
+        return {**ROBOT.get_observation(), **painted}
+
+
+def exchanged_names() -> dict[str, Any]:
+    """The robot's keys, with those of the wrists' cameras exchanged."""
+    kept = dataclasses.asdict(RobotNames.of(BOX_CLOSE))
+    return {**kept, "cameras": ("head", "right_wrist", "left_wrist")}
+
+
+def painted(**arguments: Any) -> np.ndarray:
+    """The first pictures uint8 (V, H, W, 3) of an env on the robot whose cameras are told apart."""
+    env = real(robot=Painted(), resetter=None, **arguments)
+    try:
+        seen, _ = env.reset(seed=0)
+    finally:
+        env.close()
+    return np.stack([seen[camera] for camera in CAMERAS])
+
+
+def test_cameras_that_look_exchanged_are_refused_at_reset(tmp_path: Path) -> None:
+    file = tmp_path / "starts.npz"
+    starts = Starts(
+        task="box_close", frames=painted()[None, None], proprio=np.zeros((1, 14), np.float32), instruction=("close",),
+        seeds=np.zeros(1, np.int64), tick=np.zeros(1, np.int64),
+    )  # fmt: skip
+    save_starts(starts, file)
+    painted(starts=file)
+    painted(names=exchanged_names(), starts=False)
+    with pytest.raises(RobotFault, match=r"'left_wrist' shows what 'right_wrist' shows.*`names`.*`starts=False`"):
+        painted(names=exchanged_names(), starts=str(file))
+    with pytest.raises(InvalidDataset, match="no first pictures of 'box_close'"):
+        painted(starts=tmp_path / "nothing.npz")
 
 
 def test_a_script_and_a_person_reset() -> None:

@@ -1,0 +1,81 @@
+"""What a dataset keeps of its imports: how each source was read, and which rows were missing there.
+
+What is imported has a row every control tick, whatever the times were before; so the gaps are written down beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rise_gym import _lerobot as layout
+from rise_gym._timing_checks import Timing
+from rise_gym.errors import InvalidDataset
+from rise_gym.mapping import DatasetMapping
+
+_MAPPINGS_PATH = "meta/rise_gym_import.json"
+_GAPS_PATH = "meta/rise_gym_import_gaps.json"
+_GAP = ("missing", "twice", "longest_s")  # of a `Timing`
+
+
+def remember_mapping(folder: Path, name: str, mapping: DatasetMapping) -> None:
+    """How a source is read, so that all of it is read alike.
+
+    Raises:
+        InvalidDataset: if a part of it was read otherwise before.
+    """
+    path = folder / _MAPPINGS_PATH
+    known = _known(path)
+    plain = json.loads(json.dumps(mapping.content))
+    if name in known and {**known[name], "skip": 0} != {**plain, "skip": 0}:
+        odd = sorted(key for key in {*known[name], *plain} if known[name].get(key) != plain.get(key))
+        raise InvalidDataset(
+            f"{folder} holds episodes of {name} that were read with another mapping ({', '.join(odd)}); import into "
+            "another folder"
+        )
+    if known.get(name) != plain:
+        layout.write_atomically(path, layout.json_bytes({**known, name: plain}))
+
+
+def remember_gaps(folder: Path, name: str, timings: Iterable[Timing], largest_gap_s: float) -> None:
+    """Rows that are missing or twice in episodes of a source, and how long a gap its mapping allows."""
+    path = folder / _GAPS_PATH
+    known = _known(path)
+    before = known.get(name, {}).get("episodes", {})
+    odd = {
+        str(one.episode): {key: value for key, value in asdict(one).items() if key in _GAP}
+        for one in timings
+        if one.missing or one.twice
+    }
+    told = {"largest_gap_s": largest_gap_s, "episodes": {**before, **odd}}
+    if told["episodes"] and known.get(name) != told:
+        layout.write_atomically(path, layout.json_bytes({**known, name: told}))
+
+
+class RecordedGaps:
+    """The gaps that the sources of a dataset had; none for one that was not imported."""
+
+    def __init__(self, folder: Path) -> None:
+        self._sources = _known(folder / _GAPS_PATH)
+
+    @property
+    def largest_gap_s(self) -> float:
+        """The longest that a mapping allowed; 0 without imports that had some."""
+        return max((float(one["largest_gap_s"]) for one in self._sources.values()), default=0.0)
+
+    def added(self, timing: Timing, policy: object, seed: object) -> Timing:
+        """The timing of an episode's own rows, and what was missing where it came from: its `policy` and `seed`."""
+        gap = self._sources.get(str(policy), {}).get("episodes", {}).get(str(seed))
+        if gap is None:
+            return timing
+        return replace(
+            timing, missing=timing.missing + gap["missing"], twice=timing.twice + gap["twice"],
+            longest_s=max(timing.longest_s, gap["longest_s"]),
+        )  # fmt: skip
+
+
+def _known(path: Path) -> dict[str, Any]:
+    return layout.read_json(path, "what was imported before") if path.exists() else {}
