@@ -92,7 +92,7 @@ def train_progress_uncertainty(
 
 
 def _dreamt(model: CompositionalWorldModel, recordings: Recordings, moments: Tensor) -> tuple[Claim, Tensor]:
-    """What the model says of the chunks that begin at `moments` (M,), drawn and not, and how far off that is: (2 M,)."""
+    """What the model says of chunks that begin at `moments` (M,), drawn and not, and how far off that is: (2 M,)."""
     known = _known_progress(model, recordings)
     claims, errors = [], []
     for rows in moments.split(_DREAMT_AT_ONCE):
