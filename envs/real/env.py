@@ -190,11 +190,11 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     def stop(self) -> None:
         """The operator's stop: from any thread, at any moment. The robot brakes within its limits and holds."""
-        self.link.stopped.set()
+        self.link.stop()
 
     def release(self) -> None:
         """The operator's word that the robot may move again; then `reset`."""
-        self.link.stopped.clear()
+        self.link.release()
 
     def close(self) -> None:
         """Brake, end the watchdog, let go of the robot."""
@@ -212,6 +212,7 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             "limited": np.zeros(len(LIMIT_NAMES), bool),
         }
         try:
+            self.watchdog.check()
             if not self.link.stopped.is_set():
                 sent = self.link.send(self.task.unscale_action(asked))
                 row |= {"sent": self._as_action(sent.executed), "limited": sent.acted}
