@@ -12,7 +12,7 @@ from gymnasium.utils import RecordConstructorArgs
 from rise_gym.envs._ticks import Actions, ImpossibleRate, Stepped, TickWrapper, chunk_of, rate_of
 from rise_gym.spaces import checked_actions
 
-__all__ = ["Blend", "ImpossibleRate", "TemporalEnsemble", "averaged", "cross_faded"]
+__all__ = ["Blend", "ImpossibleRate", "TemporalEnsemble", "averaged", "cross_faded", "taken_up"]
 
 Blend = Literal["cross_fade", "exponential", "replace"]
 
@@ -30,7 +30,7 @@ class TemporalEnsemble(TickWrapper, RecordConstructorArgs):
     With `latency_ticks` the agent thinks while the robot moves: the first ticks of a step are the old plan's, and what
     the new one says about them comes too late and is dropped. The first chunk of an episode is waited for. This is what
     asynchronous execution does to the actions, in a dream or the replica, whose time stands still between steps. A
-    robot's does not: there, whoever runs the plan has to go on running it while the agent thinks.
+    robot's does not: there, `rise_gym.envs.real.asynchronous` goes on executing while the agent thinks.
 
     **Action** `Box(-1, 1, (chunk, A), float32)`: the plan from now on. **Reward**, **info** and ends are as in
     `ResampledControl`: `executed_actions` float32 (execute_ticks, A) is what was commanded after blending. All ticks
@@ -105,6 +105,17 @@ def cross_faded(old: Actions, new: Actions, *, latency_ticks: int = 0, abrupt: b
     blended = new.copy()
     blended[: len(old)] = old * (1 - weight) + new[: len(old)] * weight
     return blended.clip(-1, 1)  # rounding only: both plans lie within
+
+
+def taken_up(old: Actions, new: Actions, *, passed_ticks: int, fade_ticks: int = 0) -> Actions:
+    """What is executed from the moment on when a new plan is there, made from what was seen `passed_ticks` ago.
+
+    The rest of the old plan (m, A), from now on, is cross-faded into the new one (H, A), whose first `passed_ticks`
+    are over -> (H - passed_ticks, A). If the old one is shorter than `fade_ticks`, it is held at its end.
+    """
+    fresh = new[passed_ticks:]
+    held = np.repeat(old[-1:], max(0, fade_ticks - len(old)), axis=0)
+    return cross_faded(np.concatenate([old, held])[: len(fresh)], fresh)
 
 
 def averaged(plans: Sequence[Actions], ticks: int, *, decay: float, latency_ticks: int = 0) -> Actions:

@@ -66,6 +66,14 @@ class Player:
             return [self._alone(seed) for seed in seeds]
         return self._together(self._agent, seeds)
 
+    def close(self) -> None:
+        """Let go of the environments, so that no robot is left waiting, and of whoever was built to act in them."""
+        try:
+            self._rows.close()
+        finally:
+            if isinstance(self.config.agent, Factory):
+                getattr(self._actor, "close", lambda: None)()
+
     def _alone(self, seed: int) -> EpisodeResult:
         assert isinstance(self._rows, _EnvRows)
         env = self._rows.env(0)
@@ -133,6 +141,8 @@ class _Rows(Protocol):
     def step(self, rows: Sequence[int], actions: NDArray[np.float32]) -> tuple[Observation, list[Step]]:
         """Step some rows: actions (len(rows), K, A) -> observations of all, and what the steps of `rows` gave."""
 
+    def close(self) -> None: ...
+
 
 class _EnvRows:
     """Single environments, built when first needed."""
@@ -160,6 +170,11 @@ class _EnvRows:
             self._seen[row], reward, terminated, truncated, info = env.step(action[:ticks])
             steps.append((float(reward), bool(terminated or truncated), info))
         return self._stacked(), steps
+
+    def close(self) -> None:
+        for env in self._envs:
+            env.close()
+        self._envs = []
 
     def _stacked(self) -> Observation:
         return {name: np.stack([seen[name] for seen in self._seen]) for name in self._seen[0]}
@@ -193,3 +208,6 @@ class _VectorRows:
             for row in rows
         ]
         return observation, steps
+
+    def close(self) -> None:
+        self._env.close()

@@ -146,6 +146,13 @@ class _Rollout:
             over = terminated or truncated
         return recorder.finish(info)
 
+    def close(self) -> None:
+        """Let go of the env, so that no robot is left waiting, and of the actor."""
+        try:
+            self.env.close()
+        finally:
+            getattr(self.actor, "close", lambda: None)()
+
 
 # -- agents as actors -------------------------------------------------------------------------------------------------
 

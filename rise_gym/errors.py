@@ -20,7 +20,11 @@ class InvalidStart(RiseGymError, ValueError):
 
 
 class UnsuitableEnv(RiseGymError, ValueError):
-    """An agent could not learn in this env; the message says what to change."""
+    """An agent could not act or learn in this env; the message says what to change."""
+
+
+class AgentFailed(RiseGymError, RuntimeError):
+    """An agent raised, or said what is no plan, while a robot was moving; the robot was braked and holds."""
 
 
 class InvalidCheckpoint(RiseGymError, ValueError):

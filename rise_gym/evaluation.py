@@ -97,14 +97,16 @@ def play(
         agent: an agent (batched over a group), an actor (sees the env, plays alone), or how to build either. With
             several processes it has to be picklable or a factory.
         seeds: one an episode.
-        num_envs: how many episodes run in lock-step in a process.
-        processes: 1 stays in this one.
+        num_envs: how many episodes run in lock-step in a process; on a robot, always one.
+        processes: 1 stays in this one, as a robot does.
         chunk: ticks a step; by default the agent's own, if it has a `chunk`, else the env's.
         advantage: what an agent is asked for.
         env_arguments: further arguments of `gymnasium.make`.
     """
     if "Imagined" not in env_id and min(seeds, default=FIRST_EVALUATION_SEED) < FIRST_EVALUATION_SEED:
         _log.warning("seeds below %d may be in the training data: such a figure is no result", FIRST_EVALUATION_SEED)
+    if "RiseReal-" in env_id:  # there is one robot
+        num_envs = processes = 1
     groups = [list(seeds[first : first + num_envs]) for first in range(0, len(seeds), num_envs)]
     config = PlayConfig(
         env_id=env_id,

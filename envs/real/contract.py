@@ -18,10 +18,15 @@ from rise_gym.errors import InvalidRobot
 
 @runtime_checkable
 class Robot(Protocol):
-    """LeRobot's `Robot`, as far as it is used here.
+    """LeRobot's `Robot`, as far as it is used here; checked by its shape, for LeRobot is not imported.
 
     Calls may block for a while but should give up by themselves (raise) when the robot does not answer. They come from
-    two threads, never at the same time.
+    two threads, never at the same time. `connect` is called without arguments, so LeRobot's own may calibrate; its
+    `is_calibrated`, `calibrate` and `configure` are the driver's affair, before the robot is handed over.
+
+    LeRobot leaves units to each robot, and many measure degrees or per cent: here angles are rad and openings of
+    grippers m, both ways, or the first reset refuses it. Keys are LeRobot's flat ones, by default `left_joint1.pos`,
+    `head` and so on (see `RobotNames`).
     """
 
     @property

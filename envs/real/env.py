@@ -52,7 +52,8 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     **Info** `progress` float32, `asked` and `sent` float32 (n, A), scaled like actions, and `limited` bool (n, 5), one
     column each of `LIMIT_NAMES`: one row for each of the n <= K ticks that happened; `late` (braking commands that the
-    watchdog sent because a step came late), `score` (10 times the progress), `is_success`, `truncation`, `fault`;
+    watchdog sent because a step came late), `held` (ticks so far that `hold` was asked for, as a plan came late),
+    `score` (10 times the progress), `is_success`, `truncation`, `fault`;
     `instruction` at reset; with `record_ticks` also `ticks`: every column of an `Episode`. What was sent is what is
     recorded.
 
@@ -121,6 +122,7 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             stop_requested=self.operator.stop_requested,
         )
         self._over: bool | None = None  # None: never reset
+        self._held = 0
 
     def _build(self, robot: Any, arguments: Any, limits: Any, names: Any, time: str | Clock) -> None:
         """The link to the robot."""
@@ -158,7 +160,7 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._familiar.check(self._senses.views())
         self.link.begin(self._senses.joints)
         self._judge.begin()
-        self._tick, self._fault = 0, ("", "")
+        self._tick, self._held, self._fault = 0, 0, ("", "")
         self._progress, _ = self._judge.look(self._senses.views(), self.task.instruction)
         self._next_tick_s, self._over, self.watchdog.late = self._clock.now(), False, 0
         info = {**self._info(None), "progress": np.full(1, self._progress, np.float32)}
@@ -197,17 +199,41 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     def stop(self) -> None:
         """The operator's stop: from any thread, at any moment. The robot brakes within its limits and holds."""
-        self.link.stopped.set()
+        self.link.stop()
 
     def release(self) -> None:
         """The operator's word that the robot may move again; then `reset`."""
-        self.link.stopped.clear()
+        self.link.release()
+
+    def hold(self) -> NDArray[np.float32]:
+        """The action (K, A) that brakes the robot and holds it where it was told to be last; `info["held"]` counts it.
+
+        Raises:
+            StepOutOfOrder: before the first `reset`.
+        """
+        self._held += self.chunk
+        return np.tile(self.commanded, (self.chunk, 1))
+
+    @property
+    def commanded(self) -> NDArray[np.float32]:
+        """Where the robot was told to be last, (A,) scaled like actions.
+
+        Raises:
+            StepOutOfOrder: before the first `reset`.
+        """
+        if self.link.commanded is None:
+            raise StepOutOfOrder("nothing was commanded yet; call env.reset(seed=...)")
+        return self._as_action(self.link.commanded)
+
+    def end_episode(self) -> None:
+        """Brake and hold: for whoever finds out between two steps that the episode can't go on. Then `reset`."""
+        self._over = None if self._over is None else True
+        self.link.rest()
 
     def close(self) -> None:
         """Brake, end the watchdog, let go of the robot."""
         self.watchdog.close()
-        self.link.rest()
-        self._over = None if self._over is None else True
+        self.end_episode()
         self.link.disconnect()
 
     def _one_tick(self, asked: NDArray[np.float32]) -> tuple[dict[str, Any], bool | None]:
@@ -215,10 +241,11 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         decided = None
         row = {
             "asked": asked,
-            "sent": self._as_action(self.link.commanded),
+            "sent": self.commanded,
             "limited": np.zeros(len(LIMIT_NAMES), bool),
         }
         try:
+            self.watchdog.check()
             if not self.link.stopped.is_set():
                 sent = self.link.send(self.task.unscale_action(asked))
                 row |= {"sent": self._as_action(sent.executed), "limited": sent.acted}
@@ -254,9 +281,8 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if self._over:
             raise StepOutOfOrder("the episode is over (terminated or truncated); call env.reset() to begin another")
 
-    def _as_action(self, joints: NDArray[np.float64] | None) -> NDArray[np.float32]:
+    def _as_action(self, joints: NDArray[np.float64]) -> NDArray[np.float32]:
         """Joints (A,) in rad and m as the action that asks for them."""
-        assert joints is not None  # an episode is under way
         return np.clip(self.task.scale_action(joints), -1, 1)
 
     def _info(
@@ -268,6 +294,7 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             "truncation": (self._fault[0] or "horizon") if truncated else "",
             "fault": self._fault[1],
             "late": self.watchdog.late,
+            "held": self._held,
         }
         if rows:
             columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}

@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 
 from rise_gym.envs.real.clock import Clock
 from rise_gym.envs.real.contract import Robot
-from rise_gym.envs.real.limits import Motion, SafetyFilter
+from rise_gym.envs.real.limits import Filtered, Motion, SafetyFilter
 from rise_gym.envs.real.names import RobotNames
-from rise_gym.errors import RenderingUnavailable, RobotFault
+from rise_gym.errors import RenderingUnavailable, RiseGymError, RobotFault
 from rise_gym.tasks import TaskCard
 
 Array = NDArray[np.float64]
 
 
+_OPERATOR = "the operator has stopped the robot"
+
+
 class OperatorStop(RobotFault):
-    """The operator has stopped the robot."""
+    """The operator has stopped the robot, or could not be asked whether it has to stop."""
 
 
 class Sent(NamedTuple):
@@ -45,7 +48,7 @@ class RobotLink:
     raise comes out as `RobotFault`, which says what was asked of it.
 
     Attributes:
-        stopped: while it is set, every command is a braking one, whatever was asked for.
+        stopped: while it is set (see `stop`), every command is a braking one, whatever was asked for.
         sent_at_s: time of the last command.
     """
 
@@ -53,6 +56,7 @@ class RobotLink:
         names.check(robot, task)
         self.robot, self.names, self.task, self.filter = robot, names, task, limits
         self.stopped = threading.Event()
+        self._why_stopped = _OPERATOR
         self.clock, self.sent_at_s = clock, -float("inf")
         self._never = threading.Event()
         self._lock = threading.RLock()
@@ -88,6 +92,8 @@ class RobotLink:
         """
         with self._lock:
             told: Mapping[str, Any] = self._asked("get_observation", self.robot.get_observation)
+            if not isinstance(told, Mapping):
+                raise RobotFault(f"the robot answered `get_observation` with {told!r:.100}, a mapping was wanted")
             joints = self.names.measured(told, self.task)
             self._measured = joints
         cameras = self.task.cameras
@@ -108,18 +114,11 @@ class RobotLink:
         """One command towards joint targets (A,) in rad and m, as far as the limits allow.
 
         Raises:
-            RobotFault: if the robot does not take it, or `begin` was never called.
+            RobotFault: if the robot does not take it or answers nonsense, or `begin` was never called.
         """
         with self._lock:
-            if self._motion is None or self._measured is None:
-                raise RobotFault("nothing may be sent before the robot was measured; reset the env first")
-            self.clock.wait(self._never, self.sent_at_s + self.filter.period_s)
-            goal = self._motion.position if self.stopped.is_set() else target
-            allowed = self.filter.step(self._motion, goal, self._measured)
-            position = allowed.motion.position
-            answer = self._asked("send_action", lambda: self.robot.send_action(self.names.command(position)))
-            self._motion, self.sent_at_s = allowed.motion, self.clock.now()
-            return Sent(self.names.executed(answer, position), allowed.acted)
+            answer, allowed = self._command(target)
+            return Sent(self.names.executed(answer, allowed.motion.position), allowed.acted)
 
     def brake(self, unless_sent_after_s: float = float("inf")) -> bool:
         """One command on the way to rest; returns whether one was needed, as the robot's last command moved it.
@@ -130,7 +129,7 @@ class RobotLink:
         with self._lock:
             if self._motion is None or self.filter.at_rest(self._motion) or self.sent_at_s > unless_sent_after_s:
                 return False
-            self.send(self._motion.position)
+            self._command(self._motion.position)  # what is answered to it does not matter: it was told to brake
             return True
 
     def rest(self) -> None:
@@ -138,15 +137,24 @@ class RobotLink:
         try:
             while self.brake():
                 pass
-        except RobotFault:
+        except RiseGymError:
             return
 
+    def stop(self, why: str = _OPERATOR) -> None:
+        """From any thread: every command is a braking one from now on, until `release`."""
+        self._why_stopped = why
+        self.stopped.set()
+
+    def release(self) -> None:
+        """Commands move the robot again."""
+        self.stopped.clear()
+
     def check_stop(self) -> None:
-        """Raises `OperatorStop` if the operator has stopped the robot."""
+        """Raises `OperatorStop`, which says why, if the robot was stopped."""
         if self.stopped.is_set():
             raise OperatorStop(
-                "the operator has stopped the robot, it brakes and holds; when all is safe call "
-                "env.unwrapped.release(), then env.reset()"
+                f"{self._why_stopped}, it brakes and holds; when all is safe call env.unwrapped.release(), "
+                "then env.reset()"
             )
 
     @property
@@ -154,6 +162,18 @@ class RobotLink:
         """The last command (A,) in rad and m; None before the first episode."""
         with self._lock:
             return None if self._motion is None else self._motion.position.copy()
+
+    def _command(self, target: NDArray[np.floating]) -> tuple[Any, Filtered]:
+        """As `send`; the robot's answer as it came, and what was sent."""
+        if self._motion is None or self._measured is None:
+            raise RobotFault("nothing may be sent before the robot was measured; reset the env first")
+        self.clock.wait(self._never, self.sent_at_s + self.filter.period_s)
+        goal = self._motion.position if self.stopped.is_set() else target
+        allowed = self.filter.step(self._motion, goal, self._measured)
+        command = self.names.command(allowed.motion.position)
+        answer = self._asked("send_action", lambda: self.robot.send_action(command))
+        self._motion, self.sent_at_s = allowed.motion, self.clock.now()
+        return answer, allowed
 
     @staticmethod
     def _asked(what: str, call: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rise_gym.envs.real.contract import Robot
-from rise_gym.errors import InvalidRobot
+from rise_gym.errors import InvalidRobot, RobotFault
 from rise_gym.tasks import TaskCard
 
 _OUTSIDE = 0.15  # of a joint's range: a measured joint this far outside it is in other units, or broken
@@ -71,9 +71,20 @@ class RobotNames:
         return {key: float(value) for key, value in zip(self.joints, targets, strict=True)}
 
     def executed(self, answer: Mapping[str, Any] | None, targets: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What the robot says it sent (A,); what it does not mention was sent as it was asked."""
-        told = answer or {}
-        return np.array([told.get(key, value) for key, value in zip(self.joints, targets, strict=True)], np.float64)
+        """What the robot says it sent (A,); what it does not mention was sent as it was asked.
+
+        Raises:
+            RobotFault: if the answer is no mapping, or what it says of a joint no finite number.
+        """
+        told = {} if answer is None else answer
+        if isinstance(told, Mapping):
+            found = [_number(told.get(key, value)) for key, value in zip(self.joints, targets, strict=True)]
+            if np.isfinite(found).all():
+                return np.array(found, np.float64)
+        raise RobotFault(
+            f"the robot answered `send_action` with {answer!r:.200}; None was wanted, or a mapping from joints "
+            f"({self.joints[0]}, ...) to finite numbers: mend its driver, then reset"
+        )
 
     def measured(self, observation: Mapping[str, Any], task: TaskCard) -> NDArray[np.float64]:
         """Measured joints (P,) in rad and m.
@@ -95,6 +106,14 @@ class RobotNames:
                 raise InvalidRobot(_wrong_units(key, value, low, high, task.proprio_names[index]))
             found.append(value)
         return np.array(found)
+
+
+def _number(value: Any) -> float:
+    """NaN for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _wrong_units(key: str, value: float, low: float, high: float, name: str) -> str:

@@ -32,13 +32,15 @@ class KeyboardOperator:
     A key in a terminal is no emergency stop: keep the robot's own red button at hand.
 
     Args:
-        lines: where they come from; default: the terminal. A daemon thread reads it.
+        lines: where they come from; default: the terminal. A daemon thread reads it. If it can't be read any more,
+            `stop_requested` raises why, which stops the robot; where it just ends, nobody is there any more.
     """
 
     def __init__(self, lines: TextIO | None = None) -> None:
         self._lines = sys.stdin if lines is None else lines
         self._stop = threading.Event()
         self._verdict: bool | None = None
+        self._broken: Exception | None = None
         threading.Thread(target=self._read, name="rise_gym operator", daemon=True).start()
 
     def begin(self) -> None:
@@ -46,6 +48,8 @@ class KeyboardOperator:
 
     def stop_requested(self) -> bool:
         """True once for each request: the env remembers it."""
+        if self._broken is not None:
+            raise self._broken
         if not self._stop.is_set():
             return False
         self._stop.clear()
@@ -55,12 +59,15 @@ class KeyboardOperator:
         return self._verdict
 
     def _read(self) -> None:
-        for line in self._lines:
-            word = line.strip().lower()
-            if word in ("y", "n"):
-                self._verdict = word == "y"
-            else:
-                self._stop.set()
+        try:
+            for line in self._lines:
+                word = line.strip().lower()
+                if word in ("y", "n"):
+                    self._verdict = word == "y"
+                else:
+                    self._stop.set()
+        except Exception as error:  # in a thread of its own nobody would see it
+            self._broken = error
 
 
 class AskedPerson:

@@ -29,6 +29,7 @@ class Faults:
 
     Attributes:
         latency_s, jitter_s: every observation takes so long, and up to so much longer, drawn evenly.
+        command_latency_s, command_jitter_s: the same of every command.
         dropped: share of observations in which a camera repeats its last picture and time.
         dead_camera: a camera that dies, after `dead_after` commands of an episode: its picture `"freezes"` (while its
             times go on), is `"stale"` (time and all), turns `"black"` or goes `"missing"`.
@@ -41,6 +42,8 @@ class Faults:
 
     latency_s: float = 0.0
     jitter_s: float = 0.0
+    command_latency_s: float = 0.0
+    command_jitter_s: float = 0.0
     dropped: float = 0.0
     dead_camera: str = ""
     dead_after: int = 0
@@ -80,6 +83,8 @@ class SimulatedRobot:
         """One control tick towards targets in rad and m; a joint without one keeps its last."""
         if self._sent == self.faults.crash_after:
             os._exit(_CRASH_EXIT)  # a cut cable says no goodbye
+        late = self.faults.command_jitter_s and self._random.uniform(0, self.faults.command_jitter_s)
+        time.sleep(self.faults.command_latency_s + late)
         asked = {key: float(action.get(key, held)) for key, held in self._held.items()}
         if self.faults.stuck_joint and self._sent >= self.faults.stuck_after:
             asked[self.faults.stuck_joint] = self._held[self.faults.stuck_joint]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
@@ -9,13 +10,15 @@ from rise_gym.envs.real.link import RobotLink
 from rise_gym.errors import RobotFault
 
 _LOOK_EVERY_S = 0.02
+_log = logging.getLogger(__name__)
 
 
 class Watchdog:
     """A thread that looks after the robot between two commands, whatever the main program is doing.
 
     A command is a promise to send another one in time. If that is late, because the policy thinks or hangs or the
-    program is busy, the robot is braked to rest and holds there. An operator's stop is looked for all the time.
+    program is busy, the robot is braked to rest and holds there. An operator's stop is looked for all the time; an
+    operator who can't be asked, for the call raises, has stopped the robot. Nothing that is raised ends the thread.
 
     Args:
         link: the way to the robot. late_after_s: how long after a command the next one is late.
@@ -47,11 +50,15 @@ class Watchdog:
             self._thread.join(timeout=5)
         self._thread = None
 
+    def check(self) -> None:
+        """Raises `RobotFault` if nobody looks after the robot any more."""
+        if self._thread is None or not self._thread.is_alive():
+            raise RobotFault("the watchdog's thread has ended, so nobody would brake the robot; reset starts another")
+
     def poll(self) -> None:
         """Looks once. The thread does this all the time; a test may do it by hand."""
         link = self._link
-        if self._stop_requested():
-            link.stopped.set()
+        self._ask_operator()
         now_s, sent_at_s = link.clock.now(), link.sent_at_s  # in this order: a command in between is a later one
         goes_on = sent_at_s == self._braked_at_s  # nobody has sent anything since the last braking command
         late = goes_on or now_s - sent_at_s > self._late_after_s
@@ -66,6 +73,23 @@ class Watchdog:
             self._braked_at_s = link.sent_at_s
             self.late += int(not stopped)
 
+    def _ask_operator(self) -> None:
+        try:
+            if self._stop_requested():
+                self._link.stop()
+        except BaseException as error:  # SystemExit too: it would end this thread and nothing else
+            self._stop_for("the operator can't be asked whether to stop", error)
+
+    def _stop_for(self, what: str, error: BaseException) -> None:
+        """Nobody could stop the robot any more, so it is stopped; whoever steps or resets it is told why."""
+        if not self._link.stopped.is_set():
+            why = f"{what} ({type(error).__name__}: {error}), so the robot is stopped"
+            _log.error("%s", why, exc_info=error)
+            self._link.stop(why)
+
     def _run(self) -> None:
         while not self._closing.wait(_LOOK_EVERY_S):
-            self.poll()
+            try:
+                self.poll()
+            except BaseException as error:  # a watchdog that ended without a word would be missed too late
+                self._stop_for("the watchdog failed", error)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from rise_gym.commands._progress import progress_bar
+from rise_gym.commands._robots import NO_ROBOT, RobotOptions, thinking_ahead
 from rise_gym.commands._shared import env_id_of, known_task
+from rise_gym.errors import RiseGymError
 from rise_gym.tasks import task_card
 
 if TYPE_CHECKING:
@@ -31,8 +33,9 @@ def collect(
     noise: float = 1.0,
     temperature: float | None = None,
     processes: int = 2,
+    robot: Annotated[RobotOptions, tyro.conf.arg(name="")] = NO_ROBOT,
 ) -> None:
-    """Record episodes of the replica as a LeRobot dataset.
+    """Record episodes of the replica, or of your robot (`--robot`), as a LeRobot dataset.
 
     Args:
         folder: the dataset; episodes whose seeds it has already are skipped.
@@ -44,17 +47,21 @@ def collect(
         task: name of the task, or its file.
         noise: factor of the noise (of the expert, or added to a policy's actions as exploration).
         temperature: of a policy's sampling, 0 to 1, instead of its own.
-        processes: how many run side by side.
+        processes: how many run side by side; on a robot it is one.
+        robot: yours, for `--who policy`, which thinks while its last plan is executed.
     """
-    from rise_gym.collection import CollectionConfig, Factory
+    from rise_gym.collection import CollectionConfig, ExplorationNoise, Factory
     from rise_gym.collection import collect as run
 
+    if robot.robot is not None and who != "policy":
+        raise RiseGymError(f"on a robot only a policy can be recorded so far, not {who!r}: --who policy")
     task = known_task(task).name
     policy = policy or f"bundled:{task}/base"
     sources: dict[Who, Source] = {"expert": "demonstration", "correction": "correction"}
     config = CollectionConfig(
         episodes=episodes, first_seed=first_seed, task=task, source=sources.get(who, "rollout"),
-        policy=policy if who == "policy" else who, processes=processes,
+        policy=policy if who == "policy" else who, processes=processes if robot.robot is None else 1,
+        episodes_per_file=10 if robot.robot is None else 1,  # a robot's episodes are dear
     )  # fmt: skip
     agent = Factory(
         target="rise_gym.agents.trainable:load_trainable",
@@ -63,10 +70,14 @@ def collect(
     if who == "random":
         agent = Factory(target="rise_gym.agents.baselines:RandomAgent", arguments={"task": task_card(task)})
     env = _replica(task, chunk=task_card(task).chunk if who in ("policy", "random") else 1, record_ticks=True)
+    actor = _actor(who, task, agent, noise)
+    if robot.robot is not None:
+        env = robot.env(task)
+        actor = thinking_ahead(agent, policy, noise=ExplorationNoise().times(noise))
     if who == "correction":
         env = Factory(target="rise_gym.corrections:TakenOver", arguments={"env": env, "agent": agent})
     with progress_bar(f"collecting {who} episodes", episodes) as step:
-        summary = run(config, folder, env, _actor(who, task, agent, noise), on_episode=lambda _: step())
+        summary = run(config, folder, env, actor, on_episode=lambda _: step())
     print(
         f"{folder}: {summary.episodes} episodes, {summary.frames} frames, {summary.successes} successful, "
         f"{summary.size_bytes / 1e6:.0f} MB"

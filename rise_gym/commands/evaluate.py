@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from rise_gym.commands._progress import progress_bar
+from rise_gym.commands._robots import NO_ROBOT, RobotOptions, thinking_ahead
 from rise_gym.errors import RiseGymError
 from rise_gym.tasks import TaskCard, task_card
 
@@ -26,11 +27,13 @@ def evaluate(
     advantage: float = 1.0,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     processes: int = 2,
+    robot: Annotated[RobotOptions, tyro.conf.arg(name="")] = NO_ROBOT,
 ) -> None:
     """Success and score of a policy over seeded episodes, with 95 % intervals.
 
     Args:
-        env_id: a registered id, `RiseMujoco-BoxClose-v0` say.
+        env_id: a registered id, `RiseMujoco-BoxClose-v0` say. On a robot (`RiseReal-BoxClose-v0 --robot ...`) a
+            policy thinks while its last plan is executed; somebody has to tell success: `--judge` or `--operator`.
         policy: a folder, `bundled:<task>/<name>`, `openpi://host:port` (served: `rise-gym serve`, or an openpi server),
             `sb3:ppo:model.zip` (a model of Stable-Baselines3), `scripted` (replica only) or `random`; default: the
             task's bundled base.
@@ -39,6 +42,7 @@ def evaluate(
         advantage: what a policy is asked for, -1 to 1.
         json_file: also write the result there.
         processes: how many run side by side.
+        robot: yours.
     """
     import rise_gym  # noqa: F401  (registers the ids)
     from rise_gym.evaluation import evaluate as play
@@ -46,11 +50,15 @@ def evaluate(
 
     spec_task = task_of(env_id)
     policy = policy or f"bundled:{spec_task.name}/base"
+    agent, arguments = agent_factory(policy, spec_task), dict[str, Any]()
+    if "RiseReal-" in env_id:
+        robot.require_verdicts()
+        agent, arguments = thinking_ahead(agent, policy, advantage=advantage), robot.env_arguments()
     with progress_bar(f"{policy} in {env_id}", episodes) as step:
         result = play(
-            f"rise_gym:{env_id}" if ":" not in env_id else env_id, agent_factory(policy, spec_task), episodes, seed,
+            f"rise_gym:{env_id}" if ":" not in env_id else env_id, agent, episodes, seed,
             policy=policy, processes=processes, advantage=advantage, chunk=1 if policy == "scripted" else None,
-            on_episode=lambda _: step(),
+            env_arguments=arguments, on_episode=lambda _: step(),
         )  # fmt: skip
     result["env_id"] = env_id
     if json_file is not None:

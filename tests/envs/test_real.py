@@ -246,6 +246,11 @@ def test_latency_and_jitter_make_ticks_later_never_hurried() -> None:
     info = env.step(swing(env))[4]
     assert time.monotonic() - began > 5 * 0.12
     assert info["truncation"] == ""
+    ROBOT.misbehave(command_latency_s=0.12, command_jitter_s=0.05)
+    began = time.monotonic()
+    info = env.step(swing(env))[4]
+    assert time.monotonic() - began > 5 * 0.12
+    assert info["truncation"] == ""
     env.close()
 
 

@@ -1,0 +1,280 @@
+"""Link, clock and watchdog together: what reaches the robot, and what becomes of it when somebody around it fails."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from recording_robot import RecordingRobot
+
+from rise_gym.envs.mujoco.robot import home_joints
+from rise_gym.envs.real.clock import Clock, InstantClock, SystemClock
+from rise_gym.envs.real.env import RealEnv
+from rise_gym.envs.real.kinematics import ToolPoints
+from rise_gym.envs.real.limits import Limits, SafetyFilter
+from rise_gym.envs.real.link import RobotLink
+from rise_gym.envs.real.people import KeyboardOperator
+from rise_gym.envs.real.watchdog import Watchdog
+from rise_gym.errors import RobotFault
+from rise_gym.robots import TWO_PIPERS
+from rise_gym.tasks import BOX_CLOSE
+
+
+class Nobody:
+    """An operator who may fail: `stop_requested` raises what `failing` is."""
+
+    failing: BaseException | None = None
+
+    def begin(self) -> None: ...
+
+    def stop_requested(self) -> bool:
+        if self.failing is not None:
+            raise self.failing
+        return False
+
+    def verdict(self) -> bool | None:
+        return None
+
+
+@pytest.fixture
+def operator() -> Nobody:
+    return Nobody()
+
+
+@pytest.fixture
+def env(operator: Nobody) -> Iterator[RealEnv]:
+    """On a robot that takes several commands to brake."""
+    made = RealEnv(robot=RecordingRobot(), operator=operator, clock="instant", limits={"acceleration_rad_s2": 4.0})
+    yield made
+    made.close()
+    assert not [thread for thread in threading.enumerate() if "watchdog" in thread.name]
+
+
+def swing(env: RealEnv, turn_rad: float = 0.5) -> np.ndarray:
+    """The chunk that turns both arms about the vertical."""
+    turned = home_joints() + turn_rad * np.eye(14)[[0, 7]].sum(0)
+    return np.tile(env.task.scale_action(turned), (env.chunk, 1)).astype(np.float32)
+
+
+def robot_of(env: RealEnv) -> RecordingRobot:
+    assert isinstance(env.link.robot, RecordingRobot)
+    return env.link.robot
+
+
+def still(env: RealEnv) -> bool:
+    return env.link.filter.at_rest(env.link._motion)
+
+
+def until(true: Callable[[], bool], patience_s: float = 20.0) -> None:
+    """Waits for another thread; it is there in time, or the test has failed."""
+    deadline = time.monotonic() + patience_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+# -- who fails -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failure", [OSError("the pendant is unplugged"), SystemExit(3)])
+def test_an_operator_who_can_not_be_asked_is_a_stop(
+    env: RealEnv, operator: Nobody, failure: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    env.reset(seed=0)
+    env.link.send(env.task.unscale_action(swing(env)[0]))  # on its way
+    with caplog.at_level(logging.ERROR):
+        operator.failing = failure
+        until(env.link.stopped.is_set)
+        until(lambda: still(env))
+    assert type(failure).__name__ in caplog.text
+    before = len(robot_of(env).commands)
+    *_, truncated, info = env.step(swing(env))
+    assert (truncated, info["truncation"]) == (True, "operator")
+    assert str(failure) in info["fault"]
+    assert "release()" in info["fault"]
+    assert len(robot_of(env).commands) == before
+    with pytest.raises(RobotFault, match=type(failure).__name__):
+        env.reset(seed=0)
+    operator.failing = None
+    env.release()
+    env.reset(seed=0)
+    assert env.step(swing(env))[4]["truncation"] == ""
+
+
+def test_a_keyboard_that_breaks_is_noticed() -> None:
+    class Broken:
+        def __iter__(self) -> Iterator[str]:
+            raise OSError("the terminal is gone")
+
+    keyboard = KeyboardOperator(Broken())  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="terminal is gone"):
+        until(keyboard.stop_requested)
+
+
+@pytest.mark.parametrize("answer", [5, "ok", {"left_joint1.pos": "far"}, {"left_joint1.pos": float("nan")}, [None]])
+def test_an_answer_that_makes_no_sense_ends_the_episode_and_the_robot_still_brakes(env: RealEnv, answer: Any) -> None:
+    env.reset(seed=0)
+    env.step(swing(env, 1.5)[:10])
+    robot_of(env).answer = answer
+    *_, truncated, info = env.step(swing(env, -1.0))
+    assert (truncated, info["truncation"], len(info["sent"])) == (True, "robot", 1)
+    assert "send_action" in info["fault"]
+    assert repr(answer)[:20] in info["fault"]
+    assert still(env)
+
+
+def test_the_watchdog_brakes_whatever_the_robot_answers(env: RealEnv) -> None:
+    env.reset(seed=0)
+    env.link.send(env.task.unscale_action(swing(env)[0]))
+    env.link.send(env.task.unscale_action(swing(env)[0]))
+    robot_of(env).answer = object()
+    env.stop()
+    until(lambda: still(env))
+    assert env.watchdog._thread is not None
+    assert env.watchdog._thread.is_alive()
+
+
+def test_a_robot_that_fails_for_a_while_is_braked_afterwards(env: RealEnv) -> None:
+    env.reset(seed=0)
+    env.link.send(env.task.unscale_action(swing(env)[0]))
+    robot_of(env).failing = ValueError("bus error")
+    env.stop()
+    time.sleep(0.1)  # the watchdog tries
+    assert not still(env)
+    robot_of(env).failing = None
+    until(lambda: still(env))
+
+
+def test_a_watchdog_that_is_gone_is_noticed_by_the_next_step(env: RealEnv) -> None:
+    env.reset(seed=0)
+    env.watchdog._closing.set()  # nothing that can be thought of ends the thread; this does
+    assert env.watchdog._thread is not None
+    env.watchdog._thread.join()
+    *_, truncated, info = env.step(swing(env))
+    assert (truncated, info["truncation"]) == (True, "robot")
+    assert "watchdog" in info["fault"]
+    assert not robot_of(env).commands
+    env.reset(seed=0)  # starts another
+    assert env.step(swing(env))[4]["truncation"] == ""
+
+
+@pytest.mark.parametrize("observation", [None, 7, ["head"]])
+def test_an_observation_that_is_none_is_a_fault(env: RealEnv, observation: Any) -> None:
+    env.reset(seed=0)
+    robot_of(env).get_observation = lambda: observation  # type: ignore[method-assign]
+    *_, truncated, info = env.step(swing(env))
+    assert (truncated, info["truncation"]) == (True, "robot")
+    assert "get_observation" in info["fault"]
+    assert still(env)
+
+
+# -- wild actions ----------------------------------------------------------------------------------------------------
+
+GRIPPERS = [6, 13]
+LOW, HIGH = np.array(BOX_CLOSE.action_low), np.array(BOX_CLOSE.action_high)
+
+
+def wild(random: np.random.Generator) -> np.ndarray:
+    """Targets (A,) far outside and at the edges of every range, and some that are reasonable."""
+    if random.random() < 0.3:
+        return home_joints() + random.normal(0, 0.3, len(LOW))
+    return random.uniform(LOW - 0.5 * (HIGH - LOW), HIGH + 0.5 * (HIGH - LOW))
+
+
+def linked(limits: Limits, period_s: float, time_of: Clock) -> tuple[RobotLink, RecordingRobot]:
+    """An episode that has begun."""
+    robot = RecordingRobot(noise=0.01, now=time_of.now)
+    link = RobotLink(robot, robot.names, BOX_CLOSE, SafetyFilter(limits, BOX_CLOSE, period_s), time_of)
+    link.connect()
+    link.begin(link.observe().joints)
+    return link, robot
+
+
+def assert_received_within(robot: RecordingRobot, began: np.ndarray, limits: Limits, period_s: float) -> None:
+    """Every limit once more, from what the robot received alone."""
+    sent = np.concatenate([began[None], robot.commands])
+    assert np.all((sent >= LOW) & (sent <= HIGH))
+    assert np.diff(robot.times_s).min() >= period_s - 1e-9
+    velocity = np.diff(sent, axis=0) / period_s
+    assert np.all(np.abs(velocity) <= np.array(limits.velocity) + 1e-6)
+    change = np.diff(np.concatenate([np.zeros((1, len(LOW))), velocity]), axis=0) / period_s
+    assert np.all(np.abs(change) <= np.array(limits.acceleration) + 1e-4)
+    for share in (0.5, 1.0):
+        tools = ToolPoints(TWO_PIPERS)(sent[:-1] + share * np.diff(sent, axis=0))
+        assert np.all(tools >= np.array(limits.workspace_low_m) - 1e-9)
+        assert np.all(tools <= np.array(limits.workspace_high_m) + 1e-9)
+    squeeze = np.abs(sent[1:] - robot.believed)[:, GRIPPERS]
+    yielding = np.abs(velocity[:, GRIPPERS]) >= np.array(limits.velocity)[GRIPPERS] - 1e-6
+    eased = yielding & (squeeze < np.abs(sent[:-1] - robot.believed)[:, GRIPPERS])
+    assert np.all((squeeze <= limits.gripper_force_n / limits.gripper_stiffness_n_per_m + 1e-9) | eased)
+
+
+def test_in_wild_actions_late_ones_and_stops_what_the_robot_receives_keeps_every_limit() -> None:
+    """Link, clock and watchdog in every order that chance makes of them; 2000 actions, and what is sent between."""
+    random, own_time = np.random.default_rng(7), InstantClock()
+    limits, period_s = Limits.of(BOX_CLOSE, velocity_rad_s=1.5, acceleration_rad_s2=4.0), 0.1
+    link, robot = linked(limits, period_s, own_time)
+    began = link.commanded
+    assert began is not None
+    watchdog = Watchdog(link, late_after_s=0.2, stop_requested=lambda: random.random() < 0.05)
+    target, late, stopped = wild(random), 0, 0
+    for _ in range(2000):
+        if random.random() < 0.3:
+            target = wild(random)  # others go on until something stops them
+        link.send(target)
+        if random.random() < 0.7:
+            link.observe()
+        while random.random() < 0.2:  # the policy thinks, the watchdog looks
+            own_time.wait(link._never, own_time.now() + random.uniform(0, 0.3))
+            watchdog.poll()
+        stopped += link.stopped.is_set()
+        if random.random() < 0.3:
+            link.release()
+    late = watchdog.late
+    link.release()
+    own_time.wait(link._never, own_time.now() + 1)
+    while not link.filter.at_rest(link._motion):
+        watchdog.poll()
+    assert late > 100
+    assert stopped > 50
+    assert len(robot.commands) > 2000 + late
+    assert_received_within(robot, began, limits, period_s)
+
+
+def test_threads_that_send_brake_and_stop_at_once_keep_every_limit() -> None:
+    """The same in real time, 500 commands a second, so that the threads get into each other's way."""
+    period_s = 0.002
+    limits = Limits.of(BOX_CLOSE, acceleration_rad_s2=400.0, gripper_acceleration_m_s2=1000.0)
+    link, robot = linked(limits, period_s, SystemClock())
+    began = link.commanded
+    assert began is not None
+    watchdog = Watchdog(link, late_after_s=2 * period_s, stop_requested=lambda: False)
+    watchdog.begin()
+    over = threading.Event()
+
+    def meddle() -> None:
+        while not over.wait(0.01):
+            link.stop()
+            link.observe()
+            link.release()
+
+    meddler = threading.Thread(target=meddle)
+    meddler.start()
+    random = np.random.default_rng(3)
+    try:
+        for _ in range(5):
+            for _ in range(80):
+                link.send(wild(random))
+            until(lambda: link.filter.at_rest(link._motion))  # nobody but the watchdog brakes it
+    finally:
+        over.set()
+        meddler.join()
+        watchdog.close()
+    assert watchdog.late > 0
+    assert len(robot.commands) > 400
+    assert_received_within(robot, began, limits, period_s)
