@@ -34,7 +34,7 @@ class UncertaintyTraining:
 
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            steps=1500, batch_size=256, learning_rate=2e-3, warmup_steps=20, weight_decay=1e-2, ema_decay=0.99
+            steps=4000, batch_size=256, learning_rate=2e-3, warmup_steps=20, weight_decay=1e-2, ema_decay=0.99
         )
     )
     every_ticks: int = 12
