@@ -47,7 +47,7 @@ def recorded(name: str, output: Path | None, quick: bool, *, task: str | None = 
     if task is not None:
         figures["task"] = task
     yield figures
-    path = output or (RESULTS / f"{name}{of_task(task or TASK)}{'_quick' if quick else ''}.json")
+    path = result_path(name, output, quick, task=task)
     seconds = round(time.perf_counter() - began, 1)
     write_report_json(path, {**figures, "command": command_of(name), "seconds": seconds})
     Console().print(f"[dim]{path}[/dim]")
@@ -67,9 +67,20 @@ def one_thread_for_flow() -> None:
     cv2.setNumThreads(1)
 
 
+def result_path(name: str, output: Path | None, quick: bool, *, task: str | None = None) -> Path:
+    """Where figures are written; a plot of them lies beside it."""
+    return output or (RESULTS / f"{name}{of_task(task or TASK)}{'_quick' if quick else ''}.json")
+
+
 def of_task(task: str) -> str:
     """What a file's name says of its task: nothing for the first, which was there before the others."""
     return "" if task == TASK else f"_{task}"
+
+
+def title_of_task(recorded: Mapping[str, Any]) -> str:
+    """The same of a heading above figures."""
+    task = recorded.get("task", TASK)
+    return "" if task == TASK else f": {task_card(task).title}"
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

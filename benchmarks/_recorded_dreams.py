@@ -26,12 +26,14 @@ class RecordedDreams:
     """The dreams, and what they are made of; each is read or made when it is asked for first.
 
     Attributes:
+        task: its name.
         world_model: a folder or bundled name. base: whose episodes are played if none are there.
         data: the held-out episodes, played anew if the folder is not there. episodes: how many.
         every_ticks: a dream begins in them every so many ticks. chunks: how far it goes.
         keep: folder of the parts that are measured.
     """
 
+    task: str
     world_model: str
     base: str
     data: Path | None
@@ -43,12 +45,12 @@ class RecordedDreams:
     @cached_property
     def model(self) -> CompositionalWorldModel:
         """What dreams."""
-        return CompositionalWorldModel.from_pretrained(self.world_model, task=common.TASK)
+        return CompositionalWorldModel.from_pretrained(self.world_model, task=self.task)
 
     @cached_property
     def _held_out(self) -> list[Episode]:
-        folder = self.data or common.held_out_folder(common.TASK, self.episodes)
-        return common.held_out_episodes(folder, self.episodes, policy=self.base)
+        folder = self.data or common.held_out_folder(self.task, self.episodes)
+        return common.held_out_episodes(folder, self.episodes, policy=self.base, task=self.task)
 
     @cached_property
     def recordings(self) -> Recordings:
@@ -59,10 +61,11 @@ class RecordedDreams:
     def described(self) -> dict[str, Any]:
         """What a record says of them."""
         seeds = [self._held_out[0].seed, self._held_out[-1].seed]
-        return {"task": common.TASK, "seeds": seeds, "episodes": self.episodes, "chunk": self.model.task.chunk}
+        return {"seeds": seeds, "episodes": self.episodes, "chunk": self.model.task.chunk}
 
     def kept(self, folder: Path, name: str, settings: Any) -> Kept:
         """Where parts of something measured on the same episodes are kept."""
+        name = f"{name}{common.of_task(self.task)}"  # tasks can share seeds and a world model
         return Kept(folder, name, [self.world_model, self.base], (self.described["seeds"], *settings))
 
     def rows(self) -> DriftRows:

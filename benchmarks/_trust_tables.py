@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _common as common
 from _markdown import Json, interval_of, percent, table, with_interval
 
 from rise_gym._trust_plots import FIGURES
@@ -63,7 +64,7 @@ def drift(recorded: Json) -> list[str]:
     ]  # fmt: skip
     columns = ("episodes", "chunks", "dreams", "PSNR, dB", "joints, rad", "grippers, m", "progress", "imagined - true")
     parts = [
-        f"## Drift ({recorded['episodes']} held-out episodes, dreamt with their own actions)",
+        _heading("Drift", recorded, f"{recorded['episodes']} held-out episodes, dreamt with their own actions"),
         "Mean absolute errors after so many chunks; no aim was set.",
         table(columns, rows),
     ]
@@ -81,7 +82,7 @@ def drift(recorded: Json) -> list[str]:
             f"Six policies play on from each of {ranking['states']} states: their ranking {told} (level "
             f"{ranking['level']}).",
         ]
-    return [*parts, "![drift](drift.png)"]
+    return [*parts, _picture("drift", "drift", recorded)]
 
 
 def calibration(recorded: Json) -> list[str]:
@@ -93,13 +94,14 @@ def calibration(recorded: Json) -> list[str]:
          interval_of(found["calibration_error_ci95"]))
         for name, found in claims.items()
     ]  # fmt: skip
+    episodes = f"{recorded['episodes']} held-out episodes, {recorded['dreams']} dreams each"
     return [
-        f"## Calibration ({recorded['episodes']} held-out episodes, {recorded['dreams']} dreams each)",
+        _heading("Calibration", recorded, episodes),
         "The error is the mean difference of what is claimed and what happened, over bins of equal claims.",
         table(("claim", "n", "claimed", "true", "error", "95 %"), rows),
         f"Of {wrong['dreamt_successes']} dreamt successes {wrong['false_successes']} are none; "
         f"{wrong['missed_successes']} dreams of episodes that succeed fail.",
-        "![reliability](calibration.png)",
+        _picture("reliability", "calibration", recorded),
     ]
 
 
@@ -114,13 +116,13 @@ def uncertainty(recorded: Json) -> list[str]:
     columns = ("error of", "chunks", "dreams", "AUROC", "95 %", "coverage", "95 %", "mean bound", "one bound for all")
     cost = recorded["cost"]
     return [
-        f"## Uncertainty ({recorded['episodes']} held-out episodes, dreamt with their own actions)",
+        _heading("Uncertainty", recorded, f"{recorded['episodes']} held-out episodes, dreamt with their own actions"),
         f"Asked: AUROC of at least 0.85 against the true error. Which errors are among the worst "
         f"{recorded['worst_share']:.0%}? Pictures: root mean square, of 255. A bound is so many times the uncertainty "
         f"that {recorded['level']:.0%} of the errors of other episodes lie below it.",
         table(columns, rows),
         f"It costs: a dream step takes {cost['ratio']:.2f} times as long as one that stops at the first noise level.",
-        "![ROC of uncertainty](uncertainty.png)",
+        _picture("ROC of uncertainty", "uncertainty", recorded),
     ]
 
 
@@ -135,12 +137,21 @@ def exploit(recorded: Json) -> list[str]:
     ]
     starts = next(iter(recorded["settings_measured"].values()))["starts"]
     return [
-        f"## Exploit probe ({starts} starts)",
+        _heading("Exploit probe", recorded, f"{starts} starts"),
         "An adversary maximises imagined progress, the replica executes what it found. Aim: a gap that shrinks with "
         "uncertainty.",
         table(("who", "chunks", "imagined", "95 %", "true", "95 %", "gap", "95 %"), rows),
-        "![exploit probe](exploit.png)",
+        _picture("exploit probe", "exploit", recorded),
     ]
+
+
+def _heading(what: str, recorded: Json, of: str) -> str:
+    return f"## {what}{common.title_of_task(recorded)} ({of})"
+
+
+def _picture(text: str, name: str, recorded: Json) -> str:
+    """A plot that lies beside the page."""
+    return f"![{text}]({name}{common.of_task(recorded.get('task', common.TASK))}.png)"
 
 
 def _policies(rows: list[Json]) -> list[tuple[object, ...]]:

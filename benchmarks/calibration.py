@@ -1,6 +1,6 @@
 """Does what a dream claims come true as often as it says so? Imagined success and progress of recorded actions.
 
-    python benchmarks/calibration.py [--quick]
+    python benchmarks/calibration.py [--quick] [--task brick_sort]
 
 Held-out episodes are dreamt several times from their first picture, with the actions that were executed: the share of
 dreams that end in success against the episode's outcome, and how many dreamt successes are none. And imagined against
@@ -33,8 +33,9 @@ def main(
     *,
     quick: bool = False,
     output: Path | None = None,
-    world_model: str = common.WORLD_MODEL,
-    base: str = common.BASE,
+    task: str = common.TASK,
+    world_model: str | None = None,
+    base: str | None = None,
     data: Path | None = None,
     episodes: int = 90,
     dreams: int = 4,
@@ -48,7 +49,9 @@ def main(
     Args:
         quick: a miniature to see that it works; its figures mean little.
         output: where to write the JSON; a plot (PNG) lies beside it.
-        world_model: a folder or bundled name. base: whose episodes are played if none are there.
+        task: its name; the figures of each are kept apart.
+        world_model: a folder or bundled name; default: the task's bundled one. base: whose episodes are played if none
+            are there; likewise.
         data: the held-out episodes; played anew if the folder is not there.
         episodes: how many. dreams: of each, whole ones.
         every_ticks, chunks: of the dreams that progress is read from, as in `drift.py`.
@@ -56,11 +59,12 @@ def main(
     """
     if quick:
         episodes, dreams, every_ticks, chunks = 3, 1, 100, 3
-    target = output or common.RESULTS / f"calibration{'_quick' if quick else ''}.json"
-    with common.recorded("calibration", output, quick) as figures:
+    world_model, base = world_model or f"bundled:{task}/world_model", base or f"bundled:{task}/base"
+    target = common.result_path("calibration", output, quick, task=task)
+    with common.recorded("calibration", output, quick, task=task) as figures:
         recorded = RecordedDreams(
-            world_model=world_model, base=base, data=data, episodes=episodes, every_ticks=every_ticks, chunks=chunks,
-            keep=keep_drift,
+            task=task, world_model=world_model, base=base, data=data, episodes=episodes, every_ticks=every_ticks,
+            chunks=chunks, keep=keep_drift,
         )  # fmt: skip
         figures |= recorded.described | {"dreams": dreams}
         kept = recorded.kept(keep, "peaks", (episodes,))

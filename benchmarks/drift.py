@@ -1,6 +1,6 @@
 """How dreams drift from the replica with their horizon, and after how many chunks they rank no longer.
 
-    python benchmarks/drift.py [--quick]
+    python benchmarks/drift.py [--quick] [--task brick_sort]
 
 Held-out episodes are dreamt from moments all along them with the actions that were executed: error of pictures (PSNR),
 joints (rad) and progress after every chunk, successes and failures apart. And from physics states in the middle of
@@ -27,6 +27,7 @@ from rich.progress import track
 
 from rise_gym._trust_plots import drift_plot
 from rise_gym.agents.flow_policy import load_policy
+from rise_gym.commands._shared import env_id_of
 from rise_gym.drift import drift_figures
 from rise_gym.world_model import CompositionalWorldModel
 
@@ -35,9 +36,10 @@ def main(
     *,
     quick: bool = False,
     output: Path | None = None,
-    world_model: str = common.WORLD_MODEL,
-    base: str = common.BASE,
-    rise: str = common.IMPROVED,
+    task: str = common.TASK,
+    world_model: str | None = None,
+    base: str | None = None,
+    rise: str | None = None,
     data: Path | None = None,
     episodes: int = 90,
     every_ticks: int = 40,
@@ -51,25 +53,29 @@ def main(
     Args:
         quick: a miniature to see that it works; its figures mean little.
         output: where to write the JSON; a plot (PNG) lies beside it.
-        world_model: a folder or bundled name.
-        base, rise: who plays.
+        task: its name; the figures of each are kept apart.
+        world_model, base, rise: what dreams, and who plays; a folder or bundled name each; default: those of the task.
         data: the held-out episodes; played anew if the folder is not there.
         episodes: how many. every_ticks: a dream begins in them every so many ticks. chunks: how far it goes.
-        states: physics states to branch from; 0 leaves rankings out. ranked_chunks: how far the branches go.
+        states: physics states to branch from; 0 leaves rankings out. ranked_chunks: how far the branches go, any
+            number; where an episode ends before, what it gained stays as it is.
         keep: folder of the parts that are measured.
     """
     if quick:
         episodes, every_ticks, chunks, states, ranked_chunks = 3, 100, 3, min(states, 2), 2
-    target = output or common.RESULTS / f"drift{'_quick' if quick else ''}.json"
-    with common.recorded("drift", output, quick) as figures:
+    world_model, base = world_model or f"bundled:{task}/world_model", base or f"bundled:{task}/base"
+    rise = rise or f"bundled:{task}/rise"
+    target = common.result_path("drift", output, quick, task=task)
+    with common.recorded("drift", output, quick, task=task) as figures:
+        weights, name = [world_model, base, rise], f"branched{common.of_task(task)}"
+        kept = Kept(keep, name, weights, ranked_chunks) if states else None
         dreams = RecordedDreams(
-            world_model=world_model, base=base, data=data, episodes=episodes, every_ticks=every_ticks, chunks=chunks,
-            keep=keep,
+            task=task, world_model=world_model, base=base, data=data, episodes=episodes, every_ticks=every_ticks,
+            chunks=chunks, keep=keep,
         )  # fmt: skip
         figures |= dreams.described
         figures["drift"] = drift_figures(dreams.rows())
-        if states:
-            kept = Kept(keep, "branched", [world_model, base, rise], ranked_chunks)
+        if kept is not None:
             figures["ranking"] = ranking_figures(_branched(kept, dreams.model, base, rise, states, ranked_chunks))
         show(figures)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,11 +85,11 @@ def main(
 def _branched(
     kept: Kept, model: CompositionalWorldModel, base: str, rise: str, states: int, chunks: int
 ) -> list[dict[str, Any]]:
-    parts = [f"state_{number:03}" for number in range(states)]
+    task, parts = model.task.name, [f"state_{number:03}" for number in range(states)]
     if not all(map(kept.has, parts)):
-        agents = [VariedAgent(model.task.name, quality, model) for quality in branches(base, rise)]
-        with closing(gymnasium.make(common.REPLICA, record_ticks=True, disable_env_checker=True)) as env:
-            found = moments(env, load_policy(base, task=common.TASK), model, states)
+        agents = [VariedAgent(task, quality, model) for quality in branches(base, rise)]
+        with closing(gymnasium.make(env_id_of("Mujoco", task), record_ticks=True, disable_env_checker=True)) as env:
+            found = moments(env, load_policy(base, task=task), model, states)
             for number, moment in enumerate(track(found, "branching", total=states)):
 
                 def measure(moment: Any = moment, number: int = number) -> dict[str, Any]:

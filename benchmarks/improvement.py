@@ -25,6 +25,7 @@ from rich.progress import track
 import rise_gym
 from rise_gym._verification import MANIFEST_NAME
 from rise_gym.collection import FIRST_EVALUATION_SEED, Factory
+from rise_gym.commands._shared import env_id_of
 from rise_gym.errors import InvalidCheckpoint
 from rise_gym.evaluation import EpisodeResult, play, summarise, write_report_json
 from rise_gym.locations import resolve
@@ -100,13 +101,13 @@ def existing(policies: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
 
 
 def kept_or_played(
-    name: str, policy: str | None, seeds: Sequence[int], processes: int, keep: Path
+    name: str, policy: str | None, seeds: Sequence[int], processes: int, keep: Path, *, task: str = common.TASK
 ) -> tuple[list[EpisodeResult], float]:
     """Results one a seed, and the seconds that playing them took, now or when they were kept."""
-    path = keep / f"{name}_{fingerprint(policy)}_{seeds[0]}_{len(seeds)}.json"
+    path = keep / f"{name}{common.of_task(task)}_{fingerprint(policy)}_{seeds[0]}_{len(seeds)}.json"
     if not path.is_file():
         began = time.monotonic()
-        results = played_episodes(name, policy, seeds, processes)
+        results = played_episodes(name, policy, seeds, processes, task=task)
         write_report_json(path, {"seconds": time.monotonic() - began, "episodes": [asdict(one) for one in results]})
     kept = json.loads(path.read_text())
     return [EpisodeResult(**row) for row in kept["episodes"]], kept["seconds"]
@@ -122,14 +123,16 @@ def fingerprint(policy: str | None) -> str:
     return hashlib.blake2b(b"".join(file.read_bytes() for file in files), digest_size=8).hexdigest()
 
 
-def played_episodes(name: str, policy: str | None, seeds: Sequence[int], processes: int) -> list[EpisodeResult]:
+def played_episodes(
+    name: str, policy: str | None, seeds: Sequence[int], processes: int, *, task: str = common.TASK
+) -> list[EpisodeResult]:
     """One episode a seed; the expert sees the env and acts tick by tick."""
     if policy is None:
-        agent, chunk = common.expert_actor(0.0), 1
+        agent, chunk = common.expert_actor(0.0, task=task), 1
     else:
-        load = {"name": policy, "task": common.TASK}
+        load = {"name": policy, "task": task}
         agent, chunk = Factory(target="rise_gym.agents.flow_policy:load_policy", arguments=load), None
-    results = play(common.REPLICA, agent, seeds, processes=processes, chunk=chunk)
+    results = play(env_id_of("Mujoco", task), agent, seeds, processes=processes, chunk=chunk)
     return list(track(results, f"playing {name}", total=len(seeds)))
 
 

@@ -1,6 +1,6 @@
 """Two rounds against one, with as many new episodes and gradient steps: do the episodes have to be the new policy's?
 
-    python benchmarks/rounds.py [--quick]
+    python benchmarks/rounds.py [--quick] [--task brick_sort]
 
 - `one round`: some episodes more of the base; the world model is refreshed on them, then RISE improves in its dream.
 - `one round, begun again`: the same, but half of the steps, and from what came of them the other half. What proposes
@@ -27,6 +27,7 @@ from improvement import kept_or_played, paired
 
 from rise_gym.collection import FIRST_EVALUATION_SEED
 from rise_gym.commands._refreshing import RefreshConfig, refresh_world_model
+from rise_gym.commands._shared import env_id_of
 from rise_gym.commands.collect import collect
 from rise_gym.commands.improve import improve
 from rise_gym.evaluation import EpisodeResult, summarise
@@ -66,6 +67,7 @@ def main(
     *,
     quick: bool = False,
     output: Path | None = None,
+    task: str = common.TASK,
     plan: Plan | None = None,
     episodes: int = 200,
     workspace: Path = Path("runs/tables"),
@@ -77,6 +79,7 @@ def main(
     Args:
         quick: a miniature to see that it works; its figures mean little.
         output: where to write the JSON.
+        task: its name; the figures of each are kept apart.
         plan: what each may use.
         episodes: of the replica that each plays in the end.
         workspace: where recordings and policies are kept, the main table's among them.
@@ -85,15 +88,15 @@ def main(
     """
     plan = Plan(episodes=2, refresh_steps=1, steps=2) if quick else plan or Plan()
     budget = Budget.miniature() if quick else Budget()
-    workshop = Workshop(common.TASK, 0, budget, workspace / ("quick" if quick else ""), use_bundled=not quick)
+    workshop = Workshop(task, 0, budget, workspace / ("quick" if quick else ""), use_bundled=not quick)
     count = 1 if quick else episodes
     seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + count)
-    with common.recorded("rounds", output, quick) as figures:
+    with common.recorded("rounds", output, quick, task=task) as figures:
         figures |= {"seeds": [seeds[0], seeds[-1]], "plan": asdict(plan), "budget": asdict(budget)}
         played: dict[str, list[EpisodeResult]] = {}
         policies: dict[str, Any] = {}
         for name, make in MAKE.items():
-            played[name], policies[name] = measured(name, make(workshop, plan), seeds, processes, keep)
+            played[name], policies[name] = measured(name, make(workshop, plan), seeds, processes, keep, task)
         pairs = ((TWO, ONE), (TWO, AGAIN), (ONE, "base"), (TWO, "base"))
         figures["policies"] = policies
         figures["paired"] = {f"{one} - {other}": paired(played[one], played[other]) for one, other in pairs}
@@ -166,11 +169,12 @@ def _there(out: Path) -> bool:
 
 
 def measured(
-    name: str, made: Made, seeds: range, processes: int, keep: Path
+    name: str, made: Made, seeds: range, processes: int, keep: Path, task: str
 ) -> tuple[list[EpisodeResult], dict[str, Any]]:
     """A policy's episodes, played now or before, and what they come to."""
-    results, seconds = kept_or_played(name.replace(", ", "_").replace(" ", "_"), made.policy, seeds, processes, keep)
-    summary = summarise(results, env_id=common.REPLICA.removeprefix("rise_gym:"), policy=made.policy, seconds=seconds)
+    file_name, env_id = name.replace(", ", "_").replace(" ", "_"), env_id_of("Mujoco", task).removeprefix("rise_gym:")
+    results, seconds = kept_or_played(file_name, made.policy, seeds, processes, keep, task=task)
+    summary = summarise(results, env_id=env_id, policy=made.policy, seconds=seconds)
     note = {"note": NOTES[name], "scores": [result.score for result in results]}
     return results, {**summary, **asdict(made), **note}
 

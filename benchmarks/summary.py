@@ -53,7 +53,7 @@ def main(*, results: Path = common.RESULTS) -> None:
     ablation_cells = recorded_cells(results / "ablations")
     parts += [*modules(ablation_cells), *dynamics_table(results / "dynamics_table.json")]
     parts += beside_paper(recorded_cells(results / "main_table"), ablation_cells)
-    parts += rounds(results / "rounds.json")
+    parts += rounds(results)
     notes = results / "notes.md"
     parts += [notes.read_text().strip()] if notes.exists() else []
     page = results / "README.md"
@@ -249,7 +249,7 @@ SECTIONS = {
     "throughput": throughput,
 }
 
-OF_EVERY_TASK = {"dynamics", "value"}
+OF_EVERY_TASK = {"dynamics", "value", "drift", "calibration", "uncertainty", "exploit"}
 """Those that are recorded for each task in a file of its own."""
 
 SUPERSEDED_BY = {"trust": "imagined_vs_real"}

@@ -1,6 +1,6 @@
 """Is a dream that says it is uncertain wrong more often? ROC against the true error, coverage of bounds, and the cost.
 
-    python benchmarks/uncertainty.py [--quick]
+    python benchmarks/uncertainty.py [--quick] [--task brick_sort]
 
 The dreams of recorded actions that `drift.py` makes: the error of their pictures, and of the progress that they say is
 gained, against the uncertainty that each chunk came with. What it costs is the time of a dream with it, over that of
@@ -30,8 +30,9 @@ def main(
     *,
     quick: bool = False,
     output: Path | None = None,
-    world_model: str = common.WORLD_MODEL,
-    base: str = common.BASE,
+    task: str = common.TASK,
+    world_model: str | None = None,
+    base: str | None = None,
     data: Path | None = None,
     episodes: int = 90,
     every_ticks: int = 40,
@@ -44,7 +45,9 @@ def main(
     Args:
         quick: a miniature to see that it works; its figures mean little.
         output: where to write the JSON; a plot (PNG) lies beside it.
-        world_model: a folder or bundled name. base: whose episodes are played if none are there.
+        task: its name; the figures of each are kept apart.
+        world_model: a folder or bundled name; default: the task's bundled one. base: whose episodes are played if none
+            are there; likewise.
         data: the held-out episodes; played anew if the folder is not there.
         episodes: how many. every_ticks, chunks: of their dreams, as in `drift.py`.
         repeats: how often each kind of dream is timed.
@@ -52,11 +55,12 @@ def main(
     """
     if quick:
         episodes, every_ticks, chunks, repeats = 3, 100, 3, 1
-    target = output or common.RESULTS / f"uncertainty{'_quick' if quick else ''}.json"
-    with common.recorded("uncertainty", output, quick) as figures:
+    world_model, base = world_model or f"bundled:{task}/world_model", base or f"bundled:{task}/base"
+    target = common.result_path("uncertainty", output, quick, task=task)
+    with common.recorded("uncertainty", output, quick, task=task) as figures:
         dreams = RecordedDreams(
-            world_model=world_model, base=base, data=data, episodes=episodes, every_ticks=every_ticks, chunks=chunks,
-            keep=keep,
+            task=task, world_model=world_model, base=base, data=data, episodes=episodes, every_ticks=every_ticks,
+            chunks=chunks, keep=keep,
         )  # fmt: skip
         figures |= dreams.described | uncertainty_figures(dreams.rows())
         figures["cost"] = cost(dreams.model, dreams.recordings, repeats)

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
 from rise_gym.agents.named import named_agent
 from rise_gym.agents.trainable import save_policy
 from rise_gym.episodes import write_episodes
+from rise_gym.errors import InvalidCheckpoint
 from rise_gym.evaluation import EpisodeResult
 from rise_gym.recordings import Recordings
 from rise_gym.starts import Starts
@@ -67,10 +69,23 @@ def episode(number: int, *, success: bool, length: int = 45, task: TaskCard = BO
 
 
 @pytest.fixture(scope="module")
-def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "held_out"
-    write_episodes(folder, [episode(number, success=number % 2 == 0) for number in range(6)], BOX_CLOSE)
-    return folder
+def held_out_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The dataset of a task: six episodes, every other a success."""
+    data = tmp_path_factory.mktemp("data")
+
+    @cache
+    def written(task: str) -> Path:
+        folder, card = data / f"held_out_{task}", TASKS[task]
+        write_episodes(folder, [episode(number, success=number % 2 == 0, task=card) for number in range(6)], card)
+        return folder
+
+    return written
+
+
+@pytest.fixture(scope="module")
+def held_out(held_out_of: Callable[[str], Path]) -> Path:
+    """That of box closing."""
+    return held_out_of(BOX_CLOSE.name)
 
 
 @pytest.mark.parametrize("name", ["dynamics", "dynamics_table"])
@@ -172,8 +187,8 @@ def test_episodes_are_played_once_for_the_same_weights(
 ) -> None:
     improvement, played = benchmark("improvement"), list[str]()
 
-    def play(name: str, policy: str, seeds: range, processes: int) -> list[EpisodeResult]:
-        played.append(name)
+    def play(name: str, policy: str, seeds: range, processes: int, *, task: str) -> list[EpisodeResult]:
+        played.append(f"{name} of {task}")
         return [EpisodeResult(seed=seed, is_success=True, score=10.0, episode_return=1.0, steps=3) for seed in seeds]
 
     monkeypatch.setattr(improvement, "played_episodes", play)
@@ -184,7 +199,8 @@ def test_episodes_are_played_once_for_the_same_weights(
         policy = str(tmp_path / "policy")
         results, _ = improvement.kept_or_played("rise", policy, range(100_000, 100_003), 1, tmp_path / "kept")
         assert [one.seed for one in results] == [100_000, 100_001, 100_002]
-    assert played == ["rise", "rise"]
+    improvement.kept_or_played("rise", policy, range(100_000, 100_003), 1, tmp_path / "kept", task="brick_sort")
+    assert played == ["rise of box_close", "rise of box_close", "rise of brick_sort"]
 
 
 def test_checkpoints_are_measured_in_the_order_of_their_steps(
@@ -253,10 +269,12 @@ def test_a_late_chunk_waits_where_the_joints_are(benchmark: Callable[[str], Any]
     np.testing.assert_array_equal(benchmark("_policies").delayed(chunks, proprio, BOX_CLOSE, 0), chunks)
 
 
+@pytest.mark.parametrize("task", ["box_close", "brick_sort"])
 def test_drift_calibration_and_uncertainty_miniatures_share_their_dreams(
+    task: str,
     benchmark: Callable[[str], Any],
-    tiny_world: Path,
-    held_out: Path,
+    tiny_world_of: Callable[[str], Path],
+    held_out_of: Callable[[str], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -265,28 +283,32 @@ def test_drift_calibration_and_uncertainty_miniatures_share_their_dreams(
     dreams = benchmark("_recorded_dreams")
     measure = dreams.drift_rows
     monkeypatch.setattr(dreams, "drift_rows", lambda *a, **how: dreamt.append(len(a[2])) or measure(*a, **how))
-    how: dict[str, Any] = {"world_model": str(tiny_world), "data": held_out}
+    how: dict[str, Any] = {"task": task, "world_model": str(tiny_world_of(task)), "data": held_out_of(task)}
+    of = "" if task == "box_close" else f"_{task}"
     for _ in range(2):  # what is measured is taken
-        drift.main(quick=True, output=tmp_path / "drift.json", states=0, keep=tmp_path / "kept", **how)
+        drift.main(quick=True, output=tmp_path / f"drift{of}.json", states=0, keep=tmp_path / "kept", **how)
     kept = {"keep": tmp_path / "peaks", "keep_drift": tmp_path / "kept"}
-    calibration.main(quick=True, output=tmp_path / "calibration.json", **kept, **how)
-    uncertainty.main(quick=True, output=tmp_path / "uncertainty.json", keep=tmp_path / "kept", **how)
+    calibration.main(quick=True, output=tmp_path / f"calibration{of}.json", **kept, **how)
+    uncertainty.main(quick=True, output=tmp_path / f"uncertainty{of}.json", keep=tmp_path / "kept", **how)
     assert dreamt == [3]
-    found = json.loads((tmp_path / "drift.json").read_text())
+    assert [path.name.rpartition("_")[0] for path in (tmp_path / "kept").iterdir()] == [f"recorded_actions{of}"]
+    found = json.loads((tmp_path / f"drift{of}.json").read_text())
+    assert found["task"] == task
     assert set(found["drift"]) == {"success", "failure"}
     assert found["drift"]["success"]["count"] == [2, 2, 2]
-    claims = json.loads((tmp_path / "calibration.json").read_text())
+    claims = json.loads((tmp_path / f"calibration{of}.json").read_text())
     assert claims["progress"]["chunks_1"]["count"] == claims["success"]["count"] == 3
-    told = json.loads((tmp_path / "uncertainty.json").read_text())
+    told = json.loads((tmp_path / f"uncertainty{of}.json").read_text())
     assert told["errors"]["pictures"]["chunks_1"]["count"] == 3
     assert told["cost"]["step_s"] > 0
     for name in ("drift", "calibration", "uncertainty"):
-        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+        assert (tmp_path / f"{name}{of}.png").stat().st_size > 1000
     benchmark("summary").main(results=tmp_path)
     page = (tmp_path / "README.md").read_text()
-    assert "## Drift" in page
-    assert "(calibration.png)" in page
-    assert "(uncertainty.png)" in page
+    assert ("## Drift (3" if task == "box_close" else "## Drift: BrickSort (3") in page
+    assert f"(calibration{of}.png)" in page
+    assert f"(uncertainty{of}.png)" in page
+    assert f"`drift{of}.json`" in page
 
 
 def test_rankings_break_where_the_dream_no_longer_knows_better(benchmark: Callable[[str], Any]) -> None:
@@ -303,26 +325,64 @@ def test_rankings_break_where_the_dream_no_longer_knows_better(benchmark: Callab
     assert right["breaks_after"] is None
 
 
-def test_exploit_miniature(
-    benchmark: Callable[[str], Any], tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_branches_go_on_for_as_many_chunks_as_are_asked_for(
+    benchmark: Callable[[str], Any], counting_world: Callable[..., CompositionalWorldModel]
 ) -> None:
-    exploit = benchmark("exploit")
-    monkeypatch.setattr(exploit.common, "REPLICA", fake_env.SINGLE_ID)
+    env = fake_env.FakeEnv(record_ticks=True)
+    moment = benchmark("_branching").Moment(
+        state=fake_env.FakeState(0.1, 0),
+        window=np.zeros((7, 3, 64, 64, 3), np.uint8),
+        observation=env.set_state(fake_env.FakeState(0.1, 0)),
+        progress=0.1,
+    )
+    agents = [fake_env.FakeAgent(), fake_env.FakeAgent()]
+    found = benchmark("_branched_rankings").branched(env, counting_world(), agents, moment, 12, 0)
+    true, imagined = np.array(found["true"]), np.array(found["imagined"])
+    assert true.shape == imagined.shape == (2, 12)
+    assert (true[:, 2:] == true[:, 2:3]).all()  # the episode is over, after 25 ticks at the latest
+    assert (imagined[:, -1] > imagined[:, 7]).all()  # the dream goes on
+    ranking = benchmark("_branched_rankings").ranking_figures([found] * 2)
+    assert len(ranking["within_a_state"]) == len(ranking["over_policies"]) == 12
+
+
+def test_a_policy_that_ranks_and_is_not_there_is_told_before_anything_is_dreamt(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drift = benchmark("drift")
+    monkeypatch.delattr(drift, "RecordedDreams")
+    with pytest.raises(InvalidCheckpoint, match="nothing"):
+        drift.main(task="brick_sort", rise="bundled:brick_sort/nothing", output=tmp_path / "drift.json", keep=tmp_path)
+
+
+@pytest.mark.parametrize("task", ["box_close", "brick_sort"])
+def test_exploit_miniature(
+    task: str,
+    benchmark: Callable[[str], Any],
+    tiny_world_of: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exploit, name = benchmark("exploit"), "exploit.json" if task == "box_close" else f"exploit_{task}.json"
+    monkeypatch.setattr(exploit, "env_id_of", lambda *_: fake_env.SINGLE_ID)
     monkeypatch.setattr(exploit, "load_policy", lambda *_, **__: fake_env.FakeAgent(10))
     how: dict[str, Any] = {
-        "world_model": str(tiny_world),
+        "task": task,
+        "world_model": str(tiny_world_of(task)),
         "keep": tmp_path / "kept",
-        "output": tmp_path / "exploit.json",
+        "output": tmp_path / name,
     }
     exploit.main(quick=True, **how)
-    found = json.loads((tmp_path / "exploit.json").read_text())
+    found = json.loads((tmp_path / name).read_text())
+    assert found["task"] == task
     names = ["policy alone", "adversary", "charged for uncertainty", "truncated when uncertain"]
     assert list(found["settings_measured"]) == names
     monkeypatch.delattr(exploit, "exploited")  # what is measured is taken
     exploit.main(quick=True, **how)
-    assert json.loads((tmp_path / "exploit.json").read_text())["settings_measured"] == found["settings_measured"]
+    assert json.loads((tmp_path / name).read_text())["settings_measured"] == found["settings_measured"]
     benchmark("summary").main(results=tmp_path)
-    assert "| charged for uncertainty | 2" in (tmp_path / "README.md").read_text()
+    page = (tmp_path / "README.md").read_text()
+    assert "| charged for uncertainty | 2" in page
+    assert ("## Exploit probe (2" if task == "box_close" else "## Exploit probe: BrickSort (2") in page
 
 
 def comparison_cell(number: int) -> dict[str, Any]:
@@ -659,8 +719,9 @@ def test_dynamics_table_miniature(
     assert "| success | last frame copied |" in (tmp_path / "README.md").read_text()
 
 
+@pytest.mark.parametrize("task", ["box_close", "backpack_pack"])
 def test_rounds_differ_in_whose_episodes_are_new_and_in_nothing_that_counts(
-    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: str, benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rounds, workshop_of = benchmark("rounds"), benchmark("_workshop")
     improved: dict[str, dict[str, Any]] = {}
@@ -677,7 +738,8 @@ def test_rounds_differ_in_whose_episodes_are_new_and_in_nothing_that_counts(
         refreshed.append(data)
         return out / "checkpoint"
 
-    def kept(name: str, policy: str, seeds: range, processes: int, keep: Path) -> tuple[list[EpisodeResult], float]:
+    def kept(name: str, policy: str, seeds: range, *_: Any, **how: Any) -> tuple[list[EpisodeResult], float]:
+        assert how["task"] == task
         done = name == "two_rounds"
         return [
             EpisodeResult(seed=seed, is_success=done, score=7.5, episode_return=0.5, steps=3) for seed in seeds
@@ -688,22 +750,29 @@ def test_rounds_differ_in_whose_episodes_are_new_and_in_nothing_that_counts(
     monkeypatch.setattr(rounds, "kept_or_played", kept)
     monkeypatch.setattr(rounds, "collect", lambda folder, **how: collected.update({str(folder): how}))
     monkeypatch.setattr(workshop_of, "collect", lambda folder, **how: None)
+    name = "rounds.json" if task == "box_close" else f"rounds_{task}.json"
     for _ in range(2):  # what is made is taken
-        rounds.main(output=tmp_path / "rounds.json", workspace=tmp_path, episodes=4)
+        rounds.main(task=task, output=tmp_path / name, workspace=tmp_path, episodes=4)
     (more,) = collected.values()
     two = improved["two_rounds_0"]
     assert (more["episodes"], more["first_seed"]) == (two["round_episodes"], two["first_seed"]) == (60, 70_000)
-    assert (more["noise"], more["policy"]) == (0.5, "bundled:box_close/base")
+    assert (more["noise"], more["policy"]) == (0.5, f"bundled:{task}/base")
+    assert {more["task"], *[how["task"] for how in improved.values()]} == {task}
+    assert two["world_model"] == f"bundled:{task}/world_model"
     assert two["rounds"] * two["steps"] == improved["one_round_0"]["steps"] == 2000
     halves = improved["one_round_half_0"], improved["one_round_begun_again_0"]
     assert sum(how["steps"] for how in halves) == 2000
     assert halves[1]["policy"].endswith("one_round_half_0/checkpoint")
     assert all(data == improved["one_round_0"]["data"] == halves[1]["data"] for data in refreshed)
     assert two["data"] == refreshed[0][:2]
-    found = json.loads((tmp_path / "rounds.json").read_text())
+    found = json.loads((tmp_path / name).read_text())
+    assert found["task"] == task
     assert found["paired"]["two rounds - one round, begun again"]["success_points"] == 100.0
     assert found["policies"]["two rounds"]["replica_episodes"] == 280
     benchmark("summary").main(results=tmp_path)
-    assert "| two rounds - one round | +100.0 |" in (tmp_path / "README.md").read_text()
+    page = (tmp_path / "README.md").read_text()
+    assert page.count("| two rounds - one round | +100.0 |") == 1
+    assert page.count("## Rounds (") == 1
+    assert page.count("## Rounds: BackpackPack (") == (task == "backpack_pack")
     with pytest.raises(ValueError, match="even number"):
         rounds.Plan(steps=3)

@@ -1,4 +1,4 @@
-"""Gymnasium's own wrappers, single and vector, around the dream, and TorchRL's where it is installed."""
+"""Gymnasium's own wrappers, single and vector, around the dream."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import vector as vector_wrappers
 
 import rise_gym
-from rise_gym.envs.imagined import ImaginedEnv
-from rise_gym.envs.vector import ImaginedVectorEnv
-from rise_gym.starts import Starts
 
 DREAM_ID = "RiseImagined-BoxClose-v0"
 HORIZON_S = 2.0  # two steps
@@ -211,25 +208,3 @@ def test_vector_wrappers_tell_no_death_from_a_horizon(vector: Make) -> None:
     assert not terminated.any()
     assert truncated.all()
     assert info["truncation"].tolist() == ["horizon", "horizon"]
-
-
-# -- elsewhere -------------------------------------------------------------------------------------------------------
-
-
-def test_torchrl(counting_world: Callable[..., Any], counting_starts: Starts) -> None:
-    """TorchRL's `GymWrapper`: specs, a rollout to the horizon, and truncation that is not termination."""
-    pytest.importorskip("torchrl")
-    from torchrl.envs import GymWrapper, check_env_specs  # type: ignore[import-not-found,unused-ignore]
-
-    dream = ImaginedEnv(world_model=counting_world(), starts=counting_starts, horizon_s=HORIZON_S)
-    env = GymWrapper(dream)
-    check_env_specs(env)
-    rollout = env.rollout(5)
-    assert rollout["action"].shape == (2, 10, 14)
-    assert rollout["next", "head"].shape == (2, 64, 64, 3)
-    assert rollout["next", "truncated"].flatten().tolist() == [False, True]
-    assert not rollout["next", "terminated"].any()
-    parts: dict[str, Any] = {"world_model": dream.world_model, "starts": counting_starts, "horizon_s": HORIZON_S}
-    batch = GymWrapper(ImaginedVectorEnv(2, **parts, autoreset_mode="Disabled"))  # the mode that TorchRL asks for
-    ends = batch.rollout(5, break_when_any_done=False)["next", "truncated"].squeeze(-1)
-    assert ends.tolist() == [[False, True, False, True, False]] * 2
