@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3 import A2C, DDPG, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -131,8 +131,18 @@ class BatchedVecEnv(VecEnv):
         self.envs.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        value = getattr(self.envs, attr_name)
-        return [value for _ in self._get_indices(indices)]
+        values = self._attribute(attr_name)
+        return [values[row] for row in self._get_indices(indices)]
+
+    def _attribute(self, name: str) -> Sequence[Any]:
+        """One value a row: rows of a batch share theirs, rows that run one after the other have their own."""
+        inner = self.envs.unwrapped
+        for envs in (self.envs, inner):
+            if hasattr(envs, name):
+                return [getattr(envs, name)] * self.num_envs
+        if not isinstance(inner, SyncVectorEnv | AsyncVectorEnv):
+            raise AttributeError(f"neither {self.envs} nor what it wraps has an attribute {name!r}")
+        return inner.get_attr(name)
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         if len(list(self._get_indices(indices))) != self.num_envs:

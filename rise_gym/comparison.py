@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Generator
 
+from rise_gym._one_task import check_one_task
 from rise_gym.evaluation import EpisodeResult
 from rise_gym.metrics import bootstrap_interval, mean_rank_violation, pearson, spearman
 from rise_gym.starts import Starts
@@ -71,7 +72,11 @@ def dreamt_episodes(
         agent: who acts.
         dreams: the imagined vector env, with as many rows and starts as seeds.
         seeds: one a row.
+
+    Raises:
+        UnsuitableEnv: if the agent is of another task than the dreams.
     """
+    check_one_task(agent, env=dreams)
     count = len(seeds)
     observation, info = dreams.reset(seed=list(seeds), options={"start": list(range(count))})  # type: ignore[arg-type]
     instruction = [str(text) for text in info["instruction"]]

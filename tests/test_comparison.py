@@ -14,16 +14,17 @@ import pytest
 import torch
 
 from rise_gym.agents.adversary import AdversaryConfig
+from rise_gym.agents.baselines import RandomAgent
 from rise_gym.agents.noisy import NoisyAgent
 from rise_gym.commands import _shared as commands
 from rise_gym.commands.compare import compare
 from rise_gym.comparison import agreement, doubts, dreamt_episodes, first_windows, means, ranked
 from rise_gym.episodes import write_episodes
-from rise_gym.errors import RenderingUnavailable
+from rise_gym.errors import RenderingUnavailable, UnsuitableEnv
 from rise_gym.evaluation import EpisodeResult
 from rise_gym.metrics import mean_rank_violation
 from rise_gym.starts import Starts
-from rise_gym.tasks import BOX_CLOSE
+from rise_gym.tasks import BOX_CLOSE, BRICK_SORT
 from rise_gym.types import Episode
 
 
@@ -96,6 +97,13 @@ def test_a_dream_a_row_each_with_its_own_noise(tiny_kwargs: dict[str, Any], rand
     alone = dreamt([1])[0]
     assert alone.steps == together[1].steps
     assert alone.episode_return == pytest.approx(together[1].episode_return, abs=1e-4)
+
+
+def test_a_policy_of_another_task_dreams_nothing(tiny_kwargs: dict[str, Any]) -> None:
+    dreams = gymnasium.make_vec("RiseImagined-BoxClose-v0", num_envs=1, **tiny_kwargs)
+    for agent in (RandomAgent(BRICK_SORT), NoisyAgent("brick_sort", "random", 1.0, 0.0)):
+        with pytest.raises(UnsuitableEnv, match="policy is of 'brick_sort' and the env of 'box_close'"):
+            dreamt_episodes(agent, dreams, [0])
 
 
 def test_first_windows_are_what_a_reset_shows() -> None:

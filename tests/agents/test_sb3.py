@@ -102,6 +102,17 @@ def test_envs_without_a_batched_one_run_one_after_the_other() -> None:
     envs.close()
 
 
+def test_attributes_are_found_in_rows_and_through_wrappers(dreams: BatchedVecEnv) -> None:
+    single = make_sb3_env(fake_env.SINGLE_ID, 2, seed=0, chunk=5)
+    assert single.get_attr("chunk") == [5, 5]
+    assert single.get_attr("chunk", indices=[1]) == [5]
+    wrapped = BatchedVecEnv(gymnasium.wrappers.vector.RecordEpisodeStatistics(dreams.envs))
+    assert [task.name for task in wrapped.get_attr("task")] == ["box_close"] * 3
+    for envs in (single, wrapped):
+        with pytest.raises(AttributeError):
+            envs.get_attr("nothing_of_the_kind")
+
+
 def test_what_sb3_would_refuse_is_told_before(imagined_kwargs: dict[str, Any]) -> None:
     with pytest.raises(UnsuitableEnv, match="SAME_STEP"):
         BatchedVecEnv(gymnasium.make_vec(ID, num_envs=1, **imagined_kwargs))
