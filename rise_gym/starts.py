@@ -172,6 +172,6 @@ def require_task(starts: Starts, task: str, *, origin: str = "those given are") 
     """
     if starts.task != task:
         raise InvalidDataset(
-            f"start windows of task {task!r} were wanted, {origin} of {starts.task!r}: give windows of {task!r}, none "
-            f"for those that its world model brings along, or make the env of {starts.task!r}"
+            f"start windows of task {task!r} were wanted, {origin} of {starts.task!r}: give windows of {task!r} ("
+            f"without `starts=` a dream takes those of its world model), or make the env of {starts.task!r}"
         )
