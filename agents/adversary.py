@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from rise_gym._one_task import check_one_task, task_of
 from rise_gym.collection import ExplorationNoise, act_with
 from rise_gym.metrics import bootstrap_interval
 from rise_gym.protocols import Agent, Generators
-from rise_gym.starts import Starts
+from rise_gym.starts import Starts, require_task
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Imagination, Observation, WorldState
 
@@ -94,7 +95,15 @@ def exploited(
         replica: the truth; it is reset with the start's seed, so starts are beginnings of its episodes.
         starts: of which `row` is taken; its seed is that of all chance.
         config: how hard.
+
+    Raises:
+        UnsuitableEnv: if the agent is of another task than world model or replica.
+        InvalidDataset: if the starts are.
     """
+    check_one_task(agent, world_model=model, replica=replica)
+    for card in (model.task, task_of(replica)):
+        if card is not None:
+            require_task(starts, card.name)
     found = _searched(model, agent, starts.rows([row]), config)
     replica.reset(seed=int(starts.seeds[row]))
     true, over = [], False

@@ -16,6 +16,7 @@ from typing import Any, Self
 import torch
 from torch import Generator, Tensor, nn
 
+from rise_gym._one_task import check_one_task
 from rise_gym.advantage import advantage_bin
 from rise_gym.agents.cloning import (
     acting_moments,
@@ -28,6 +29,7 @@ from rise_gym.agents.cloning import (
 from rise_gym.agents.rollouts import Imaginer, RolloutConfig, Samples, imagine_samples
 from rise_gym.agents.trainable import TrainableAgent
 from rise_gym.collection import ExplorationNoise
+from rise_gym.errors import InvalidDataset
 from rise_gym.recordings import Recordings
 from rise_gym.training import Trainer, TrainingConfig
 
@@ -215,6 +217,17 @@ def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     return {"observation": views, "instruction": first["instruction"] + second["instruction"], **tensors}
 
 
+def _check_task(policy: TrainableAgent, world_model: Imaginer, recordings: Recordings) -> None:
+    mine = policy.card.name
+    if mine not in recordings.tasks:
+        theirs = ", ".join(map(repr, sorted(set(recordings.tasks))))
+        raise InvalidDataset(
+            f"recordings of task {mine!r} were wanted, for which the policy was made, these are of {theirs}: take a "
+            f"policy of {theirs}, or recordings of {mine!r}"
+        )
+    check_one_task(policy, world_model=world_model)
+
+
 def improve(
     policy: TrainableAgent,
     world_model: Imaginer,
@@ -245,7 +258,12 @@ def improve(
 
     Returns:
         The improved policy, averaged over the last steps, in eval mode.
+
+    Raises:
+        UnsuitableEnv: if the world model is of another task than the policy.
+        InvalidDataset: if the recordings are, or hold no action.
     """
+    _check_task(policy, world_model, recordings)
     acting = acting_moments(recordings)
     learner = trainable(policy, config.image_shift_px).to(config.training.device)
     starts = acting if start_moments is None else start_moments

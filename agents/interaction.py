@@ -18,9 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rise_gym._one_task import check_one_task, task_of
 from rise_gym.agents.flow_policy import FlowPolicy
 from rise_gym.collection import AnyEnv, CollectionConfig
 from rise_gym.errors import InvalidCheckpoint, UnsuitableEnv
+from rise_gym.tasks import TaskCard
 from rise_gym.training import STATE_NAME, load_saved, optimizer_tensors, restore_optimizer, save_atomically
 from rise_gym.types import Observation
 
@@ -40,17 +42,35 @@ def check_fits(env: AnyEnv, policy: FlowPolicy) -> None:
     Raises:
         UnsuitableEnv: says which.
     """
-    task = getattr(env.unwrapped, "task", None)
-    if task is None or task.name != policy.card.name:
-        found = "one without a task card" if task is None else f"one of {task.name!r}"
+    check_card(policy, task_of(env))
+    check_chunk(policy, env.action_space.shape)
+
+
+def check_card(policy: FlowPolicy, card: TaskCard | None) -> None:
+    """Refuse an env whose task card is another task's, or that has none.
+
+    Raises:
+        UnsuitableEnv: says which.
+    """
+    if card is None:
         raise UnsuitableEnv(
-            f"an env of task {policy.card.name!r} was wanted, for which the policy was made, got {found}"
+            f"an env of task {policy.card.name!r} was wanted, for which the policy was made, got one without a task "
+            "card: give it an attribute `task`, a rise_gym.tasks.TaskCard"
         )
+    check_one_task(policy, env=card)
+
+
+def check_chunk(policy: FlowPolicy, shape: tuple[int, ...] | None) -> None:
+    """Refuse actions that are not the policy's chunks.
+
+    Raises:
+        UnsuitableEnv: says which were wanted.
+    """
     wanted = (policy.chunk, policy.actions)
-    if env.action_space.shape != wanted:
+    if shape != wanted:
         raise UnsuitableEnv(
-            f"actions of shape {wanted} were wanted, as the policy plans them, the env takes {env.action_space.shape}: "
-            f"make it with chunk={policy.chunk}"
+            f"actions of shape {wanted} were wanted, as the policy plans them, the env takes {shape}: make it with "
+            f"chunk={policy.chunk}"
         )
 
 

@@ -27,12 +27,16 @@ class NoisyAgent:
         advantage: what it is asked for, whatever `act` is told.
         noise: multiples of `ExplorationNoise`.
         temperature: of a flow policy's sampling, instead of its own; others have none.
+
+    Attributes:
+        task: its card. chunk: ticks of an action chunk.
     """
 
     def __init__(
         self, task: str, policy: str, advantage: float, noise: float, *, temperature: float | None = None
     ) -> None:
         card = task_card(task)
+        self.task = card
         self._agent: Any = named_agent(policy, task=task)
         if temperature is not None:
             if not isinstance(self._agent, FlowPolicy):

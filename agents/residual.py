@@ -20,8 +20,9 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 from torch import Tensor, nn
 
+from rise_gym._one_task import task_of
 from rise_gym.agents.flow_policy import FlowPolicy
-from rise_gym.agents.interaction import row_of
+from rise_gym.agents.interaction import check_card, check_chunk, row_of
 from rise_gym.agents.steering import AugmentedPolicy, features_of, small_network
 from rise_gym.collection import ExplorationNoise
 from rise_gym.errors import UnsuitableEnv
@@ -78,7 +79,8 @@ class ResidualVecEnv(VecEnvWrapper):
         tries: bends of each state, the last of which is played.
 
     Raises:
-        UnsuitableEnv: if the env has other cameras, takes other chunks, or tells no advantage where that is paid.
+        UnsuitableEnv: if the env is another task's or tells none, has other cameras, takes other chunks, or tells no
+            advantage where that is paid.
         ValueError: for knots or a reach that bend nothing, a negative charge, another pay, or tries of what only
             playing tells.
     """
@@ -188,15 +190,20 @@ def _advantages(infos: list[dict[str, Any]]) -> NDArray[np.float32]:
 
 
 def _check_fits(venv: VecEnv, policy: FlowPolicy) -> None:
-    wanted = (policy.chunk, policy.actions)
-    if venv.action_space.shape != wanted:
-        raise UnsuitableEnv(
-            f"actions of shape {wanted} were wanted, as the policy plans them, the env takes "
-            f"{venv.action_space.shape}: make it with chunk={policy.chunk}"
-        )
+    for card in _cards(venv):
+        check_card(policy, card)
+    check_chunk(policy, venv.action_space.shape)
     names = set(venv.observation_space) if isinstance(venv.observation_space, gymnasium.spaces.Dict) else set()
     if missing := {*policy.card.cameras, "proprio"} - names:
         raise UnsuitableEnv(f"observations with {', '.join(sorted(missing))} were wanted; the env has {sorted(names)}")
+
+
+def _cards(venv: VecEnv) -> list[TaskCard | None]:
+    """The task card of every row."""
+    try:
+        return [task_of(task) for task in venv.get_attr("task")]
+    except AttributeError:
+        return [None]
 
 
 class ResidualPolicy(AugmentedPolicy):

@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3 import A2C, DDPG, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -41,15 +41,18 @@ def make_sb3_env(env_id: str, num_envs: int = 8, *, seed: int | None = None, **a
         env_id: e.g. `RiseImagined-BoxClose-v0`; with `module:` before it, that is imported first.
         num_envs: how many rows; all are imagined in one model call.
         seed: row i begins with `seed + i`; None draws one.
-        arguments: of the environment, as for `gymnasium.make_vec`.
+        arguments: of the environment, as for `gymnasium.make_vec`; `wrappers` only where rows run one after the other.
 
     Raises:
-        UnsuitableEnv: if its observations are not what SB3's `MultiInputPolicy` takes.
+        UnsuitableEnv: if its observations are not what SB3's `MultiInputPolicy` takes, or wrappers of single envs are
+            to go around a batch.
     """
     module, _, env_id = env_id.rpartition(":")
     if module:
         importlib.import_module(module)
     batched = gymnasium.spec(env_id).vector_entry_point is not None
+    if batched and arguments.get("wrappers"):
+        raise UnsuitableEnv(_instead_of_wrappers(env_id, num_envs, arguments["wrappers"]))
     same_step: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
     envs = gymnasium.make_vec(
         env_id,
@@ -58,9 +61,23 @@ def make_sb3_env(env_id: str, num_envs: int = 8, *, seed: int | None = None, **a
         **(same_step if batched else {"vector_kwargs": same_step}),
         **arguments,
     )
-    adapted = BatchedVecEnv(envs)
+    try:
+        adapted = BatchedVecEnv(envs)
+    except UnsuitableEnv:
+        envs.close()
+        raise
     adapted.seed(seed)
     return adapted
+
+
+def _instead_of_wrappers(env_id: str, num_envs: int, wrappers: Sequence[object]) -> str:
+    names = ", ".join(getattr(wrapper, "__name__", repr(wrapper)) for wrapper in wrappers)
+    return (
+        f"no wrappers were wanted: {env_id} takes all rows in one call, which those of single envs can't go around, got"
+        f" {names}: put a VecEnvWrapper of Stable-Baselines3 around what make_sb3_env gives, or let rows go one by one,"
+        f" rise_gym.agents.sb3.BatchedVecEnv(gymnasium.make_vec({env_id!r}, num_envs={num_envs}, wrappers=..., "
+        'vectorization_mode="sync", vector_kwargs={"autoreset_mode": "SameStep"})); observations stay flat either way'
+    )
 
 
 class BatchedVecEnv(VecEnv):
@@ -131,8 +148,18 @@ class BatchedVecEnv(VecEnv):
         self.envs.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        value = getattr(self.envs, attr_name)
-        return [value for _ in self._get_indices(indices)]
+        values = self._attribute(attr_name)
+        return [values[row] for row in self._get_indices(indices)]
+
+    def _attribute(self, name: str) -> Sequence[Any]:
+        """One value a row: rows of a batch share theirs, rows that run one after the other have their own."""
+        inner = self.envs.unwrapped
+        for envs in (self.envs, inner):
+            if hasattr(envs, name):
+                return [getattr(envs, name)] * self.num_envs
+        if not isinstance(inner, SyncVectorEnv | AsyncVectorEnv):
+            raise AttributeError(f"neither {self.envs} nor what it wraps has an attribute {name!r}")
+        return inner.get_attr(name)
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         if len(list(self._get_indices(indices))) != self.num_envs:

@@ -16,7 +16,7 @@ from rise_gym.envs._choosing import StartKind, check_start_kind, chosen_start
 from rise_gym.envs._sharing import shared_starts, shared_world_model
 from rise_gym.errors import InvalidStart, StepOutOfOrder
 from rise_gym.spaces import proprio_bounds
-from rise_gym.starts import Starts
+from rise_gym.starts import Starts, require_task
 from rise_gym.tasks import task_card
 from rise_gym.types import Imagination, WorldState
 from rise_gym.world_model import CompositionalWorldModel
@@ -282,6 +282,7 @@ def _checked_charge(charge: float, model: CompositionalWorldModel) -> float:
 
 def _starts_of(config: RowsConfig) -> Starts:
     if isinstance(config.starts, Starts):
+        require_task(config.starts, config.task)
         return config.starts
     model = str(config.world_model) if isinstance(config.world_model, str | Path) else None
     return shared_starts(None if config.starts is None else str(config.starts), config.task, model)

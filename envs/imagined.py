@@ -48,7 +48,8 @@ class ImaginedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         task: snake-case name of the task.
         world_model: a folder, `bundled:<task>/<name>` or a hub id (loaded once a process); a live model only here, for
             `gym.make` copies its arguments.
-        starts: a file of start windows, or, only here, live ones; default: those saved with the model, else bundled.
+        starts: a file of start windows of the task, or, only here, live ones; default: those saved with the model, else
+            bundled.
         start_kind: what episodes begin from: beginnings ("initial"), other moments ("mid_episode"), or "any" window.
         chunk: K, 1 to what the model was trained for; default: the task's.
         horizon_s: task seconds until truncation; default: the task's.

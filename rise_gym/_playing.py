@@ -14,6 +14,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from rise_gym._one_task import check_one_task
 from rise_gym._processes import Factory
 from rise_gym.collection import Actor, AnyEnv, act_with, seed_agent
 from rise_gym.protocols import Agent
@@ -62,6 +63,7 @@ class Player:
             self._rows = _EnvRows(partial(gymnasium.make, config.env_id, disable_env_checker=True, **arguments))
 
     def __call__(self, seeds: Sequence[int]) -> list[EpisodeResult]:
+        check_one_task(self._actor, env=self._rows.any_env)  # not at once: of why it never began, no worker can tell
         if self._agent is None:
             return [self._alone(seed) for seed in seeds]
         return self._together(self._agent, seeds)
@@ -135,6 +137,10 @@ Step = tuple[float, bool, dict[str, Any]]
 class _Rows(Protocol):
     """A group of environments."""
 
+    @property
+    def any_env(self) -> object:
+        """One of them, or the one that they are."""
+
     def reset(self, seeds: Sequence[int]) -> tuple[Observation, list[str]]:
         """Newest observations (n, ...) and instructions, one a seed."""
 
@@ -151,6 +157,10 @@ class _EnvRows:
         self._make = make
         self._envs: list[AnyEnv] = []
         self._seen: list[Observation] = []
+
+    @property
+    def any_env(self) -> object:
+        return self.env(0)
 
     def env(self, row: int) -> AnyEnv:
         while len(self._envs) <= row:
@@ -187,6 +197,10 @@ class _VectorRows:
         self._env = gymnasium.make_vec(
             env_id, num_envs=num_envs, autoreset_mode=AutoresetMode.NEXT_STEP.value, **arguments
         )
+
+    @property
+    def any_env(self) -> object:
+        return self._env
 
     def reset(self, seeds: Sequence[int]) -> tuple[Observation, list[str]]:
         count = self._env.num_envs

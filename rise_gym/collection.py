@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rise_gym._one_task import check_one_task
 from rise_gym._processes import Factory, in_order
 from rise_gym._recorder import EpisodeRecorder
 from rise_gym.episodes import DatasetSummary, EpisodeWriter, dataset_summary
@@ -207,6 +208,12 @@ class AgentActor:
         self.agent, self.advantage, self.noise = agent, advantage, noise
 
     def reset(self, env: AnyEnv, seed: int) -> None:
+        """An episode has begun; all randomness comes from `seed`.
+
+        Raises:
+            UnsuitableEnv: if the agent is of another task than the env.
+        """
+        check_one_task(self.agent, env=env)
         self._task: TaskCard = env.unwrapped.task  # type: ignore[attr-defined]  # contract 11
         self._generator = torch.Generator().manual_seed(seed)
         seed_agent(self.agent, seed)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Generator
 
+from rise_gym._one_task import check_one_task
 from rise_gym.evaluation import EpisodeResult
 from rise_gym.metrics import bootstrap_interval, mean_rank_violation, pearson, spearman
 from rise_gym.starts import Starts
@@ -49,7 +50,13 @@ class SeededAgent(Protocol):
 
 
 def first_windows(env: gymnasium.Env[Any, Any], seeds: Sequence[int]) -> Starts:
-    """What an env of the registry shows when it is reset with each seed: starts number 0, 1, ... of dreams."""
+    """What an env of the registry shows when it is reset with each seed: starts number 0, 1, ... of dreams.
+
+    Raises:
+        ValueError: if there is no seed.
+    """
+    if not len(seeds):
+        raise ValueError("at least one seed was wanted, each gives a start, got none")
     task: TaskCard = env.unwrapped.task  # type: ignore[attr-defined]  # every env of the registry has it
     seen = [env.reset(seed=seed)[0] for seed in seeds]
     return Starts(
@@ -71,7 +78,11 @@ def dreamt_episodes(
         agent: who acts.
         dreams: the imagined vector env, with as many rows and starts as seeds.
         seeds: one a row.
+
+    Raises:
+        UnsuitableEnv: if the agent is of another task than the dreams.
     """
+    check_one_task(agent, env=dreams)
     count = len(seeds)
     observation, info = dreams.reset(seed=list(seeds), options={"start": list(range(count))})  # type: ignore[arg-type]
     instruction = [str(text) for text in info["instruction"]]
@@ -96,7 +107,13 @@ def dreamt_episodes(
 
 
 def means(results: Sequence[EpisodeResult]) -> dict[str, float]:
-    """Success rate (0 to 1), mean score (0 to 10) and mean return of a policy's episodes."""
+    """Success rate (0 to 1), mean score (0 to 10) and mean return of a policy's episodes.
+
+    Raises:
+        ValueError: if there is no episode.
+    """
+    if not results:
+        raise ValueError("at least one episode was wanted, to take the mean of, got none")
     return {
         "success": float(np.mean([result.is_success for result in results])),
         "score": float(np.mean([result.score for result in results])),
@@ -107,9 +124,18 @@ def means(results: Sequence[EpisodeResult]) -> dict[str, float]:
 def agreement(imagined: Sequence[float], true: Sequence[float]) -> dict[str, dict[str, Any]]:
     """Of a figure of every policy (p,): Pearson, Spearman, MMRV, each `value` and `ci95`, bootstrapped over policies.
 
-    MMRV, see `mean_rank_violation`, is in the figure's own unit.
+    MMRV, see `mean_rank_violation`, is in the figure's own unit. Of one policy or two there are no intervals: NaN.
+
+    Raises:
+        ValueError: if there is no policy, or not one imagined and one true figure of each.
     """
-    pairs = np.stack([np.asarray(imagined, float), np.asarray(true, float)], axis=1)
+    ours, theirs = np.asarray(imagined, float), np.asarray(true, float)
+    if ours.ndim != 1 or ours.shape != theirs.shape or not len(ours):
+        raise ValueError(
+            "one imagined and one true figure of every policy were wanted, got figures of shapes "
+            f"{ours.shape} and {theirs.shape}: give both in the same order of policies, of one policy at least"
+        )
+    pairs = np.stack([ours, theirs], axis=1)
     found: dict[str, dict[str, Any]] = {}
     for name, statistic in (("pearson", pearson), ("spearman", spearman), ("mmrv", mean_rank_violation)):
 
@@ -152,7 +178,11 @@ def doubts(policies: int, episodes: int, found: Mapping[str, Any] | None = None)
 
 
 def ranked(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The agreement of each of `FIGURES`, from rows with `imagined` and `true` means each."""
+    """The agreement of each of `FIGURES`, from rows with `imagined` and `true` means each.
+
+    Raises:
+        ValueError: if there is no row.
+    """
     return {
         name: agreement([row["imagined"][name] for row in rows], [row["true"][name] for row in rows])
         for name in FIGURES

@@ -20,7 +20,7 @@ class InvalidStart(RiseGymError, ValueError):
 
 
 class UnsuitableEnv(RiseGymError, ValueError):
-    """An agent could not act or learn in this env; the message says what to change."""
+    """An agent could not learn or play in this env or world model, of another task say; the message has the way out."""
 
 
 class AgentFailed(RiseGymError, RuntimeError):

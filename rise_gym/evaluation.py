@@ -57,6 +57,7 @@ def evaluate(
 
     Raises:
         ValueError: if there is no episode to play.
+        UnsuitableEnv: if who acts is of another task than the env.
     """
     if episodes < 1:
         raise ValueError(f"an evaluation needs at least one episode, {episodes} were asked for")
@@ -102,6 +103,9 @@ def play(
         chunk: ticks a step; by default the agent's own, if it has a `chunk`, else the env's.
         advantage: what an agent is asked for.
         env_arguments: further arguments of `gymnasium.make`.
+
+    Raises:
+        UnsuitableEnv: if who acts is of another task than the env.
     """
     if "Imagined" not in env_id and min(seeds, default=FIRST_EVALUATION_SEED) < FIRST_EVALUATION_SEED:
         _log.warning("seeds below %d may be in the training data: such a figure is no result", FIRST_EVALUATION_SEED)

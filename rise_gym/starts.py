@@ -159,6 +159,19 @@ def load_starts(path: str | Path, *, task: str | None = None) -> Starts:
         raise InvalidDataset(
             f"{path} can't be read as start windows ({error}); write it anew with `save_starts`"
         ) from error
-    if task is not None and starts.task != task:
-        raise InvalidDataset(f"start windows of task {task!r} were wanted, {path} holds those of {starts.task!r}")
+    if task is not None:
+        require_task(starts, task, origin=f"{path} holds those")
     return starts
+
+
+def require_task(starts: Starts, task: str, *, origin: str = "those given are") -> None:
+    """Refuse windows of another task; cameras and arms may well be alike, so that nothing else would tell.
+
+    Raises:
+        InvalidDataset: if they are of another task than `task`.
+    """
+    if starts.task != task:
+        raise InvalidDataset(
+            f"start windows of task {task!r} were wanted, {origin} of {starts.task!r}: give windows of {task!r} ("
+            f"without `starts=` a dream takes those of its world model), or make the env of {starts.task!r}"
+        )

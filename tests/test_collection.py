@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 from fake_env import FakeAgent, FakeEnv
 
+from rise_gym.agents.baselines import RandomAgent
 from rise_gym.collection import AgentActor, CollectionConfig, ExplorationNoise, Factory, ReservedSeed, collect
 from rise_gym.commands.collect import collect as collect_command
 from rise_gym.corrections import OversightConfig
 from rise_gym.episodes import EpisodeWriter, dataset_summary, read_episodes
-from rise_gym.tasks import BOX_CLOSE
+from rise_gym.errors import UnsuitableEnv
+from rise_gym.tasks import BOX_CLOSE, BRICK_SORT
 from rise_gym.types import Episode
 
 ENV = Factory(target="fake_env:FakeEnv", arguments={"chunk": 5, "record_ticks": True})
@@ -151,6 +153,11 @@ def test_an_agent_acts_by_its_seed() -> None:
     np.testing.assert_array_equal(actions, rollout(AgentActor(FakeAgent()), 1))
     assert not np.array_equal(actions, rollout(AgentActor(FakeAgent()), 2))
     assert np.abs(rollout(AgentActor(FakeAgent(), advantage=-0.1), 1)).max() <= 0.1
+
+
+def test_a_policy_of_another_task_is_refused() -> None:
+    with pytest.raises(UnsuitableEnv, match="policy is of 'brick_sort' and the env of 'box_close'"):
+        rollout(AgentActor(RandomAgent(BRICK_SORT)), 1)
 
 
 def test_exploration_is_slow_and_as_large_as_asked() -> None:

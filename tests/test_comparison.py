@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,16 +16,17 @@ import pytest
 import torch
 
 from rise_gym.agents.adversary import AdversaryConfig
+from rise_gym.agents.baselines import RandomAgent
 from rise_gym.agents.noisy import NoisyAgent
 from rise_gym.commands import _shared as commands
 from rise_gym.commands.compare import compare
 from rise_gym.comparison import agreement, doubts, dreamt_episodes, first_windows, means, ranked
 from rise_gym.episodes import write_episodes
-from rise_gym.errors import RenderingUnavailable
+from rise_gym.errors import InvalidCheckpoint, InvalidDataset, RenderingUnavailable, RiseGymError, UnsuitableEnv
 from rise_gym.evaluation import EpisodeResult
 from rise_gym.metrics import mean_rank_violation
 from rise_gym.starts import Starts
-from rise_gym.tasks import BOX_CLOSE
+from rise_gym.tasks import BOX_CLOSE, BRICK_SORT, TaskCard
 from rise_gym.types import Episode
 
 
@@ -46,6 +49,34 @@ def test_agreement_over_policies() -> None:
     assert found["mmrv"] == {"value": 0, "ci95": [0, 0]}
     low, high = found["pearson"]["ci95"]
     assert low <= found["pearson"]["value"] <= high
+
+
+@pytest.mark.parametrize(
+    ("imagined", "true", "shapes"),
+    [
+        ([1.0, 2.0, 3.0], [1.0, 2.0], "(3,) and (2,)"),
+        ([], [], "(0,) and (0,)"),
+        ([[1.0, 2.0]], [[1.0, 2.0]], "(1, 2) and (1, 2)"),
+    ],
+)
+def test_figures_that_do_not_pair_are_refused(imagined: Any, true: Any, shapes: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"of every policy were wanted, got figures of shapes {shapes}")):
+        agreement(imagined, true)
+
+
+def test_nothing_to_compare_is_told() -> None:
+    with pytest.raises(ValueError, match="of every policy were wanted"):
+        ranked([])
+    with pytest.raises(ValueError, match="at least one episode was wanted"):
+        means([])
+    with pytest.raises(ValueError, match="at least one seed was wanted"):
+        first_windows(fake_env.FakeEnv(), [])
+
+
+def test_one_policy_has_figures_and_no_intervals() -> None:
+    found = agreement([0.3], [0.4])
+    assert found["mmrv"]["value"] == 0
+    assert np.isnan([found["pearson"]["value"], *found["pearson"]["ci95"], *found["mmrv"]["ci95"]]).all()
 
 
 def test_ranks_of_each_figure() -> None:
@@ -98,6 +129,13 @@ def test_a_dream_a_row_each_with_its_own_noise(tiny_kwargs: dict[str, Any], rand
     assert alone.episode_return == pytest.approx(together[1].episode_return, abs=1e-4)
 
 
+def test_a_policy_of_another_task_dreams_nothing(tiny_kwargs: dict[str, Any]) -> None:
+    dreams = gymnasium.make_vec("RiseImagined-BoxClose-v0", num_envs=1, **tiny_kwargs)
+    for agent in (RandomAgent(BRICK_SORT), NoisyAgent("brick_sort", "random", 1.0, 0.0)):
+        with pytest.raises(UnsuitableEnv, match="policy is of 'brick_sort' and the env of 'box_close'"):
+            dreamt_episodes(agent, dreams, [0])
+
+
 def test_first_windows_are_what_a_reset_shows() -> None:
     class Still:
         unwrapped = SimpleNamespace(task=BOX_CLOSE)
@@ -120,19 +158,23 @@ def test_noisy_agent_draws_from_the_rows_generators() -> None:
     assert np.abs(together).max() <= 1
 
 
-def test_the_command_writes_a_page_on_trust(tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a fake replica: what is measured beside the ranking, and where it is told."""
+def recorded(task: TaskCard) -> list[Episode]:
+    """Two episodes of 25 ticks of noise, the second a success."""
     frames = np.random.default_rng(0).integers(0, 256, (25, 64, 64, 3), dtype=np.uint8)
-    episodes = [
+    return [
         Episode(
-            task="box_close", instruction=BOX_CLOSE.instruction, frames=dict.fromkeys(BOX_CLOSE.cameras, frames),
+            task=task.name, instruction=task.instruction, frames=dict.fromkeys(task.cameras, frames),
             proprio=np.zeros((25, 14), np.float32), actions=np.zeros((25, 14), np.float32), success=bool(number),
             score=10.0 * number, source="rollout", policy="test", seed=number,
             progress=np.linspace(0, 0.5, 25, dtype=np.float32),
         )
         for number in range(2)
     ]  # fmt: skip
-    write_episodes(tmp_path / "data", episodes, BOX_CLOSE)
+
+
+def test_the_command_writes_a_page_on_trust(tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a fake replica: what is measured beside the ranking, and where it is told."""
+    write_episodes(tmp_path / "data", recorded(BOX_CLOSE), BOX_CLOSE)
     dreamt = commands.env_id_of
 
     def env_id_of(backend: str, task: str) -> str:
@@ -152,6 +194,46 @@ def test_the_command_writes_a_page_on_trust(tiny_world: Path, tmp_path: Path, mo
     assert found["exploit"]["settings_measured"]["adversary"]["starts"] == 1
     page = (tmp_path / "trust" / "report.html").read_text()
     assert all(question in page for question in ("rank policies", "come true?", "How far ahead", "be fooled?"))
+
+
+@pytest.fixture
+def nothing_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever plays or dreams fails."""
+    for name in ("comparison.first_windows", "comparison.dreamt_episodes", "evaluation.play"):
+        monkeypatch.setattr(f"rise_gym.{name}", lambda *_, **__: pytest.fail("something was played"))
+
+
+@pytest.mark.usefixtures("nothing_played")
+@pytest.mark.parametrize(
+    ("policies", "how", "wanted"),
+    [
+        ([], {}, r"policies to compare were wanted, none was named: .*bundled:box_close/base"),
+        (["random"], {"episodes": 0}, r"an episode of each policy or more was wanted, --episodes is 0"),
+        (["random"], {"noise": ()}, r"--noise wants one multiple or more.*0 for none"),
+        (["random"], {"exploit_starts": -1}, r"--exploit-starts is -1"),
+        (["random"], {"drift_chunks": 0}, r"--drift-chunks is 0"),
+    ],
+)
+def test_the_command_refuses_what_compares_nothing(policies: list[str], how: dict[str, Any], wanted: str) -> None:
+    with pytest.raises(RiseGymError, match=wanted):
+        compare(policies, **how)
+
+
+@pytest.mark.usefixtures("nothing_played")
+def test_all_is_checked_before_anything_is_played(
+    tiny_world: Path, tiny_world_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Hours of playing would be lost where the last policy is of another task."""
+    own = {"world_model": str(tiny_world)}
+    with pytest.raises(InvalidCheckpoint, match="task 'box_close' was wanted, it was made for 'brick_sort'"):
+        compare(["random", "bundled:brick_sort/base"], **own)
+    with pytest.raises(InvalidCheckpoint, match="nowhere"):
+        compare(["random", str(tmp_path / "nowhere")], **own)
+    with pytest.raises(InvalidCheckpoint, match="task 'box_close' was wanted, it was made for 'brick_sort'"):
+        compare(["random"], world_model=str(tiny_world_of("brick_sort")))
+    write_episodes(tmp_path / "bricks", recorded(BRICK_SORT), BRICK_SORT)
+    with pytest.raises(InvalidDataset, match=r"of task 'box_close' was wanted.*is of 'brick_sort'"):
+        compare(["random"], data=(tmp_path / "bricks",), **own)
 
 
 def test_the_command(tiny_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

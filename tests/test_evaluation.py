@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rise_gym.agents.baselines import RandomAgent
+from rise_gym.errors import UnsuitableEnv
 from rise_gym.evaluation import (
     EpisodeResult,
     Factory,
@@ -25,7 +26,7 @@ from rise_gym.evaluation import (
 )
 from rise_gym.metrics import mean_interval
 from rise_gym.protocols import Agent
-from rise_gym.tasks import BOX_CLOSE
+from rise_gym.tasks import BOX_CLOSE, BRICK_SORT
 
 SEEDS = range(100_000, 100_007)
 KEYS = [
@@ -167,6 +168,18 @@ def test_random_agent_fills_the_action_space() -> None:
     assert -1 <= actions.min() < -0.99
     assert 0.99 < actions.max() <= 1
     assert float(agent.loss({})) == 0.0
+
+
+def test_a_policy_of_another_task_is_refused(tiny_kwargs: dict[str, Any]) -> None:
+    dream: dict[str, Any] = {"env_id": "RiseImagined-BoxClose-v0", "env_arguments": tiny_kwargs}
+    for where in ({}, dream):
+        with pytest.raises(UnsuitableEnv, match="policy is of 'brick_sort' and the env of 'box_close'"):
+            results(agent=RandomAgent(BRICK_SORT), **where)
+
+
+def test_worker_processes_tell_of_another_task_too() -> None:
+    with pytest.raises(UnsuitableEnv, match="policy is of 'brick_sort' and the env of 'box_close'"):
+        results(agent=RandomAgent(BRICK_SORT), env_id=f"fake_env:{SINGLE_ID}", num_envs=3, processes=2)
 
 
 def test_figures_that_are_no_numbers_are_null(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def in_physics(env_id: str, seed: int, chunks: list[NDArray[np.float32]]) -> str
 
 def main(config: Planning) -> None:
     dreams: Any = gymnasium.make_vec(config.env_id, num_envs=config.candidates, world_model=config.world_model)
-    policy = load_policy(config.policy)
+    policy = load_policy(config.policy, task=dreams.task.name)
     for who, plans in (("the policy alone", False), ("planned around it", True)):
         gained, chunks, seed = episode(dreams, policy, config, plans=plans)
         advantage, progress = f"{gained[:, 0].mean():+.3f}", f"{gained[:, 1].sum():+.3f}"

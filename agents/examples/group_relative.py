@@ -85,7 +85,7 @@ def main(config: Grouping) -> None:
     dreams: Any = gymnasium.make_vec(config.env_id, num_envs=config.group, world_model=config.world_model)
     bend = nn.Linear(2 * len(dreams.task.action_names), len(dreams.task.action_names))
     bend.load_state_dict({name: torch.zeros_like(values) for name, values in bend.state_dict().items()})
-    policy = load_policy(config.policy)
+    policy = load_policy(config.policy, task=dreams.task.name)
     before = measured(dreams, policy, bend, config)
     learn(dreams, policy, bend, config)
     gained = measured(dreams, policy, bend, config) - before

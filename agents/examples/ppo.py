@@ -177,10 +177,10 @@ def measured(chunks: Chunks, network: ActorCritic, config: PPOConfig) -> NDArray
 
 def main(config: PPOConfig) -> None:
     torch.manual_seed(config.seed)
-    dreams = gymnasium.make_vec(
+    dreams: Any = gymnasium.make_vec(
         config.env_id, num_envs=config.num_envs, autoreset_mode="SameStep", world_model=config.world_model
     )
-    policy = load_policy(config.policy) if config.policy else None
+    policy = load_policy(config.policy, task=dreams.task.name) if config.policy else None
     chunks = Chunks(RecordEpisodeStatistics(dreams), policy, config.spread)
     network = ActorCritic(len(chunks.task.cameras), len(chunks.task.action_names))
     before = measured(chunks, network, config)  # the first forward also sizes the network

@@ -11,6 +11,7 @@ import tyro
 from rise_gym.commands._progress import progress_bar
 from rise_gym.commands._shared import env_id_of, known_task
 from rise_gym.commands._trusting import exploit_trust, recorded_trust
+from rise_gym.errors import RiseGymError
 
 if TYPE_CHECKING:
     from rise_gym.evaluation import EpisodeResult
@@ -60,8 +61,10 @@ def compare(
     from rise_gym.comparison import doubts, ranked
     from rise_gym.evaluation import plain, write_report_json
 
+    _check_amounts(policies, noise, episodes, drift_chunks, exploit_starts)
     card = known_task(task)
     task = card.name
+    _check_parts(policies, card, world_model, data)
     qualities = [(policy, amount) for policy in policies for amount in noise]
     seeds = list(range(seed, seed + episodes))
     starts = _starts(task, seeds)
@@ -72,7 +75,7 @@ def compare(
             rows.append({"policy": policy, "noise": amount, **measured})
             step()
     found: dict[str, Any] = {
-        "task": task, "world_model": world_model or f"bundled:{task}/world_model",
+        "task": task, "world_model": _world_model(task, world_model),
         "episodes": episodes, "seed": seed, "policies": rows, "agreement": ranked(rows),
     }  # fmt: skip
     found["doubts"] = doubts(len(rows), episodes, found["agreement"]["success"])
@@ -89,6 +92,51 @@ def compare(
         print(f"careful: {doubt}")
     if report is not None:
         print(f"report: {_report(report, card, found)}")
+
+
+def _check_amounts(
+    policies: list[str], noise: tuple[float, ...], episodes: int, drift_chunks: int, exploit_starts: int
+) -> None:
+    """Refuse what leaves nothing to compare.
+
+    Raises:
+        RiseGymError: says what was wanted.
+    """
+    if not policies:
+        raise RiseGymError(
+            "policies to compare were wanted, none was named: "
+            "`rise-gym compare bundled:box_close/base bundled:box_close/rise`, say"
+        )
+    if not noise:
+        raise RiseGymError("--noise wants one multiple or more of the exploration noise, 0 for none; none was named")
+    if episodes < 1:
+        raise RiseGymError(f"an episode of each policy or more was wanted, --episodes is {episodes}")
+    if drift_chunks < 1:
+        raise RiseGymError(f"dreams of a chunk or more were wanted, --drift-chunks is {drift_chunks}")
+    if exploit_starts < 0:
+        raise RiseGymError(f"starts to exploit from were wanted, 0 for none, --exploit-starts is {exploit_starts}")
+
+
+def _check_parts(policies: list[str], card: TaskCard, world_model: str | None, data: tuple[Path, ...]) -> None:
+    """See that all there is to play, to dream and to read is there and of the task, before hours go into some of it.
+
+    Raises:
+        InvalidCheckpoint: for a policy or world model of another task, or none; and what else `named_agent` raises.
+        InvalidDataset: for such data.
+    """
+    from rise_gym.agents.named import named_agent
+    from rise_gym.checkpoints import load_checkpoint, resolve
+    from rise_gym.episodes import read_episodes
+
+    load_checkpoint(resolve(_world_model(card.name, world_model)), kind="world_model", task=card.name)
+    for folder in data:
+        read_episodes(folder, task=card, limit=0)
+    for policy in dict.fromkeys(policies):
+        named_agent(policy, task=card.name)
+
+
+def _world_model(task: str, given: str | None) -> str:
+    return f"bundled:{task}/world_model" if given is None else given
 
 
 def _report(folder: Path, card: TaskCard, found: dict[str, Any]) -> Path:

@@ -19,7 +19,10 @@ from rise_gym.agents.adversary import (
     probe_figures,
     usual_uncertainty,
 )
+from rise_gym.agents.baselines import RandomAgent
 from rise_gym.comparison import first_windows
+from rise_gym.errors import InvalidDataset, UnsuitableEnv
+from rise_gym.tasks import BOX_CLOSE, BRICK_SORT
 
 SMALL = AdversaryConfig(chunks=2, candidates=12, elites=3, rounds=3, spread=20.0)
 
@@ -81,6 +84,20 @@ def test_the_truth_is_what_the_replica_gives_for_the_same_chunks(found: dict[str
     for one in found.values():
         replica.reset(seed=100_001)
         np.testing.assert_allclose(one.true, [float(replica.step(chunk)[1]) for chunk in one.actions])
+
+
+def test_all_of_a_probe_is_of_one_task(counting_world: Callable[..., Any]) -> None:
+    replica = gymnasium.make(fake_env.SINGLE_ID, disable_env_checker=True)
+    starts, model = first_windows(replica, [100_000]), counting_world()
+    with pytest.raises(UnsuitableEnv, match="policy is of 'brick_sort' and the world model of 'box_close'"):
+        exploited(model, RandomAgent(BRICK_SORT), replica, starts, 0, SMALL)
+    with pytest.raises(InvalidDataset, match="'box_close' were wanted"):
+        exploited(model, RandomAgent(BOX_CLOSE), replica, replace(starts, task="brick_sort"), 0, SMALL)
+    model.task = BRICK_SORT
+    with pytest.raises(UnsuitableEnv, match="policy is of 'box_close' and the world model of 'brick_sort'"):
+        exploited(model, RandomAgent(BOX_CLOSE), replica, starts, 0, SMALL)
+    with pytest.raises(InvalidDataset, match="'brick_sort' were wanted"):
+        exploited(model, Still(), replica, starts, 0, SMALL)
 
 
 def exploit(imagined: list[float], true: list[float], uncertainty: list[float]) -> Exploit:

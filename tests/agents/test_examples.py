@@ -14,6 +14,7 @@ import tyro
 
 from rise_gym.agents.examples import cross_entropy_planning as planning
 from rise_gym.agents.examples import group_relative, ppo
+from rise_gym.errors import InvalidCheckpoint
 
 EXAMPLES = Path(__file__).parents[2] / "agents" / "examples"
 
@@ -60,6 +61,15 @@ def test_cross_entropy_planning(
     assert "the policy alone: 2 chunks of imagined advantage" in told
     assert "planned around it" in told
     assert told.count("in physics: ") == 2
+
+
+@pytest.mark.parametrize(
+    ("main", "config"),
+    [(planning.main, planning.Planning), (group_relative.main, group_relative.Grouping), (ppo.main, ppo.PPOConfig)],
+)
+def test_a_policy_of_another_task_is_refused(main: Any, config: Any, miniature: dict[str, Any]) -> None:
+    with pytest.raises(InvalidCheckpoint, match="task 'box_close' was wanted, it was made for 'brick_sort'"):
+        main(config(**{**miniature, "policy": "bundled:brick_sort/base"}))
 
 
 def test_rows_that_begin_with_one_seed_are_one_world(tiny_kwargs: dict[str, Any]) -> None:

@@ -18,8 +18,9 @@ from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
 from rise_gym.agents.improve import ImproveConfig, improve
 from rise_gym.agents.rollouts import imagine_samples
 from rise_gym.collection import ExplorationNoise
+from rise_gym.errors import InvalidDataset, UnsuitableEnv
 from rise_gym.recordings import Recordings, eventful_moments
-from rise_gym.tasks import BOX_CLOSE
+from rise_gym.tasks import BOX_CLOSE, BRICK_SORT
 from rise_gym.training import TrainingConfig
 from rise_gym.types import Episode, Imagination, WorldState
 
@@ -513,6 +514,16 @@ def test_the_policy_moves_towards_what_the_dream_rewards(recordings: Recordings,
     assert imagined[-1] > 0.5
     assert after > before + 0.1
     assert after > worst + 0.05
+
+
+def test_policy_dream_and_recordings_are_of_one_task(recordings: Recordings, tmp_path: Path) -> None:
+    other, dream = FlowPolicy.of(NARROW, BRICK_SORT, chunk=CHUNK), DreamDouble()
+    with pytest.raises(InvalidDataset, match=r"of task 'brick_sort' were wanted.*these are of 'box_close'"):
+        improve(other, dream, recordings, offline_labels(recordings), config(), tmp_path)
+    dream.task = BRICK_SORT  # type: ignore[attr-defined]
+    with pytest.raises(UnsuitableEnv, match="policy is of 'box_close' and the world model of 'brick_sort'"):
+        improve(policy(), dream, recordings, offline_labels(recordings), config(), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_curves_show_what_the_dream_found_not_the_ranks(recordings: Recordings) -> None:

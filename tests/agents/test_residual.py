@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO, SAC
-from stable_baselines3.common.vec_env import VecEnvWrapper
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper, VecMonitor
 
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
 from rise_gym.agents.named import named_agent
@@ -23,7 +23,7 @@ from rise_gym.collection import ExplorationNoise
 from rise_gym.errors import InvalidCheckpoint, UnsuitableEnv
 from rise_gym.evaluation import evaluate
 from rise_gym.protocols import Agent
-from rise_gym.tasks import BOX_CLOSE
+from rise_gym.tasks import BOX_CLOSE, BRICK_SORT, TaskCard
 
 NARROW = FlowPolicyConfig(channels=(2, 4, 4), grid_channels=2, context_width=16, head_width=32, head_blocks=1)
 TEXT = [BOX_CLOSE.instruction]
@@ -39,10 +39,10 @@ ALGORITHMS: dict[str, Callable[[Any], PPO | SAC]] = {
 }  # fmt: skip
 
 
-def narrow_policy() -> FlowPolicy:
+def narrow_policy(task: TaskCard = BOX_CLOSE) -> FlowPolicy:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        policy = FlowPolicy.of(NARROW, BOX_CLOSE).eval()
+        policy = FlowPolicy.of(NARROW, task).eval()
         torch.nn.init.normal_(policy.head.leave[1].bias, std=0.3)
     return policy
 
@@ -238,6 +238,32 @@ def test_envs_that_do_not_fit_are_refused() -> None:
         ResidualVecEnv(short, narrow_policy())
     with pytest.raises(UnsuitableEnv, match="proprio"):
         ResidualVecEnv(residual_env_space(), narrow_policy())
+
+
+def test_a_policy_of_another_task_is_refused_whatever_the_rows_are_made_of(tiny_kwargs: dict[str, Any]) -> None:
+    """The tasks have the same cameras and arms: nothing but their names tells."""
+    envs: list[Any] = [
+        dream(tiny_kwargs),
+        VecMonitor(dream(tiny_kwargs)),
+        make_sb3_env(fake_env.SINGLE_ID, 1, seed=0),
+        DummyVecEnv([lambda: gymnasium.make(fake_env.SINGLE_ID)]),
+    ]
+    wanted = "the policy is of 'brick_sort' and the env of 'box_close': take a policy of 'box_close'"
+    for env in envs:
+        with pytest.raises(UnsuitableEnv, match=wanted):
+            ResidualVecEnv(env, narrow_policy(BRICK_SORT))
+        assert ResidualVecEnv(env, narrow_policy()).action_space.shape == (28,)
+
+
+def test_an_env_that_names_no_task_is_refused() -> None:
+    class Nameless(fake_env.FakeEnv):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cameras = self.task.cameras
+            del self.task
+
+    with pytest.raises(UnsuitableEnv, match=r"'box_close' was wanted.*without a task card"):
+        ResidualVecEnv(DummyVecEnv([Nameless]), narrow_policy())
 
 
 def residual_env_space() -> Any:

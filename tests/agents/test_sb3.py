@@ -11,9 +11,10 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import FilterObservation
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecMonitor
+from stable_baselines3.common.vec_env import VecExtractDictObs, VecMonitor
 
 import rise_gym
 from rise_gym.agents.sb3 import BatchedVecEnv, UnsuitableEnv, make_sb3_env
@@ -102,9 +103,61 @@ def test_envs_without_a_batched_one_run_one_after_the_other() -> None:
     envs.close()
 
 
+def test_attributes_are_found_in_rows_and_through_wrappers(dreams: BatchedVecEnv) -> None:
+    single = make_sb3_env(fake_env.SINGLE_ID, 2, seed=0, chunk=5)
+    assert single.get_attr("chunk") == [5, 5]
+    assert single.get_attr("chunk", indices=[1]) == [5]
+    wrapped = BatchedVecEnv(gymnasium.wrappers.vector.RecordEpisodeStatistics(dreams.envs))
+    assert [task.name for task in wrapped.get_attr("task")] == ["box_close"] * 3
+    for envs in (single, wrapped):
+        with pytest.raises(AttributeError):
+            envs.get_attr("nothing_of_the_kind")
+
+
 def test_what_sb3_would_refuse_is_told_before(imagined_kwargs: dict[str, Any]) -> None:
     with pytest.raises(UnsuitableEnv, match="SAME_STEP"):
         BatchedVecEnv(gymnasium.make_vec(ID, num_envs=1, **imagined_kwargs))
+
+
+def only_proprio(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    return FilterObservation(env, ["proprio"])
+
+
+def test_wrappers_of_single_envs_are_refused_around_a_batch(tiny_kwargs: dict[str, Any]) -> None:
+    for wrapper, name in ((LeRobotObservation, "LeRobotObservation"), (only_proprio, "only_proprio")):
+        with pytest.raises(UnsuitableEnv, match=rf"all rows in one call.*got {name}: .*VecEnvWrapper.*one by one"):
+            make_sb3_env(ID, 2, seed=0, wrappers=[wrapper], **tiny_kwargs)
+    make_sb3_env(ID, 2, seed=0, wrappers=[], **tiny_kwargs).close()
+
+
+def test_what_is_told_instead_of_wrappers_works(tiny_kwargs: dict[str, Any]) -> None:
+    made = gymnasium.make_vec(
+        ID, num_envs=2, vectorization_mode="sync", wrappers=[only_proprio],
+        vector_kwargs={"autoreset_mode": "SameStep"}, horizon_s=1.0, **tiny_kwargs,
+    )  # fmt: skip
+    one_by_one = BatchedVecEnv(made)
+    one_by_one.seed(0)
+    batched = VecExtractDictObs(make_sb3_env(ID, 2, seed=0, **tiny_kwargs), "proprio")
+    seen: Any = one_by_one.reset()
+    np.testing.assert_array_equal(seen["proprio"], batched.reset())
+    _, _, done, infos = one_by_one.step(np.zeros((2, 10, 14), np.float32))
+    assert done.all()
+    assert infos[0]["terminal_observation"].keys() == {"proprio"}
+    for envs in (one_by_one, batched):
+        envs.close()
+
+
+def test_envs_that_are_refused_are_closed() -> None:
+    closed: list[bool] = []
+
+    class Told(LeRobotObservation):
+        def close(self) -> None:
+            closed.append(True)
+            super().close()
+
+    with pytest.raises(UnsuitableEnv, match=r"pixels is nested.*leave out the wrapper"):
+        make_sb3_env(fake_env.SINGLE_ID, 2, seed=0, wrappers=[Told])
+    assert closed == [True, True]
 
 
 def test_nested_observations_are_refused(imagined_kwargs: dict[str, Any]) -> None:

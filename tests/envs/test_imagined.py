@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from rise_gym.envs.imagined import ImaginedEnv
 from rise_gym.errors import InvalidCheckpoint, InvalidDataset, InvalidStart, StepOutOfOrder
-from rise_gym.starts import Starts, load_starts
+from rise_gym.starts import Starts, load_starts, save_starts
 
 MakeEnv = Callable[..., ImaginedEnv]
 
@@ -272,6 +273,19 @@ def test_a_world_model_of_nowhere_is_refused(tmp_path: Any) -> None:
         ImaginedEnv(world_model=str(tmp_path / "nothing"))
     with pytest.raises(InvalidCheckpoint, match=r"has no rise_gym\.json"):
         ImaginedEnv(world_model=str(tmp_path))
+
+
+def test_starts_of_another_task_are_refused(
+    make: MakeEnv, counting_starts: Starts, tiny_kwargs: dict[str, Any], tmp_path: Path
+) -> None:
+    other = replace(counting_starts, task="backpack_pack")
+    save_starts(other, tmp_path / "other.npz")
+    for starts, said in ((other, "those given are"), (str(tmp_path / "other.npz"), r"other\.npz holds those")):
+        wanted = rf"'box_close' were wanted, .*{said} of 'backpack_pack': give windows of 'box_close'"
+        with pytest.raises(InvalidDataset, match=wanted):
+            ImaginedEnv(world_model=make().world_model, starts=starts)
+        with pytest.raises(InvalidDataset, match=wanted):
+            gymnasium.make("RiseImagined-BoxClose-v0", starts=starts, **tiny_kwargs)
 
 
 def test_starts_of_nowhere_are_refused(make: MakeEnv, tmp_path: Any) -> None:

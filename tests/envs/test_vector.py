@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -14,8 +16,8 @@ from hypothesis import strategies as st
 
 from rise_gym.envs.imagined import ImaginedEnv
 from rise_gym.envs.vector import ImaginedVectorEnv
-from rise_gym.errors import InvalidAction, InvalidStart, StepOutOfOrder
-from rise_gym.starts import Starts
+from rise_gym.errors import InvalidAction, InvalidDataset, InvalidStart, StepOutOfOrder
+from rise_gym.starts import Starts, save_starts
 
 MakeEnv = Callable[..., ImaginedVectorEnv]
 MODES = list(AutoresetMode)
@@ -27,6 +29,18 @@ def make(counting_world: Callable[..., Any], counting_starts: Starts) -> MakeEnv
         return ImaginedVectorEnv(num_envs, world_model=counting_world(noise), starts=counting_starts, **kwargs)
 
     return build
+
+
+def test_starts_of_another_task_are_refused(
+    make: MakeEnv, counting_starts: Starts, tiny_kwargs: dict[str, Any], tmp_path: Path
+) -> None:
+    other = replace(counting_starts, task="backpack_pack")
+    save_starts(other, tmp_path / "other.npz")
+    for starts in (other, str(tmp_path / "other.npz")):
+        with pytest.raises(InvalidDataset, match=r"'box_close' were wanted, .* of 'backpack_pack': give windows"):
+            ImaginedVectorEnv(2, world_model=make().world_model, starts=starts)
+        with pytest.raises(InvalidDataset, match=r"'box_close' were wanted, .* of 'backpack_pack': give windows"):
+            gymnasium.make_vec("RiseImagined-BoxClose-v0", num_envs=2, starts=starts, **tiny_kwargs)
 
 
 def still(env: ImaginedVectorEnv) -> np.ndarray:

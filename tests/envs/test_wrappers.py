@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import av
@@ -121,6 +126,127 @@ def test_chosen_episodes_are_filmed(tmp_path: Path) -> None:
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     assert len(frames) == 4  # the beginning and three steps
     assert frames[0].shape == (64, 192, 3)
+
+
+# What Gymnasium's own wrapper films of the same episodes, whatever is asked for.
+WAYS: dict[str, dict[str, Any]] = {
+    "by default": {},
+    "odd episodes": {"episode_trigger": lambda n: n % 2 == 1},
+    "from some steps on": {"step_trigger": lambda n: n % 7 == 2},
+    "snippets from some steps on": {"step_trigger": lambda n: n % 7 == 2, "video_length": 2},
+    "snippets that are cut off by the next": {"step_trigger": lambda n: n % 3 == 0, "video_length": 4},
+    "beyond the ends of episodes": {"episode_trigger": lambda n: n == 0, "video_length": 8},
+    "both triggers": {"episode_trigger": lambda n: True, "step_trigger": lambda n: n == 3},
+    "snippets of the default's episodes": {"video_length": 3, "name_prefix": "dream", "fps": 7},
+}
+
+
+@pytest.fixture
+def moviepys_clips(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, tuple[list[np.ndarray], int]]]:
+    """Stands in for MoviePy, which is not installed: frames and rate that Gymnasium would write, by file name."""
+    written: dict[str, tuple[list[np.ndarray], int]] = {}
+
+    class ImageSequenceClip:
+        def __init__(self, frames: list[np.ndarray], fps: int) -> None:
+            self.film = (list(frames), fps)
+
+        def write_videofile(self, path: str, logger: str | None) -> None:
+            written[Path(path).name] = self.film
+
+    for name in ("moviepy", "moviepy.video", "moviepy.video.io", "moviepy.video.io.ImageSequenceClip"):
+        module: Any = ModuleType(name)
+        module.ImageSequenceClip = ImageSequenceClip
+        monkeypatch.setitem(sys.modules, name, module)
+    yield written
+    sys.modules.pop("gymnasium.utils.save_video", None)  # it holds on to what stands in
+
+
+def filmed(path: Path) -> tuple[list[np.ndarray], int]:
+    with av.open(str(path)) as video:
+        rate = video.streams.video[0].average_rate
+        return [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)], rate
+
+
+def play_three_and_a_half(env: gymnasium.Env[Any, Any]) -> None:
+    """Episodes of five steps that brighten; the last is closed in its third."""
+    for steps in (5, 5, 5, 2):
+        env.reset(seed=0)
+        for _ in range(steps):
+            env.step(np.full((5, 14), 0.3, np.float32))
+    env.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_films_are_what_gymnasium_films(way: str, tmp_path: Path, moviepys_clips: dict[str, Any]) -> None:
+    inner = {"chunk": 5, "render_mode": "rgb_array"}
+    play_three_and_a_half(gymnasium.wrappers.RecordVideo(FakeEnv(**inner), str(tmp_path / "theirs"), **WAYS[way]))
+    play_three_and_a_half(RecordImaginedVideo(FakeEnv(**inner), tmp_path / "ours", **WAYS[way]))
+    assert moviepys_clips.keys() == {path.name for path in (tmp_path / "ours").iterdir()}
+    for name, (theirs, fps) in moviepys_clips.items():
+        ours, rate = filmed(tmp_path / "ours" / name)
+        assert (len(ours), rate) == (len(theirs), fps), name
+        np.testing.assert_allclose([one.mean() for one in ours], [one.mean() for one in theirs], atol=2, err_msg=name)
+
+
+def test_arguments_are_recordvideos_in_its_order() -> None:
+    ours, theirs = (
+        list(inspect.signature(wrapper).parameters) for wrapper in (RecordImaginedVideo, gymnasium.wrappers.RecordVideo)
+    )
+    assert ours == theirs
+
+
+def test_a_film_of_some_length_goes_on_in_the_next_episode(tmp_path: Path) -> None:
+    env = RecordImaginedVideo(
+        FakeEnv(chunk=5, render_mode="rgb_array"), tmp_path, step_trigger=lambda n: n == 8, video_length=3
+    )
+    play_three_and_a_half(env)
+    frames, _ = filmed(tmp_path / "rl-video-step-8.mp4")
+    brightness = [float(frame.mean()) for frame in frames]
+    assert len(brightness) == 4  # what was seen after step 8, then the end, a beginning, and a step from there
+    assert brightness[0] < brightness[1] > brightness[2] < brightness[3]
+
+
+def test_a_whole_episode_is_on_disk_at_its_end(tmp_path: Path) -> None:
+    env = RecordImaginedVideo(FakeEnv(chunk=5, render_mode="rgb_array"), tmp_path)
+    env.reset(seed=0)
+    over = False
+    while not over:
+        assert not list(tmp_path.iterdir())
+        _, _, terminated, truncated, _ = env.step(np.zeros((5, 14), np.float32))
+        over = terminated or truncated
+    assert [path.name for path in tmp_path.iterdir()] == ["rl-video-episode-0.mp4"]
+
+
+def test_garbage_is_collected_after_a_film_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, collected = [], []
+    monkeypatch.setattr(gc, "collect", lambda: collected.append(True))
+
+    def trigger(number: int) -> bool:
+        asked.append(number)
+        return number == 1
+
+    inner = FakeEnv(chunk=5, render_mode="rgb_array")
+    play_three_and_a_half(
+        RecordImaginedVideo(inner, tmp_path, episode_trigger=lambda n: n < 3, video_length=2, gc_trigger=trigger)
+    )
+    assert (asked, len(collected)) == ([0, 1, 2], 1)
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_the_encoder_tells_of_its_work_where_that_is_asked_for(
+    quiet: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    env = RecordImaginedVideo(FakeEnv(chunk=5, render_mode="rgb_array"), tmp_path, disable_logger=quiet)
+    env.reset(seed=0)
+    env.close()
+    assert ("rl-video-episode-0.mp4" in capfd.readouterr().err) is not quiet
+
+
+def test_a_length_below_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="video_length from 0 was wanted, 0 for whole episodes, got -1"):
+        RecordImaginedVideo(FakeEnv(render_mode="rgb_array"), tmp_path, video_length=-1)
 
 
 def test_filming_needs_images(tmp_path: Path) -> None:
