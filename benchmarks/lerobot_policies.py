@@ -31,6 +31,7 @@ from _lerobot_training import training_command
 
 from rise_gym.agents.improve import ImproveConfig, improve
 from rise_gym.agents.lerobot_policy import LerobotAgent, load_lerobot
+from rise_gym.agents.trainable import load_trainable, save_policy
 from rise_gym.episodes import write_episodes
 from rise_gym.evaluation import write_report_json
 from rise_gym.recordings import Recordings
@@ -95,7 +96,7 @@ def tried() -> dict[str, Any]:
 
 
 def _checked(agent: LerobotAgent) -> dict[str, Any]:
-    """It acts, comes back from its folder, and learns if it can."""
+    """It acts, comes back from its folder and from a checkpoint of ours, and learns if it can."""
     seen = _seen(ROWS)
     acted = _acted(agent, seen)
     with tempfile.TemporaryDirectory() as folder:
@@ -106,10 +107,21 @@ def _checked(agent: LerobotAgent) -> dict[str, Any]:
         "chunks": list(acted.shape),
         "within_range": bool(np.abs(acted).max() <= 1),
         "reloaded_differs_by": float(np.abs(acted - again).max()),
+        "stored_differs_by": _stored_differs_by(agent),
         "reads": agent.reads,
         "flows": agent.flows,
     }
     return {**result, "rise": _improved(agent)} if agent.reads and agent.flows else result
+
+
+def _stored_differs_by(agent: LerobotAgent) -> float:
+    """By how much a checkpoint of ours, whose weights are stored in half precision, acts otherwise."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_policy(Path(folder) / "policy", agent)
+        again = load_trainable(Path(folder) / "policy", task=agent.card.name)
+    assert isinstance(again, LerobotAgent)
+    seen = _seen(ROWS)
+    return float(np.abs(_acted(agent, seen) - _acted(again, seen)).max())
 
 
 def _acted(agent: LerobotAgent, seen: Observation) -> Any:
@@ -135,6 +147,7 @@ def _improved(agent: LerobotAgent, steps: int = 4) -> dict[str, Any]:
             agent, world, recordings, torch.ones(len(recordings)), config, folder,
             on_progress=lambda _, figures: losses.append(figures["loss"]),
         )  # fmt: skip
+    assert isinstance(done, LerobotAgent)
     changed = [not torch.equal(was, now) for was, now in zip(before, done.parameters(), strict=True)]
     frozen = [not weights.requires_grad for weights in agent.parameters()]
     return {
@@ -142,6 +155,7 @@ def _improved(agent: LerobotAgent, steps: int = 4) -> dict[str, Any]:
         "changed": sum(changed),
         "frozen": sum(frozen),
         "frozen_changed": sum(was and is_changed for was, is_changed in zip(frozen, changed, strict=True)),
+        "stored_differs_by": _stored_differs_by(done),
     }
 
 
