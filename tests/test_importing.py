@@ -22,7 +22,8 @@ from rise_gym._video import encode_clips, frames_near
 from rise_gym.episodes import read_episodes
 from rise_gym.errors import InvalidDataset, InvalidMapping
 from rise_gym.importing import import_dataset, mapped, open_source, source_findings, translated
-from rise_gym.mapping import JointMapping, Unit, mapping_of, read_mapping
+from rise_gym.joint_units import Unit
+from rise_gym.mapping import JointMapping, mapping_of, read_mapping
 
 GIVEN: dict[str, Any] = {"joints": {"gripper_m": {"unit": "range", "range": [0, 100], "to": [0.0, 0.08]}}}
 ANGLES = slice(0, 6)
