@@ -8,6 +8,10 @@ lerobot can't share this project's environment; its own is that of `lerobot_roun
 and processors fit, not what they can do. SmolVLA's language model is the real class too, tiny, with a tokenizer made
 here, for no hub can be reached. One more ACT goes the whole way: recordings of this project, two steps of lerobot's own
 training command, its checkpoint as an agent.
+
+Of pi0 and pi0.5 it is written down what lerobot says when it is to build one. 0.4.4, the last for Python 3.11, refuses
+every release of transformers: its layers call norms and caches of a branch that no package index has, and to imitate
+these here would be to try the imitation. Later releases need Python 3.12.
 """
 
 from __future__ import annotations
@@ -65,7 +69,7 @@ def main(
         print(json.dumps(tried()))
         return
     try:
-        python = python or python_of(LEROBOT, environments, minutes)
+        python = (python or python_of(LEROBOT, environments, minutes)).absolute()  # for links that are made from it
     except NotBuilt as reason:
         sys.exit(str(reason))
     root = Path(__file__).parents[1]
@@ -92,7 +96,20 @@ def tried() -> dict[str, Any]:
             found[name] = _checked(make())
         except Exception as error:  # of lerobot, of a package that is missing or too new: whatever it is, it is told
             found[name] = f"failed, {type(error).__name__}: {error}"
-    return found
+    return found | {name: _said_of(name) for name in ("pi0", "pi05")}
+
+
+def _said_of(kind: str) -> str:
+    """What comes of building a pi0 or pi0.5: lerobot has one size of it, so it is built without memory."""
+    place = f"lerobot.policies.{kind}"
+    try:
+        config = getattr(importlib.import_module(f"{place}.configuration_{kind}"), f"{kind.upper()}Config")
+        network = getattr(importlib.import_module(f"{place}.modeling_{kind}"), f"{kind.upper()}Pytorch")
+        with torch.device("meta"):
+            network(config(**_features(), chunk_size=10, n_action_steps=10))
+    except Exception as error:  # of lerobot or of transformers: whatever it is, it is told
+        return f"failed, {type(error).__name__}: {error}"
+    return "could be built, and was not tried further"
 
 
 def _checked(agent: LerobotAgent) -> dict[str, Any]:
