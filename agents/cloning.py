@@ -107,7 +107,12 @@ def _untrained(config: PolicyTraining, recordings: Recordings, moments: Tensor) 
 
 
 def trainable(policy: TrainableAgent, image_shift_px: int | None) -> TrainableAgent:
-    """A twin to go on with, whose pictures are shifted by so much; None as much as before."""
+    """A twin to go on with, whose pictures are shifted by so much; None as much as before.
+
+    Raises:
+        NotTrainable: if the policy only acts.
+    """
+    policy.check_trainable()
     return policy.twin() if image_shift_px is None else policy.twin(shift_px=image_shift_px)
 
 

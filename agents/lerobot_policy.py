@@ -34,10 +34,10 @@ from rise_gym.agents.lerobot_shape import (
 )
 from rise_gym.agents.prompts import prompts_of
 from rise_gym.agents.trainable import TrainableAgent, observed
+from rise_gym.errors import NotTrainable
 from rise_gym.protocols import Generators
 from rise_gym.tasks import TaskCard, task_card
 
-SCHEME = "lerobot:"
 _AGENT = "agent.json"
 
 
@@ -146,7 +146,7 @@ class LerobotAgent(TrainableAgent):
         Targets beyond a joint's range are clipped: they mean its limit.
         """
         learning = self.training
-        batch = self.preprocess(self._batch(pixels, proprio, self._texts(instruction, advantage)))
+        batch = self._ready(self._batch(pixels, proprio, self._texts(instruction, advantage)))
         planned = self._planned(batch, len(pixels), generator, temperature)
         targets = self.postprocess(planned)[:, : self.chunk].float().cpu()
         self.train(learning)  # lerobot's policies switch themselves to acting
@@ -179,7 +179,21 @@ class LerobotAgent(TrainableAgent):
         }
         return {**views, STATE: proprio.float(), "task": texts}
 
+    def _ready(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Through the pre-processor, and to where the policy is: a run may have moved it from its config's device."""
+        device = next(self.policy.parameters()).device
+        ready = self.preprocess(told)
+        return {name: part.to(device) if isinstance(part, Tensor) else part for name, part in ready.items()}
+
     # -- learning ---------------------------------------------------------------------------------------------------
+
+    def check_trainable(self) -> None:
+        """Refuse what reads no text; see `TrainableAgent.check_trainable`."""
+        if not self.reads:
+            raise NotTrainable(
+                f"{type(self.policy).__name__} reads no text, so it can't be told how good a chunk was: it acts here, "
+                "and is trained by lerobot"
+            )
 
     def losses(self, batch: dict[str, Any], *, generator: Generator | None = None) -> Tensor:
         """The policy's own loss with the advantage in the task's text; see `TrainableAgent.losses`.
@@ -188,13 +202,9 @@ class LerobotAgent(TrainableAgent):
         best give the policy our chunk's length. A policy whose loss has no rows gives each row the mean.
 
         Raises:
-            NotImplementedError: if the policy is told no text: all chunks would be learnt as if they were good.
+            NotTrainable: if the policy is told no text: all chunks would be learnt as if they were good.
         """
-        if not self.reads:
-            raise NotImplementedError(
-                f"{type(self.policy).__name__} reads no text, so it can't be told how good a chunk was: it acts here, "
-                "and is trained by lerobot"
-            )
+        self.check_trainable()
         pixels, proprio = observed(batch["observation"], self.card.cameras)
         advantage = torch.as_tensor(batch["advantage"], dtype=torch.float32)
         generator = generator or Generator().manual_seed(int(torch.randint(2**62, ())))
@@ -202,7 +212,7 @@ class LerobotAgent(TrainableAgent):
             pixels = shift_randomly(pixels, self.settings.shift_px, generator)
         told = self._batch(pixels, proprio, self._texts(batch["instruction"], advantage))
         targets, padding = self._targets(batch)
-        ready = self.preprocess({**told, ACTION: targets, f"{ACTION}_is_pad": padding})
+        ready = self._ready({**told, ACTION: targets, f"{ACTION}_is_pad": padding})
         ready["actions_id_pad"] = padding.to(_device_of(ready))  # what lerobot 0.4's SmolVLA looks for
         with _drawing(generator):
             if "reduction" in inspect.signature(self.policy.forward).parameters:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rise_gym.agents.baselines import RandomAgent
-from rise_gym.agents.lerobot_policy import SCHEME as LEROBOT
 from rise_gym.agents.lerobot_policy import load_lerobot
 from rise_gym.agents.openpi_client import SCHEME, OpenpiAgent
 from rise_gym.agents.steering import AugmentedPolicy, load_agent
-from rise_gym.agents.trainable import TrainableAgent
+from rise_gym.agents.trainable import LEROBOT, TrainableAgent
 from rise_gym.tasks import task_card
 
 if TYPE_CHECKING:

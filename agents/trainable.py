@@ -22,8 +22,11 @@ from rise_gym.checkpoints import load_checkpoint, save_checkpoint
 from rise_gym.errors import InvalidCheckpoint
 from rise_gym.locations import resolve
 from rise_gym.protocols import Generators
-from rise_gym.tasks import TaskCard
+from rise_gym.tasks import TaskCard, task_card
 from rise_gym.types import Observation
+
+LEROBOT = "lerobot:"
+"""Before the folder or hub id of a policy as lerobot wrote it."""
 
 
 class TrainableAgent(nn.Module, ABC):
@@ -85,6 +88,13 @@ class TrainableAgent(nn.Module, ABC):
     def loss(self, batch: dict[str, Any], *, generator: Generator | None = None) -> Tensor:
         """Scalar training loss; see `losses`."""
         return self.losses(batch, generator=generator).mean()
+
+    def check_trainable(self) -> None:
+        """Asked before a run begins: whether it can be told how good a chunk was, and learn from that.
+
+        Raises:
+            NotTrainable: if it only acts.
+        """
 
     def seed(self, seed: int) -> None:
         """Make the following calls of `act` reproducible: row `b` draws from its own generator, whatever the batch."""
@@ -189,19 +199,32 @@ def load_trainable(name: str | Path, *, task: str | None = None, temperature: fl
     """Load whatever can be trained, in eval mode, from a folder, `bundled:<task>/<name>`, or a hub id.
 
     Args:
-        name: where it is.
-        task: the task that it has to be made for.
+        name: where it is; `lerobot:<folder or hub id>` is what lerobot itself wrote.
+        task: the task that it has to be made for; of lerobot's, which know none, it has to be said.
         temperature: of `act`, instead of the policy's own.
 
     Raises:
         InvalidCheckpoint: if it is missing, damaged, holds something else, or was made for another task than `task`.
-        MissingPackage: if it needs an extra that is not installed.
+        MissingPackage: if it needs an extra, or a lerobot, that is not installed.
     """
+    policy = _lerobots(str(name), task) if str(name).startswith(LEROBOT) else _stored(name, task)
+    policy = policy.float().eval()
+    return policy if temperature is None else policy.twin(temperature=temperature)
+
+
+def _stored(name: str | Path, task: str | None) -> TrainableAgent:
     policy = load_checkpoint(resolve(name, default="base"), kind="policy", task=task).component("policy")
     if not isinstance(policy, TrainableAgent):
         raise InvalidCheckpoint(
             f"{name}: a policy that can be trained was wanted, it holds a {type(policy).__name__}; "
             "one that was steered, say, is made anew from the policy that it steers"
         )
-    policy = policy.float().eval()
-    return policy if temperature is None else policy.twin(temperature=temperature)
+    return policy
+
+
+def _lerobots(name: str, task: str | None) -> TrainableAgent:
+    from rise_gym.agents.lerobot_policy import load_lerobot  # which is a `TrainableAgent`, and so imports this module
+
+    if task is None:
+        raise InvalidCheckpoint(f"{name}: lerobot's policies know no task, say which it acts for: task=...")
+    return load_lerobot(name.removeprefix(LEROBOT), task_card(task))

@@ -63,6 +63,10 @@ ALOHA = Environment(name="gym_aloha", installs=(("pip",), ("gym-aloha==0.1.5", "
 """The simulated bimanual arms that LeRobot's ALOHA datasets are of."""
 
 
+OPENPI = Environment(name="openpi", installs=(("pip",), ("openpi-client==0.1.2", "typing_extensions")))
+"""openpi's own client, which wants a numpy before 2; it imports a package that it does not ask for."""
+
+
 def python_of(environment: Environment, folder: Path, minutes: float) -> Path:
     """The Python of an environment, which is built in `folder` unless it is there.
 

@@ -8,6 +8,10 @@ lerobot can't share this project's environment; its own is that of `lerobot_roun
 and processors fit, not what they can do. SmolVLA's language model is the real class too, tiny, with a tokenizer made
 here, for no hub can be reached. One more ACT goes the whole way: recordings of this project, two steps of lerobot's own
 training command, its checkpoint as an agent.
+
+Of pi0 and pi0.5 it is written down what lerobot says when it is to build one. 0.4.4, the last for Python 3.11, refuses
+every release of transformers: its layers call norms and caches of a branch that no package index has, and to imitate
+these here would be to try the imitation. Later releases need Python 3.12.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from _lerobot_training import training_command
 
 from rise_gym.agents.improve import ImproveConfig, improve
 from rise_gym.agents.lerobot_policy import LerobotAgent, load_lerobot
+from rise_gym.agents.trainable import load_trainable, save_policy
 from rise_gym.episodes import write_episodes
 from rise_gym.evaluation import write_report_json
 from rise_gym.recordings import Recordings
@@ -64,7 +69,7 @@ def main(
         print(json.dumps(tried()))
         return
     try:
-        python = python or python_of(LEROBOT, environments, minutes)
+        python = (python or python_of(LEROBOT, environments, minutes)).absolute()  # for links that are made from it
     except NotBuilt as reason:
         sys.exit(str(reason))
     root = Path(__file__).parents[1]
@@ -91,11 +96,24 @@ def tried() -> dict[str, Any]:
             found[name] = _checked(make())
         except Exception as error:  # of lerobot, of a package that is missing or too new: whatever it is, it is told
             found[name] = f"failed, {type(error).__name__}: {error}"
-    return found
+    return found | {name: _said_of(name) for name in ("pi0", "pi05")}
+
+
+def _said_of(kind: str) -> str:
+    """What comes of building a pi0 or pi0.5: lerobot has one size of it, so it is built without memory."""
+    place = f"lerobot.policies.{kind}"
+    try:
+        config = getattr(importlib.import_module(f"{place}.configuration_{kind}"), f"{kind.upper()}Config")
+        network = getattr(importlib.import_module(f"{place}.modeling_{kind}"), f"{kind.upper()}Pytorch")
+        with torch.device("meta"):
+            network(config(**_features(), chunk_size=10, n_action_steps=10))
+    except Exception as error:  # of lerobot or of transformers: whatever it is, it is told
+        return f"failed, {type(error).__name__}: {error}"
+    return "could be built, and was not tried further"
 
 
 def _checked(agent: LerobotAgent) -> dict[str, Any]:
-    """It acts, comes back from its folder, and learns if it can."""
+    """It acts, comes back from its folder and from a checkpoint of ours, and learns if it can."""
     seen = _seen(ROWS)
     acted = _acted(agent, seen)
     with tempfile.TemporaryDirectory() as folder:
@@ -106,10 +124,21 @@ def _checked(agent: LerobotAgent) -> dict[str, Any]:
         "chunks": list(acted.shape),
         "within_range": bool(np.abs(acted).max() <= 1),
         "reloaded_differs_by": float(np.abs(acted - again).max()),
+        "stored_differs_by": _stored_differs_by(agent),
         "reads": agent.reads,
         "flows": agent.flows,
     }
     return {**result, "rise": _improved(agent)} if agent.reads and agent.flows else result
+
+
+def _stored_differs_by(agent: LerobotAgent) -> float:
+    """By how much a checkpoint of ours, whose weights are stored in half precision, acts otherwise."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_policy(Path(folder) / "policy", agent)
+        again = load_trainable(Path(folder) / "policy", task=agent.card.name)
+    assert isinstance(again, LerobotAgent)
+    seen = _seen(ROWS)
+    return float(np.abs(_acted(agent, seen) - _acted(again, seen)).max())
 
 
 def _acted(agent: LerobotAgent, seen: Observation) -> Any:
@@ -135,6 +164,7 @@ def _improved(agent: LerobotAgent, steps: int = 4) -> dict[str, Any]:
             agent, world, recordings, torch.ones(len(recordings)), config, folder,
             on_progress=lambda _, figures: losses.append(figures["loss"]),
         )  # fmt: skip
+    assert isinstance(done, LerobotAgent)
     changed = [not torch.equal(was, now) for was, now in zip(before, done.parameters(), strict=True)]
     frozen = [not weights.requires_grad for weights in agent.parameters()]
     return {
@@ -142,6 +172,7 @@ def _improved(agent: LerobotAgent, steps: int = 4) -> dict[str, Any]:
         "changed": sum(changed),
         "frozen": sum(frozen),
         "frozen_changed": sum(was and is_changed for was, is_changed in zip(frozen, changed, strict=True)),
+        "stored_differs_by": _stored_differs_by(done),
     }
 
 

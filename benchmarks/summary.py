@@ -169,6 +169,30 @@ def throughput(recorded: Json) -> list[str]:
     ]
 
 
+def openpi_roundtrip(recorded: Json) -> list[str]:
+    ways = {
+        "openpi's client asks `rise-gym serve`": (
+            "their_client_our_server", ("differs_by", "one_by_one_differs_by", "enlarged_pictures_differ_by"),
+        ),
+        "`OpenpiAgent` asks a server of openpi's encoding": ("our_client_their_encoding", ("differs_by",)),
+    }  # fmt: skip
+    rows = [
+        (way, name.replace("_", " "), f"{figure:.1e}" if (figure := recorded[key].get(name)) is not None else "-",
+         "yes" if recorded[key]["agrees"] else f"no: {recorded[key].get('failed', '')}")
+        for way, (key, names) in ways.items()
+        for name in names
+    ]  # fmt: skip
+    versions = recorded["their_client_our_server"].get("versions", {})
+    return [
+        "## openpi's own client",
+        "Joint targets beside those that the policy answers when it is asked directly, in scaled units, layout "
+        f"`{recorded['layout']}`; {', '.join(f'{name} {one}' for name, one in versions.items())}, in an environment of "
+        "its own. openpi's server class is not in that package, and none of openpi's models has been asked. "
+        "`python benchmarks/openpi_roundtrip.py`.",
+        table(("way", "what", "differs at most by", "agrees"), rows),
+    ]
+
+
 def main_table(cells: list[Json]) -> list[str]:
     rows = [
         (cell["task"], cell["row"], cell["note"], cell["training_seed"], cell["replica_episodes"],
@@ -247,6 +271,7 @@ SECTIONS = {
     "uncertainty": uncertainty,
     "exploit": exploit,
     "throughput": throughput,
+    "openpi_roundtrip": openpi_roundtrip,
 }
 
 OF_EVERY_TASK = {"dynamics", "value", "drift", "calibration", "uncertainty", "exploit"}

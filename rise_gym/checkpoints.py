@@ -79,6 +79,14 @@ class Checkpoint:
                 f"{self.folder}: part {name!r} can't be loaded as {class_name} ({error})"
             ) from error
 
+    def class_name(self, name: str) -> str:
+        """Which class a part is of.
+
+        Raises:
+            InvalidCheckpoint: if there is no such part, or it is not of rise_gym or diffusers.
+        """
+        return self._class_of(name)[1]
+
     def _class_of(self, name: str) -> tuple[str, str]:
         index = self._index
         if not isinstance(index.get(name), list) or len(index[name]) != 2:

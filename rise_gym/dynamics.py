@@ -26,7 +26,7 @@ from rise_gym._sights import Shown, Sights
 from rise_gym.errors import InvalidAction
 from rise_gym.instruction import InstructionEncoder
 from rise_gym.protocols import Generators
-from rise_gym.robots import robot_card
+from rise_gym.robots import RobotCard, known_arms
 from rise_gym.tasks import TaskCard, task_card
 
 
@@ -197,10 +197,11 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         self.actuation = Actuation(self.actions, chunk, embedding_width)
         self.sights = None
         if sight:
-            if card.robot is None:
+            robot = known_arms(card.robot)
+            if not isinstance(robot, RobotCard):
                 raise ValueError(f"sight draws by a robot card, task {task!r} names none: leave sight=False")
             self.sights = Sights(
-                robot_card(card.robot), card.cameras, channels=latent_channels, size=latent_size, history=history,
+                robot, card.cameras, channels=latent_channels, size=latent_size, history=history,
                 stride=stride, ticks=chunk, motion=motion,
             )  # fmt: skip
         self.denoiser = Denoiser(
@@ -244,7 +245,7 @@ class VideoDynamics(ModelMixin, ConfigMixin):
     def of(cls, config: VideoDynamicsConfig, task: TaskCard) -> VideoDynamics:
         """An untrained model for a task; one whose robot has no card does without `sight`."""
         settings = asdict(config)
-        if task.robot is None and config.renderer_widths is None:
+        if not isinstance(known_arms(task.robot), RobotCard) and config.renderer_widths is None:
             settings["sight"] = False
         return cls(task=task.name, **settings)
 

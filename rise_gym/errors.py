@@ -31,6 +31,10 @@ class InvalidCheckpoint(RiseGymError, ValueError):
     """A checkpoint of another task, another format version, incomplete, or changed since it was written."""
 
 
+class NotTrainable(RiseGymError, NotImplementedError):
+    """A policy that only acts: what it is told has no room for how good a chunk was."""
+
+
 class InvalidDataset(RiseGymError, ValueError):
     """A dataset whose cameras, frames or columns do not fit its own description or the task."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,6 +63,14 @@ class LTXSize:
             blocks=len(network.ltx.transformer_blocks),
         )
 
+    @classmethod
+    def stored(cls, checkpoint: Path, task: TaskCard) -> LTXSize:
+        """Of the world model in a checkpoint's folder."""
+        own = saved_config(checkpoint / "dynamics")
+        known = {field.name for field in fields(LTXDynamicsConfig)}
+        shape = LTXDynamicsConfig(**{name: value for name, value in own.items() if name in known})
+        return cls.of(shape, task, saved_config(checkpoint / "autoencoder").get("settings"))
+
     def dreaming_gib(self) -> float:
         """To dream: all weights, in 4 bytes. What a batch takes beside them is small, for no gradient is kept."""
         return 4 * (self.dynamics + self.codec) / _GIB
@@ -89,18 +99,29 @@ class LTXSize:
         held["activations"] = rows * self.tokens * self.width * (kept + _MODULATION) * _BYTES[half] / _GIB
         return held
 
-    def told(self, rows: int, *, processes: int = 1, sharded: bool = False, **how: bool) -> str:
-        """The whole of it for people."""
-        training = self.training_gib(rows, processes=processes, sharded=sharded, **how)
+    def told_to_dream(self) -> str:
+        """What dreaming takes, for people."""
         parts = ", ".join(f"{name} {count:,}" for name, count in self.parts.items())
-        memory = ", ".join(f"{name} {gib:.1f}" for name, gib in training.items())
-        layout = f"{rows} rows in each of {processes} processes{', sharded' if sharded else ''}"
         return (
             f"dynamics: {self.dynamics:,} parameters ({parts})\n"
             f"codec: {self.codec:,} parameters\n"
-            f"to dream: {self.dreaming_gib():.1f} GiB of weights\n"
-            f"to train: about {sum(training.values()):.1f} GiB a process ({memory}); {layout}"
+            f"to dream: {self.dreaming_gib():.1f} GiB of weights"
         )
+
+    def told(self, rows: int, *, processes: int = 1, sharded: bool = False, **how: bool) -> str:
+        """The whole of it for people."""
+        training = self.training_gib(rows, processes=processes, sharded=sharded, **how)
+        memory = ", ".join(f"{name} {gib:.1f}" for name, gib in training.items())
+        layout = f"{rows} rows in each of {processes} processes{', sharded' if sharded else ''}"
+        return (
+            f"{self.told_to_dream()}\nto train: about {sum(training.values()):.1f} GiB a process ({memory}); {layout}"
+        )
+
+
+def saved_config(folder: Path) -> dict[str, Any]:
+    """Of a part that was saved there; empty if none was."""
+    path = folder / "config.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _count(module: nn.Module) -> int:

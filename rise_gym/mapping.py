@@ -32,25 +32,19 @@ action = { column = "gripper", from = 0 }  # what is other for the action alone;
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rise_gym.errors import InvalidMapping
+from rise_gym.joint_units import ANGLES, LENGTHS, JointUnit, four_ends
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Source
 
 Fit = Literal["crop", "pad", "stretch"]
-Unit = Literal["rad", "deg", "m", "mm", "range"]
 Targets = Literal["held", "interpolated"]
-_ANGLES, _LENGTHS = ("rad", "deg"), ("m", "mm")
-_FACTORS = {"rad": 1.0, "m": 1.0, "deg": math.pi / 180, "mm": 1e-3}
 Content = dict[str, Any]
 
 
@@ -69,45 +63,19 @@ class CameraMapping:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointMapping:
-    """Where a joint's number is, and what it means: `sign * (number in rad or m) + offset`.
+class JointMapping(JointUnit):
+    """Where a joint's number is, and what it means.
 
     Attributes:
         column: of the dataset. source: name or index of the number in it.
-        unit: of theirs; `span` is for "range" only: their low and high end, and what these are in rad or m.
     """
 
     column: str
     source: str | int
-    unit: Unit = "rad"
-    span: tuple[float, float, float, float] | None = None
-    sign: float = 1.0
-    offset: float = 0.0
 
-    def __post_init__(self) -> None:
-        if abs(self.sign) != 1:
-            raise InvalidMapping(f"{self.source}: sign is 1 or -1, got {self.sign}")
-        if (self.unit == "range") != (self.span is not None):
-            raise InvalidMapping(f'{self.source}: `range` and `to` go with unit = "range", and only with it')
-        if self.span is not None and (self.span[0] == self.span[1] or self.span[2] == self.span[3]):
-            raise InvalidMapping(f"{self.source}: `range` and `to` need two different ends, got {self.span}")
-
-    def ours(self, theirs: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Their numbers in rad or m, as the task card means it."""
-        factor, shift = self._line()
-        return np.asarray(self.sign * (factor * np.asarray(theirs, np.float64) + shift) + self.offset)
-
-    def theirs(self, ours: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The inverse of `ours`."""
-        factor, shift = self._line()
-        return np.asarray((self.sign * (np.asarray(ours, np.float64) - self.offset) - shift) / factor)
-
-    def _line(self) -> tuple[float, float]:
-        if self.span is None:
-            return _FACTORS[self.unit], 0.0
-        low, high, to_low, to_high = self.span
-        factor = (to_high - to_low) / (high - low)
-        return factor, to_low - factor * low
+    @property
+    def named(self) -> str:
+        return f"{self.source}: "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,28 +170,21 @@ def _joints(content: Mapping[str, Any], side: Literal["state", "action"], task: 
         own = dict(joints.get(name, {}))
         special = {one: own.pop(one, {}) for one in ("state", "action")}[side]
         length = name.endswith("_m")
-        fitting = {key: value for key, value in shared.items() if key != "unit" or (value in _LENGTHS) == length}
+        fitting = {key: value for key, value in shared.items() if key != "unit" or (value in LENGTHS) == length}
         entry = {**fitting, **own, **special}
         _known(f"joints.{name}", entry, ("column", "unit", "from", "range", "to", "sign", "offset"))
         unit = entry.get("unit", "m" if length else "rad")
-        _one_of(f"joints.{name}.unit", unit, (*(_LENGTHS if length else _ANGLES), "range"))
+        _one_of(f"joints.{name}.unit", unit, (*(LENGTHS if length else ANGLES), "range"))
         if missing := [key for key in ("column", "from") if key not in entry]:
             raise InvalidMapping(f"joints.{name}: {' and '.join(missing)} of the {side} was wanted")
-        ranges = (*entry.get("range", ()), *entry.get("to", ())) if unit == "range" else ()
         found.append(
             JointMapping(
                 column=entry["column"], source=entry["from"], unit=unit,
-                span=_four(f"joints.{name}", ranges) if unit == "range" else None,
+                span=four_ends(f"joints.{name}", entry) if unit == "range" else None,
                 sign=entry.get("sign", 1.0), offset=entry.get("offset", 0.0),
             )
         )  # fmt: skip
     return tuple(found)
-
-
-def _four(where: str, ends: tuple[float, ...]) -> tuple[float, float, float, float]:
-    if len(ends) != 4:
-        raise InvalidMapping(f'{where}: unit = "range" wants `range = [low, high]` and `to = [low, high]`, got {ends}')
-    return ends
 
 
 def _known(where: str, entries: Mapping[str, Any], wanted: Any) -> None:

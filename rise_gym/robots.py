@@ -7,9 +7,12 @@ card holds the numbers of its URDF and of its camera calibration.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 from rise_gym.errors import UnknownTask
+from rise_gym.joint_units import JointUnit
 
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
@@ -56,29 +59,80 @@ class Camera:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RobotCard:
-    """Arms of the same kind, and the cameras.
+class DriverJoint(JointUnit):
+    """A joint as the robot's driver calls it and counts it: `key` in its observations and actions alike."""
+
+    key: str
+
+    @property
+    def named(self) -> str:
+        return f"{self.key}: "
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobotArms:
+    """Arms of the same kind: all that it takes to move them safely. A robot file describes them.
+
+    What says how its driver speaks, and how far it may go, does not make it another robot: it is not compared.
 
     Attributes:
         arms: their names, in the order of the joints. bases: where each stands, looking along x.
         links: of one arm, from the base on; a gripper's opening follows as the arm's last joint.
-        hand: what is seen of it, in the frame of the last link.
-        finger: the one that parts along +y, when the gripper is shut; the other is its mirror image.
         finger_reach_m: from the last link's origin to the fingertips, along its z. The fingers part along its y.
-        surface_m: height at which most of what the cameras look at lies.
-        planes_m: heights between which all of it lies, for what tells near from far by moving pictures over several.
+        joints: as its driver has them, in the order of the task's; empty: by LeRobot's names, in rad and m.
+        views: the driver's key of each of the task's cameras that it calls otherwise.
+        limits: arguments of `rise_gym.envs.real.limits.Limits.of` that are this robot's own.
     """
 
     name: str
     arms: tuple[str, ...]
     bases: tuple[Vector, ...]
     links: tuple[Link, ...]
+    finger_reach_m: float
+    joints: tuple[DriverJoint, ...] = field(default=(), compare=False)
+    views: Mapping[str, str] = field(default_factory=dict, compare=False)
+    limits: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` gives, through JSON too."""
+        plain = {name: _tuples(value) for name, value in data.items()}
+        plain["links"] = tuple(_link(link) for link in data["links"])
+        plain["joints"] = tuple(DriverJoint(**_plain(joint)) for joint in data.get("joints", ()))
+        plain["limits"] = _plain(data.get("limits", {}))
+        return cls(**plain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobotCard(RobotArms):
+    """Arms and the cameras, with which a dream is shown where the hands will be.
+
+    Attributes:
+        hand: what is seen of it, in the frame of the last link.
+        finger: the one that parts along +y, when the gripper is shut; the other is its mirror image.
+        surface_m: height at which most of what the cameras look at lies.
+        planes_m: heights between which all of it lies, for what tells near from far by moving pictures over several.
+    """
+
     hand: tuple[Capsule, ...]
     finger: Capsule
-    finger_reach_m: float
     cameras: tuple[Camera, ...]
     surface_m: float
     planes_m: tuple[float, ...]
+
+
+def _link(data: Mapping[str, Any]) -> Link:
+    shape = data.get("shape")
+    return Link(**{**_plain(data), "shape": None if shape is None else Capsule(**_plain(shape))})
+
+
+def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _tuples(value) for name, value in data.items()}
+
+
+def _tuples(value: Any) -> Any:
+    """JSON knows lists only."""
+    return tuple(_tuples(one) for one in value) if isinstance(value, list | tuple) else value
 
 
 # AgileX Piper, from the public model's numbers; shapes are the replica's, which a test compares with its pictures.
@@ -160,3 +214,17 @@ def robot_card(name: str) -> RobotCard:
         return ROBOTS[name]
     except KeyError:
         raise UnknownTask(f"no robot is called {name!r}; the robots are {', '.join(sorted(ROBOTS))}") from None
+
+
+def known_arms(robot: str | RobotArms | None) -> RobotArms | None:
+    """The arms that a task names, or brings along; None if nobody wrote them down.
+
+    Raises:
+        UnknownTask: if no robot has that name.
+    """
+    return robot_card(robot) if isinstance(robot, str) else robot
+
+
+def lerobot_key(joint: str) -> str:
+    """What a driver of LeRobot calls a joint of a task card: `left_joint1_rad` is its `left_joint1.pos`."""
+    return f"{joint.removesuffix('_rad').removesuffix('_m')}.pos"

@@ -8,7 +8,7 @@ image_size = [64, 64]                       # pixels: a square, a multiple of 16
 control_hz = 10                             # actions a second
 chunk = 10                                  # actions in a step of the environment
 horizon_s = 20
-# robot = "two_pipers"                      # a card of rise_gym.robots, if there is one of this robot
+# robot = "my_arm.toml"                     # a file beside this one, see rise_gym.robot_files; or a card's name
 
 [joints]                                    # in the order of an action: joint targets and their ranges, in rad or m
 shoulder_rad = [-2.6, 2.6]
@@ -24,14 +24,14 @@ A JSON file holds the same, or what `TaskCard.to_dict` gives.
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rise_gym.errors import InvalidTask
-from rise_gym.robots import ROBOTS
+from rise_gym.robot_files import read_plain, read_robot
+from rise_gym.robots import ROBOTS, RobotArms, RobotCard, known_arms
 from rise_gym.tasks import TaskCard
 
 SUFFIXES = (".toml", ".json")
@@ -74,15 +74,9 @@ def read_task(path: str | Path) -> TaskCard:
     source = Path(path)
     if source.suffix not in SUFFIXES:
         raise InvalidTask(f"a task file ends in {' or '.join(SUFFIXES)}, got {source}")
+    content = read_plain(source)
     try:
-        text = source.read_text()
-        content = tomllib.loads(text) if source.suffix == ".toml" else json.loads(text)
-    except (OSError, ValueError) as error:
-        raise InvalidTask(f"{source} can't be read as a task file ({error})") from error
-    if not isinstance(content, dict):
-        raise InvalidTask(f"{source} must hold a table of entries, it holds a {type(content).__name__}")
-    try:
-        card = TaskCard.from_dict(content if "action_names" in content else _plain(content))
+        card = TaskCard.from_dict(content if "action_names" in content else _plain(content, source.parent))
         return checked_task(card)
     except (InvalidTask, TypeError, ValueError, KeyError, AttributeError) as error:
         raise InvalidTask(f"{source}: {error}") from error
@@ -100,8 +94,8 @@ def checked_task(card: TaskCard) -> TaskCard:
     return card
 
 
-def _plain(content: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a task file as what `TaskCard.from_dict` reads."""
+def _plain(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The entries of a task file as what `TaskCard.from_dict` reads; a robot file lies in the same folder."""
     missing = [name for name in _WANTED if name not in content]
     unknown = sorted(set(content) - {*_WANTED, *_OPTIONAL})
     if missing or unknown:
@@ -119,6 +113,8 @@ def _plain(content: dict[str, Any]) -> dict[str, Any]:
     data |= {"action_high": [float(ends[1]) for ends in joints.values()]}
     data["stages"] = [{"name": name, "score": float(score)} for name, score in content.get("stages", {}).items()]
     data["control_hz"], data["horizon_s"] = float(content["control_hz"]), float(content["horizon_s"])
+    if str(robot := content.get("robot")).endswith(SUFFIXES):
+        data["robot"] = read_robot(folder / Path(str(robot)).expanduser(), joints, content["cameras"])
     return {"title": _title(str(content["name"])), "robot": None, **data}
 
 
@@ -153,22 +149,36 @@ def _rules(card: TaskCard) -> list[tuple[str, bool, object, str]]:
         ("joints", ranged, [list(low), list(high)], "a range from low to high for each"),
         ("proprio_names", card.proprio_names == names, list(card.proprio_names), "the joints, in their order"),
         ("stages", scores == sorted(scores) and all(0 < s <= 10 for s in scores), scores, "scores rising to 10"),
-        ("robot", card.robot is None or card.robot in ROBOTS, card.robot, f"one of {', '.join(ROBOTS)}, or none"),
         *_robot_rules(card),
     ]
 
 
-def _robot_rules(card: TaskCard) -> list[tuple[str, bool, object, str]]:
-    if card.robot is None or card.robot not in ROBOTS:
-        return []
-    robot = ROBOTS[card.robot]
-    joints = len(robot.arms) * (len(robot.links) + 1)
-    strange = sorted(set(card.cameras) - {camera.name for camera in robot.cameras})
-    known = ", ".join(camera.name for camera in robot.cameras)
-    return [
-        ("robot", len(card.action_names) == joints, f"{len(card.action_names)} joints", f"{joints} of {robot.name!r}"),
-        ("robot", not strange, strange, f"cameras of {robot.name!r} ({known}); leave `robot` out for others"),
-    ]
+def _robot_rules(card: TaskCard) -> Iterator[tuple[str, bool, object, str]]:
+    known = f"a robot file ({', '.join(SUFFIXES)}), one of {', '.join(ROBOTS)}, or none"
+    if isinstance(card.robot, str) and card.robot not in ROBOTS:
+        yield "robot", False, card.robot, known
+        return
+    named = not isinstance(card.robot, RobotCard)
+    yield "robot", named, "a RobotCard", "the name of one that was put into rise_gym.robots.ROBOTS"
+    if (robot := known_arms(card.robot)) is None:
+        return
+    yield from _arm_rules(card, robot)
+    if isinstance(robot, RobotCard):
+        strange = sorted(set(card.cameras) - {camera.name for camera in robot.cameras})
+        cameras = ", ".join(camera.name for camera in robot.cameras)
+        yield "robot", not strange, strange, f"cameras of {robot.name!r} ({cameras}); leave `robot` out for others"
+
+
+def _arm_rules(card: TaskCard, robot: RobotArms) -> Iterator[tuple[str, bool, object, str]]:
+    """Each arm's joints in turn, angles first and its gripper last: what keeps tools in a workspace counts on that."""
+    arms, links, names = len(robot.arms), len(robot.links), card.action_names
+    yield "robot", len(names) == arms * (links + 1), f"{len(names)} joints", f"{arms * (links + 1)} of {robot.name!r}"
+    kinds = [name.endswith("gripper_m") for name in names]
+    wanted = f"{links} joints in rad and then `gripper_m` in each of {arms} arms"
+    yield "joints", kinds == ([False] * links + [True]) * arms, list(names), wanted
+    yield "robot", robot.finger_reach_m >= 0, robot.finger_reach_m, "finger_reach_m of 0 or more"
+    keys = [joint.key for joint in robot.joints]
+    yield "robot", len(set(keys)) == len(keys) and len(keys) in (0, len(names)), keys, "one key of the driver a joint"
 
 
 def _names(names: tuple[str, ...]) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rise_gym.errors import InvalidTask, UnknownTask
+from rise_gym.robots import RobotArms
 
 ARMS = ("left", "right")
 
@@ -56,7 +57,8 @@ class TaskCard:
     `image_size` is (H, W) in pixels. A *tick* is one control period (1 / `control_hz` s); an action chunk has `chunk`
     ticks by default. `action_low`/`action_high` are the joint targets (rad, gripper opening in m) that scaled
     actions -1 and +1 stand for, in the order of `action_names`; proprioception has the same order and units. `robot`
-    names a card of `rise_gym.robots`; None is a robot whose geometry nobody wrote down: dynamics does without it.
+    names a card of `rise_gym.robots`, or is what a robot file says of its arms, which then goes where the card goes;
+    None is a robot whose geometry nobody wrote down: dynamics does without it.
     """
 
     name: str
@@ -72,7 +74,7 @@ class TaskCard:
     action_high: tuple[float, ...]
     proprio_names: tuple[str, ...]
     stages: tuple[Stage, ...]
-    robot: str | None = "two_pipers"
+    robot: str | RobotArms | None = "two_pipers"
 
     @property
     def horizon_ticks(self) -> int:
@@ -104,6 +106,8 @@ class TaskCard:
     def from_dict(cls, data: dict[str, Any]) -> TaskCard:
         plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
         plain["stages"] = tuple(Stage(**stage) for stage in data["stages"])
+        if isinstance(data.get("robot"), dict):
+            plain["robot"] = RobotArms.from_dict(data["robot"])
         return cls(**plain)
 
 
@@ -173,14 +177,20 @@ def add_task(card: TaskCard) -> TaskCard:
         InvalidTask: if another card has that name.
     """
     known = TASKS.setdefault(card.name, card)
-    if known != card:
-        theirs, mine = known.to_dict(), card.to_dict()
+    theirs, mine = known.to_dict(), card.to_dict()
+    if theirs != mine:  # all of it: limits and units of a robot, which do not make it another, must not go unnoticed
         odd = [name for name in theirs if theirs[name] != mine[name]]
         raise InvalidTask(
-            f"a task {card.name!r} with other {', '.join(odd)} is known already ({odd[0]}: {theirs[odd[0]]}, now "
-            f"{mine[odd[0]]}); give this one another name, or start a new process"
+            f"a task {card.name!r} with other {', '.join(odd)} is known already ({odd[0]}: {_short(theirs[odd[0]])}, "
+            f"now {_short(mine[odd[0]])}); give this one another name, or start a new process"
         )
     return known
+
+
+def _short(value: object) -> str:
+    """As much of it as a message bears."""
+    text = str(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def task_card(name: str) -> TaskCard:

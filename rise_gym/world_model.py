@@ -6,6 +6,7 @@ in, a new one comes out.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rise_gym.advantage import chunk_advantage
-from rise_gym.checkpoints import load_checkpoint, save_checkpoint
+from rise_gym.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from rise_gym.errors import InvalidAction, InvalidCheckpoint, InvalidStart
 from rise_gym.locations import resolve
 from rise_gym.progress_uncertainty import Claim, ProgressUncertainty
@@ -313,7 +314,8 @@ class CompositionalWorldModel:
     ) -> CompositionalWorldModel:
         """Load a checkpoint: a folder, `bundled:<task>/<name>`, or a hub id (see `rise_gym.locations.resolve`).
 
-        With `task` it has to be of that one, or of several of which that is one.
+        With `task` it has to be of that one, or of several of which that is one. How large one of full size is, is
+        printed on standard error before its weights are read.
 
         Raises:
             InvalidCheckpoint: if it is missing, of another task or format version, incomplete, or changed.
@@ -325,6 +327,7 @@ class CompositionalWorldModel:
             others = {name: WorldModelConfig(**own) for name, own in checkpoint.extra.get("tasks", {}).items()}
         except TypeError as error:
             raise InvalidCheckpoint(f"{checkpoint.folder}: unknown world model settings ({error})") from error
+        _tell_full_size(checkpoint)
         codec, dynamics, value = (checkpoint.component(part) for part in ("autoencoder", "dynamics", "value"))
         doubt = checkpoint.component(_UNCERTAINTY) if _UNCERTAINTY in checkpoint.parts else None
         others.pop(checkpoint.task.name, None)
@@ -410,3 +413,12 @@ class CompositionalWorldModel:
             f'```python\nfrom rise_gym import WorldModel\n\nmodel = WorldModel.from_pretrained("this folder")\n```\n\n'
             f"| part | parameters |\n| --- | --- |\n{rows}\n\nSettings: {asdict(self.config)}\n"
         )
+
+
+def _tell_full_size(checkpoint: Checkpoint) -> None:
+    """Whoever has not the memory should read why, and not only that the process was killed."""
+    if checkpoint.class_name("dynamics") != "LTXDynamics":
+        return
+    from rise_gym.ltx_size import LTXSize  # only a model of full size waits for it
+
+    print(LTXSize.stored(checkpoint.folder, checkpoint.task).told_to_dream(), file=sys.stderr)

@@ -6,12 +6,18 @@ its processors do what comes before and after.
 
 from __future__ import annotations
 
+import json
+import sys
 import zlib
 from collections import deque
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, Self
 
+import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rise_gym.tasks import BOX_CLOSE, TaskCard
@@ -47,7 +53,70 @@ def postprocess(actions: Tensor) -> Tensor:
     return actions * SPREAD + MEAN
 
 
-class ReadingFlow(nn.Module):
+class Processor:
+    """A pipeline of lerobot's: called, and saved beside its policy."""
+
+    def __init__(self, call: Callable[[Any], Any], file: str) -> None:
+        self.call, self.file = call, file
+
+    def __call__(self, given: Any) -> Any:
+        return self.call(given)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / self.file).write_text("{}")
+
+
+def processors() -> tuple[Processor, Processor]:
+    """The two of a policy."""
+    return Processor(preprocess, "policy_preprocessor.json"), Processor(postprocess, "policy_postprocessor.json")
+
+
+class _Saved(nn.Module):
+    """As lerobot's policies are stored: a configuration, and weights as safetensors."""
+
+    config: SimpleNamespace
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        settings = json.dumps({"type": type(self).__name__, **vars(self.config)}, default=vars)
+        (Path(folder) / "config.json").write_text(settings)
+        save_file(self.state_dict(), Path(folder) / "model.safetensors")
+
+    @classmethod
+    def from_pretrained(cls, folder: str, *, config: SimpleNamespace) -> Self:
+        policy = cls(chunk_size=config.chunk_size)
+        policy.load_state_dict(load_file(Path(folder) / "model.safetensors"))
+        return policy
+
+
+def install_stand_in(patch: pytest.MonkeyPatch) -> None:
+    """Makes `import lerobot` find as much of it as loading a policy takes."""
+    kinds = {kind.__name__: kind for kind in (ReadingFlow, PlainChunks)}
+
+    def from_pretrained(folder: str) -> SimpleNamespace:
+        return SimpleNamespace(device="cpu", **json.loads((Path(folder) / "config.json").read_text()))
+
+    def pair(config: Any, pretrained_path: str, preprocessor_overrides: Any) -> tuple[Processor, Processor]:
+        made = processors()
+        for one in made:
+            assert (Path(pretrained_path) / one.file).is_file()
+        return made
+
+    contents: dict[str, dict[str, Any]] = {
+        "lerobot": {}, "lerobot.configs": {}, "lerobot.policies": {},
+        "lerobot.configs.policies": {"PreTrainedConfig": SimpleNamespace(from_pretrained=from_pretrained)},
+        "lerobot.policies.factory": {
+            "get_policy_class": kinds.__getitem__, "make_pre_post_processors": pair,
+        },
+    }  # fmt: skip
+    for name, inside in contents.items():
+        module = ModuleType(name)
+        vars(module).update(inside)
+        patch.setitem(sys.modules, name, module)
+
+
+class ReadingFlow(_Saved):
     """Like SmolVLA: a frozen eye, words, a state padded to `WIDTH`, and a flow over a chunk."""
 
     def __init__(self, task: TaskCard = BOX_CLOSE, chunk_size: int = 12, **changed: Any) -> None:
@@ -97,7 +166,7 @@ class ReadingFlow(nn.Module):
         return (rows if reduction == "none" else rows.mean()), {}
 
 
-class PlainChunks(nn.Module):
+class PlainChunks(_Saved):
     """Like ACT: neither words nor noise; it plans to stay where the arm is."""
 
     def __init__(self, task: TaskCard = BOX_CLOSE, chunk_size: int = 12, **changed: Any) -> None:

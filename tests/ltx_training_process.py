@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from rise_gym.ltx_training import LTXTraining, train_ltx_dynamics
 from rise_gym.recordings import Recordings
@@ -66,20 +67,32 @@ def trained(folder: Path, steps: int, accelerator: Accelerator | None, *, sharde
     return model, losses
 
 
+def run(name: str, folder: Path, stops: tuple[int, ...], accelerator: Accelerator, *, sharded: bool) -> None:
+    """Train up to each of some steps in turn; model and losses go into the folder of that name."""
+    losses: dict[int, float] = {}
+    for stop in stops:
+        model, found = trained(folder / name, stop, accelerator, sharded=sharded)
+        losses |= found
+    if accelerator.is_main_process:
+        model.save_pretrained(folder / name / "model")
+        (folder / name / "losses.json").write_text(json.dumps(losses))
+
+
 def main() -> None:
-    """Data-parallel from first to last; sharded, interrupted half-way; sharded, for another process to go on with."""
+    """Data-parallel from first to last; sharded, interrupted half-way; sharded, for another process to go on with.
+
+    Then the first two in half precision, which a process may only be asked for once it has forgotten the full one.
+    """
     folder, steps = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
     accelerator = Accelerator(cpu=True)
-    runs = (("parallel", (steps,), False), ("sharded", (steps // 2, steps), True), ("halfway", (steps // 2,), True))
-    for name, stops, sharded in runs:
-        losses: dict[int, float] = {}
-        for stop in stops:
-            model, found = trained(folder / name, stop, accelerator, sharded=sharded)
-            losses |= found
-        if accelerator.is_main_process:
-            model.save_pretrained(folder / name / "model")
-            (folder / name / "losses.json").write_text(json.dumps(losses))
+    run("parallel", folder, (steps,), accelerator, sharded=False)
+    run("sharded", folder, (steps // 2, steps), accelerator, sharded=True)
+    run("halfway", folder, (steps // 2,), accelerator, sharded=True)
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    run("parallel_half", folder, (steps // 2,), accelerator, sharded=False)
+    run("sharded_half", folder, (steps // 2,), accelerator, sharded=True)
     accelerator.end_training()
 
 

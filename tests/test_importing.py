@@ -26,7 +26,8 @@ from rise_gym.commands.inspect import inspect
 from rise_gym.episodes import read_episodes
 from rise_gym.errors import InvalidDataset, InvalidMapping
 from rise_gym.importing import camera_findings, import_dataset, mapped, open_source, source_findings, translated
-from rise_gym.mapping import JointMapping, Unit, mapping_of, read_mapping
+from rise_gym.joint_units import Unit
+from rise_gym.mapping import JointMapping, mapping_of, read_mapping
 
 GIVEN: dict[str, Any] = {"joints": {"gripper_m": {"unit": "range", "range": [0, 100], "to": [0.0, 0.08]}}}
 ANGLES = slice(0, 6)

@@ -169,10 +169,16 @@ def test_a_clip_needs_its_codec_and_only_its_own() -> None:
 # -- joined -----------------------------------------------------------------------------------------------------------
 
 
-def test_it_is_saved_loaded_and_stepped_behind_gym_make(tmp_path: Path) -> None:
+def test_it_is_saved_loaded_and_stepped_behind_gym_make(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     world = tiny_world()
     folder = world.save_pretrained(tmp_path / "world", starts=coloured_noise(BOX_CLOSE))
+    assert capsys.readouterr().err == ""
     env = gymnasium.make("RiseImagined-BoxClose-v0", world_model=str(folder), disable_env_checker=True)
+    told = capsys.readouterr().err
+    for name, part in (("dynamics", world.dynamics), ("codec", world.codec)):
+        assert f"{name}: {sum(weights.numel() for weights in part.parameters()):,} parameters" in told
+    assert "to dream: 0.0 GiB of weights" in told
+    assert "to train" not in told
     observation, _ = env.reset(seed=0)
     assert env.action_space.shape == (10, 14)
     chunk = np.full((10, 14), 0.3, np.float32)

@@ -53,6 +53,18 @@ def test_two_processes_learn_what_one_does_with_the_whole_batch(
     torch.testing.assert_close(dict(other.state_dict()), dict(model.state_dict()), rtol=1e-3, atol=2e-4)
 
 
+@pytest.mark.parametrize("mode", ["parallel", "sharded"])
+def test_two_processes_learn_about_the_same_in_half_precision(
+    mode: str, together: Path, alone: tuple[LTXDynamics, dict[int, float]]
+) -> None:
+    found = {int(step): loss for step, loss in json.loads((together / f"{mode}_half/losses.json").read_text()).items()}
+    wanted = {step: alone[1][step] for step in (1, 2)}
+    assert found == pytest.approx(wanted, rel=0.02)
+    assert all(found[step] != pytest.approx(wanted[step], rel=1e-6) for step in wanted)  # it was half precision
+    other = LTXDynamics.from_pretrained(together / f"{mode}_half" / "model")
+    assert {weights.dtype for weights in other.parameters()} == {torch.float32}
+
+
 def test_one_process_goes_on_with_the_run_of_two(together: Path, alone: tuple[LTXDynamics, dict[int, float]]) -> None:
     _, losses = trained(together / "halfway", STEPS, None)
     assert list(losses) == [3, 4]

@@ -113,7 +113,7 @@ def test_a_missing_file_of_the_variable_is_named(monkeypatch: pytest.MonkeyPatch
 
 def test_a_robot_nobody_described_is_not_driven() -> None:
     limits = Limits.of(BOX_CLOSE)
-    with pytest.raises(InvalidRobot, match="names no robot card"):
+    with pytest.raises(InvalidRobot, match="names no robot, without whose lengths"):
         SafetyFilter(limits, replace(BOX_CLOSE, robot=None), 0.02)
 
 

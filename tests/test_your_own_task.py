@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import degrees_robot
 import pytest
 from own_tasks import forgetting_tasks
 from toy_dataset import toy, write_v21
@@ -25,6 +26,8 @@ LONG = {"train", "improve"}
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RISE_GYM_TASKS", "")
+    for name in ("my_lab", "my_lab.arms"):  # the page's reader has it
+        monkeypatch.setitem(sys.modules, name, degrees_robot)
     with forgetting_tasks():
         yield
 
@@ -53,7 +56,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
         else:
             line = PAGE[: match.start("code")].count("\n")
             exec(compile("\n" * line + match["code"], "your_own_task.md", "exec"), {"__name__": "__main__"})
-    assert kinds == ["toml", "bash", "toml", "bash", "bash", "python", "bash"]
+    assert kinds == ["toml", "toml", "bash", "toml", "bash", "bash", "python", "bash", "python"]
     shown = " ".join(capsys.readouterr().out.split())
     for told in (
         "# recordings: 4 episodes at 20 Hz",
@@ -61,6 +64,10 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
         "world model: runs/wm/checkpoint",
         "(64, 64, 3)",
         "improved policy",
+        "joint2_rad +1.02 joint3_rad -1.02",
+        "joint_low=(-1.8, -2.0",
+        "velocity=(0.5, 0.5",
     ):
         assert told in shown, told
     assert (tmp_path / "runs/rise/checkpoint/rise_gym.json").is_file()
+    assert degrees_robot.ROBOT.sent

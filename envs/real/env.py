@@ -16,7 +16,7 @@ from rise_gym.envs.real.clock import Clock, clock
 from rise_gym.envs.real.contract import Judge, Operator, ResetHelp, Resetter, Robot, imported
 from rise_gym.envs.real.familiar import FamiliarCameras
 from rise_gym.envs.real.judges import judge_of
-from rise_gym.envs.real.limits import LIMIT_NAMES, Limits, SafetyFilter
+from rise_gym.envs.real.limits import LIMIT_NAMES, Limits, SafetyFilter, own_limits
 from rise_gym.envs.real.link import OperatorStop, RobotLink
 from rise_gym.envs.real.moves import move_to
 from rise_gym.envs.real.names import RobotNames
@@ -67,10 +67,12 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         judge: a world model (a folder, `bundled:<task>/world_model`, a hub id), an import string or a live judge.
         operator: `"keyboard"`, an import string, or a live one; who can stop the robot and give a verdict.
         resetter: an import string or a live one; None leaves everything as it is.
-        limits: a `Limits`, or a dict of arguments of `Limits.of`, e.g. `{"velocity_rad_s": 1.0}`.
+        limits: a `Limits`, or a dict of arguments of `Limits.of`, e.g. `{"velocity_rad_s": 1.0}`; what it leaves out is
+            as the task's robot file says, or by default.
         starts: what first pictures are compared with, to refuse cameras that are exchanged: a dataset, a world model or
             a file of starts; True: those of the judge, if it is a world model that has some; False: nothing.
-        cameras, names: a `CameraLimits`, a `RobotNames`, or a dict of their fields.
+        cameras, names: a `CameraLimits`, a `RobotNames`, or a dict of their fields. Names, and units other than rad and
+            m, are those of the task's robot file, or LeRobot's.
         clock: `"system"`; `"instant"` for a robot that is simulated step by step; or, only here, a live one.
         device: where the judge's world model runs.
         render_mode: None or `"rgb_array"`: the cameras side by side, uint8 (H, V * W, 3).
@@ -133,7 +135,9 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             )
         live = imported(robot, "a robot", arguments) if isinstance(robot, str) else robot
         self._clock, self._tick_s = clock(time), 1 / self.task.control_hz
-        kept = limits if isinstance(limits, Limits) else Limits.of(self.task, **(limits or {}))
+        kept = (
+            limits if isinstance(limits, Limits) else Limits.of(self.task, **own_limits(self.task) | dict(limits or {}))
+        )
         known = names if isinstance(names, RobotNames) else RobotNames(**names) if names else RobotNames.of(self.task)
         self.link = RobotLink(live, known, self.task, SafetyFilter(kept, self.task, self._tick_s), self._clock)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rise_gym.robots import Quaternion, RobotCard
+from rise_gym.robots import Quaternion, RobotArms
 
 Array = NDArray[np.float64]
 
@@ -16,7 +16,7 @@ class ToolPoints:
     The gripper's opening moves neither, so a hand may open and yield wherever it is.
     """
 
-    def __init__(self, robot: RobotCard) -> None:
+    def __init__(self, robot: RobotArms) -> None:
         self.arms = len(robot.arms)
         self.joints_per_arm = len(robot.links) + 1  # the gripper's opening comes last
         self._bases = np.array(robot.bases, np.float64)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rise_gym.envs.real.kinematics import Array, ToolPoints
 from rise_gym.errors import InvalidRobot
-from rise_gym.robots import Vector, robot_card
+from rise_gym.robots import Vector, known_arms
 from rise_gym.tasks import TaskCard
 
 LIMIT_NAMES = ("joint", "force", "velocity", "acceleration", "workspace")
@@ -78,7 +78,10 @@ class Limits:
         gripper_acceleration_m_s2: float = 50.0,
         **fields: Any,
     ) -> Limits:
-        """The task's joint ranges, and the same rates for all joints; `fields` are those of the class."""
+        """The task's joint ranges, and the same rates for all joints; `fields` are those of the class.
+
+        What a robot file says is not looked at: `own_limits` gives that.
+        """
         grippers = tuple(index for index, name in enumerate(task.action_names) if name.endswith("gripper_m"))
         velocity = [velocity_rad_s] * len(task.action_names)
         acceleration = [acceleration_rad_s2] * len(task.action_names)
@@ -92,6 +95,12 @@ class Limits:
             "grippers": grippers,
         }
         return cls(**{**known, **fields})
+
+
+def own_limits(task: TaskCard) -> dict[str, Any]:
+    """Arguments of `Limits.of` that the task's robot file says; none if it has no such file."""
+    arms = known_arms(task.robot)
+    return {} if arms is None else dict(arms.limits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,12 +136,12 @@ class SafetyFilter:
         if len(limits.joint_low) != len(task.action_names):
             raise InvalidRobot(f"{len(task.action_names)} joints were wanted, limits have {len(limits.joint_low)}")
         self.limits, self.period_s, self.names = limits, period_s, task.action_names
-        if task.robot is None:
+        if (arms := known_arms(task.robot)) is None:
             raise InvalidRobot(
-                f"task {task.name!r} names no robot card, without which nothing keeps the tools inside a workspace; "
-                "write one (`rise_gym.robots.RobotCard`), put it into `rise_gym.robots.ROBOTS`, and name it in the task"
+                f"task {task.name!r} names no robot, without whose lengths nothing keeps the tools inside a workspace; "
+                'describe its arms in a file (`rise_gym.robot_files`), and in the task say robot = "my_arm.toml"'
             )
-        self._tools = ToolPoints(robot_card(task.robot))
+        self._tools = ToolPoints(arms)
         self._low, self._high = np.array(limits.joint_low), np.array(limits.joint_high)
         self._velocity = np.array(limits.velocity)
         self._slowing = np.array(limits.acceleration) * period_s  # change of velocity in one command

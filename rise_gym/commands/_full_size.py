@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, replace
@@ -112,12 +111,12 @@ def _start(job: PartJob, codec: LTXCodec) -> LTXDynamics | None:
 def _told(job: PartJob, processes: int) -> str:
     from rise_gym.ltx_codec import LTXCodec
     from rise_gym.ltx_dynamics import LTXDynamicsConfig
-    from rise_gym.ltx_size import LTXSize
+    from rise_gym.ltx_size import LTXSize, saved_config
 
     config = _settings(job)
-    settings = _saved_config(job.out / "codec").get("settings")
+    settings = saved_config(job.out / "codec").get("settings")
     shape = config.dynamics.fitted(job.card, LTXCodec.compression_of(settings))
-    if job.initial is not None and (own := _saved_config(Path(job.initial) / "dynamics")):
+    if job.initial is not None and (own := saved_config(Path(job.initial) / "dynamics")):
         shape = LTXDynamicsConfig(**{field.name: own[field.name] for field in fields(LTXDynamicsConfig)})
     size = LTXSize.of(shape, job.card, settings)
     return size.told(
@@ -125,12 +124,6 @@ def _told(job: PartJob, processes: int) -> str:
         half=_precision(job) == "bf16", checkpointing=config.gradient_checkpointing,
         average=bool(config.training.ema_decay),
     )  # fmt: skip
-
-
-def _saved_config(folder: Path) -> dict[str, Any]:
-    """Of a part that was saved there; empty if none was."""
-    path = folder / "config.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _on_cpu() -> bool:

@@ -41,6 +41,8 @@ def improve_policy(
     from rise_gym.world_model import CompositionalWorldModel
 
     task, device = recordings.task.name, config.training.device
+    start = load_trainable(policy, task=task)
+    start.check_trainable()  # before an hour is spent on recordings and labels
     model = CompositionalWorldModel.from_pretrained(world_model, task=task, device=device)
     if config.uncertainty_limit is None:  # the first pass alone ranks chunks as well, in half the time
         model.dynamics.register_to_config(sigmas=model.dynamics.config.sigmas[:1])
@@ -52,7 +54,7 @@ def improve_policy(
     offline = mixed_moments(encoded, demonstration_share)
     with progress_bar("improving in imagination", config.training.steps) as step:
         improved = run(
-            load_trainable(policy, task=task), model, encoded, advantages, config, out / "run",
+            start, model, encoded, advantages, config, out / "run",
             start_moments=starts, offline_moments=offline, on_progress=shown_by(step),
             on_check=replica_check(task, check_episodes, out) if check_episodes else None,
         )  # fmt: skip

@@ -41,7 +41,8 @@ def collect(
         folder: the dataset; episodes whose seeds it has already are skipped.
         who: the scripted expert, the expert with executed noise (near-misses, failures and recoveries), a policy,
             correction: the expert, from just before where a policy got stuck; or random targets.
-        policy: which policy: a folder or `bundled:<task>/<name>`; default: the task's bundled base.
+        policy: which policy: a folder, `bundled:<task>/<name>` or `lerobot:<folder or hub id>`; default: the task's
+            bundled base.
         episodes: how many, one a seed.
         first_seed: the first seed; all have to be below 100000.
         task: name of the task, or its file.

@@ -35,8 +35,8 @@ def evaluate(
         env_id: a registered id, `RiseMujoco-BoxClose-v0` say. On a robot (`RiseReal-BoxClose-v0 --robot ...`) a
             policy thinks while its last plan is executed; somebody has to tell success: `--judge` or `--operator`.
         policy: a folder, `bundled:<task>/<name>`, `openpi://host:port` (served: `rise-gym serve`, or an openpi server),
-            `sb3:ppo:model.zip` (a model of Stable-Baselines3), `scripted` (replica only) or `random`; default: the
-            task's bundled base.
+            `lerobot:<folder or hub id>` (a policy as lerobot wrote it, which has to be installed), `sb3:ppo:model.zip`
+            (a model of Stable-Baselines3), `scripted` (replica only) or `random`; default: the task's bundled base.
         episodes: how many, seeds `seed` and up.
         seed: the first seed; reported figures use 100000 and up.
         advantage: what a policy is asked for, -1 to 1.

@@ -65,7 +65,8 @@ def improve(
         out: where to; the same command goes on where it was. TensorBoard curves are in `out/run/tensorboard`, with more
             rounds in `out/round_1/policy/run/tensorboard` and so on.
         data: recorded datasets: where imagination starts from, and what is mixed in.
-        policy: where to start from; default: the task's bundled base.
+        policy: where to start from: a folder, `bundled:<task>/<name>`, or `lerobot:<folder or hub id>`, a policy of
+            lerobot that reads its task; default: the task's bundled base.
         world_model: what imagines and judges; it stays as it is; default: the task's bundled one.
         task: name of the task, or its file.
         as_in_the_paper: its constants, instead of those that the bundled models improve with

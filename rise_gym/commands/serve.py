@@ -21,7 +21,8 @@ def serve(
     """Serve a policy over openpi's websocket protocol, until Ctrl-C; openpi clients and `--policy openpi://` use it.
 
     Args:
-        policy: a folder, `bundled:<task>/<name>`, or `random`; default: the task's bundled base.
+        policy: a folder, `bundled:<task>/<name>`, `lerobot:<folder or hub id>` (a policy as lerobot wrote it, which has
+            to be installed), or `random`; default: the task's bundled base.
         task: name of the task, or its file.
         host: where to listen: 127.0.0.1 is this machine only, 0.0.0.0 whoever can reach it; there is no password.
         port: where to listen; 0 is any free one.

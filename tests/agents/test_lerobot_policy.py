@@ -10,14 +10,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lerobot_shaped import LooksBack, PlainChunks, ReadingFlow, features, postprocess, preprocess
+from lerobot_shaped import (
+    LooksBack,
+    PlainChunks,
+    ReadingFlow,
+    features,
+    install_stand_in,
+    postprocess,
+    preprocess,
+    processors,
+)
 from torch import Generator
 
 from rise_gym.agents.improve import ImproveConfig, improve
 from rise_gym.agents.lerobot_policy import LerobotAgent
 from rise_gym.agents.lerobot_shape import LerobotConfig
 from rise_gym.agents.named import named_agent
-from rise_gym.errors import InvalidCheckpoint, MissingPackage
+from rise_gym.agents.trainable import load_trainable, save_policy
+from rise_gym.commands.improve import improve as improve_command
+from rise_gym.episodes import write_episodes
+from rise_gym.errors import InvalidCheckpoint, MissingPackage, NotTrainable
 from rise_gym.protocols import Agent
 from rise_gym.recordings import Recordings
 from rise_gym.tasks import BOX_CLOSE
@@ -138,8 +150,9 @@ def test_losses_leave_out_what_did_not_happen_and_take_the_advantage_from_the_te
 
 
 def test_who_reads_nothing_acts_but_is_not_trained_here() -> None:
-    with pytest.raises(NotImplementedError, match="PlainChunks reads no text"):
-        agent(PlainChunks).losses(batch(2))
+    for refused in (lambda: agent(PlainChunks).losses(batch(2)), agent(PlainChunks).check_trainable):
+        with pytest.raises(NotTrainable, match="PlainChunks reads no text"):
+            refused()
 
 
 def test_twins_share_what_is_frozen_and_learn_apart() -> None:
@@ -163,15 +176,20 @@ def test_unsuitable_policies_are_refused(changed: dict[str, Any], message: str) 
     assert agent(chunk_size=6, config=LerobotConfig(chunk=6)).act(seen(1), [TEXT]).shape == (1, 6, 14)
 
 
+def episode(**changed: Any) -> Episode:
+    pictures = seen(14)
+    facts: dict[str, Any] = {
+        "success": True, "score": 10.0, "source": "rollout", "policy": "test", "seed": 0, **changed,
+    }  # fmt: skip
+    return Episode(
+        task="box_close", instruction=TEXT, frames={camera: pictures[camera] for camera in BOX_CLOSE.cameras},
+        proprio=np.full((14, 14), 0.01, np.float32), actions=np.zeros((14, 14), np.float32), **facts,
+    )  # fmt: skip
+
+
 def test_rise_improves_it_in_imagination(tiny_world: Path, tmp_path: Path) -> None:
     world = CompositionalWorldModel.from_pretrained(tiny_world)
-    pictures = seen(14)
-    episode = Episode(
-        task="box_close", instruction=TEXT, frames={camera: pictures[camera] for camera in BOX_CLOSE.cameras},
-        proprio=np.full((14, 14), 0.01, np.float32), actions=np.zeros((14, 14), np.float32), success=True, score=10.0,
-        source="rollout", policy="test", seed=0,
-    )  # fmt: skip
-    recordings = Recordings.of([episode], BOX_CLOSE).encoded(world.codec)
+    recordings = Recordings.of([episode()], BOX_CLOSE).encoded(world.codec)
     training = TrainingConfig(
         steps=4, batch_size=6, learning_rate=1e-2, warmup_steps=1, log_every_steps=1, ema_decay=0.5
     )
@@ -187,6 +205,77 @@ def test_rise_improves_it_in_imagination(tiny_world: Path, tmp_path: Path) -> No
     assert any("loss/imagined" in found for found in figures)
     saved, _ = load_saved(tmp_path, "training_state")
     assert not [name for name in saved if "eye" in name]
+
+
+def acted(acting: Any, temperature: float = 1.0) -> np.ndarray:
+    twin = acting.twin(temperature=temperature)
+    twin.seed(3)
+    chunks: np.ndarray = twin.act(seen(2), [TEXT] * 2)
+    return chunks
+
+
+def test_saves_and_loads_as_any_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_stand_in(monkeypatch)
+    config = LerobotConfig(cameras=tuple((name, f"observation.images.{name}") for name in BOX_CLOSE.cameras), bins=5)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        saved = LerobotAgent(ReadingFlow(), *processors(), BOX_CLOSE, config)
+    save_policy(tmp_path / "policy", saved, card="# how it was made")
+    names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert {name.rsplit(".", 1)[1] for name in names} == {"json", "md", "safetensors"}
+    loaded = load_trainable(tmp_path / "policy", task="box_close")
+    assert isinstance(loaded, LerobotAgent)
+    assert (loaded.settings, loaded.training) == (config, False)
+    assert not loaded.policy.eye.weight.requires_grad
+    np.testing.assert_allclose(acted(loaded), acted(saved), atol=0.01)  # weights are stored in half precision
+    np.testing.assert_array_equal(acted(named_agent(str(tmp_path / "policy"), task="box_close")), acted(loaded))
+    (tmp_path / "policy" / "policy" / "policy_preprocessor.json").write_text("changed")
+    with pytest.raises(InvalidCheckpoint, match=r"policy_preprocessor\.json is truncated or changed"):
+        load_trainable(tmp_path / "policy")
+
+
+def as_lerobot_wrote_it(folder: Path, make: Callable[..., Any] = ReadingFlow) -> str:
+    """The name of a policy in a folder of lerobot's, with nothing of ours in it."""
+    made = agent(make).policy
+    for part in (made, *processors()):
+        part.save_pretrained(folder)
+    return f"lerobot:{folder}"
+
+
+@pytest.fixture
+def given(tmp_path: Path, tiny_world: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Arguments of `rise-gym improve`, without a policy: two episodes and a tiny dream, few and small steps."""
+    install_stand_in(monkeypatch)
+    usual = ImproveConfig.climbing().changed(
+        rollout_batch=2, proposals_per_state=2, batch_size=4, learning_rate=1e-2, ema_decay=0.5
+    )
+    monkeypatch.setattr(ImproveConfig, "climbing", lambda: usual)
+    episodes = [episode(source="demonstration"), episode(seed=1, success=False, score=0.0)]
+    write_episodes(tmp_path / "data", episodes, BOX_CLOSE)
+    return {"data": [tmp_path / "data"], "world_model": str(tiny_world), "steps": 2}
+
+
+def test_the_command_improves_what_lerobot_wrote(given: dict[str, Any], tmp_path: Path) -> None:
+    name = as_lerobot_wrote_it(tmp_path / "theirs")
+    improve_command(tmp_path / "out", policy=name, **given)
+    before = load_trainable(name, task="box_close", temperature=0.0)
+    after = load_trainable(tmp_path / "out" / "checkpoint", task="box_close", temperature=0.0)
+    assert isinstance(before, LerobotAgent)
+    assert isinstance(after, LerobotAgent)
+    torch.testing.assert_close(after.policy.eye.weight, before.policy.eye.weight, atol=1e-3, rtol=1e-3)
+    assert (after.policy.words.weight - before.policy.words.weight).abs().max() > 1e-3
+    assert np.abs(acted(after, 0.0) - acted(before, 0.0)).max() > 1e-3
+    assert f"improved by RISE from {name}" in (tmp_path / "out" / "checkpoint" / "README.md").read_text()
+    improve_command(tmp_path / "again", policy=str(tmp_path / "out" / "checkpoint"), **given)  # what came out goes in
+
+
+def test_the_command_refuses_at_once_what_it_cannot_improve(given: dict[str, Any], tmp_path: Path) -> None:
+    name = as_lerobot_wrote_it(tmp_path / "theirs", PlainChunks)
+    with pytest.raises(NotTrainable, match="it acts here, and is trained by lerobot"):
+        improve_command(tmp_path / "out", policy=name, **given)
+    with pytest.raises(InvalidCheckpoint, match="know no task, say which it acts for"):
+        load_trainable(name)
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_lerobot_it_says_how_to_get_along(monkeypatch: pytest.MonkeyPatch) -> None:
