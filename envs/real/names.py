@@ -92,7 +92,8 @@ class RobotNames:
         told = {} if answer is None else answer
         if isinstance(told, Mapping):
             found = [
-                unit.ours(_number(told[key])) if key in told else value for key, unit, value in self._joined(targets)
+                float(unit.ours(_number(told[key]))) if key in told else value
+                for key, unit, value in self._joined(targets)
             ]
             if np.isfinite(found).all():
                 return np.array(found, np.float64)
