@@ -49,12 +49,18 @@ def in_order(
     """Results of all jobs in the jobs' order, whatever the number of processes.
 
     Args:
-        prepare: called once in every process (so it has to be picklable), returns what is called with each job.
+        prepare: called once in every process (so it has to be picklable), returns what is called with each job. If
+            that has a `close`, it is called at the end, in this process; other processes just end.
         jobs: plain data.
         processes: 1 works in this process and keeps its thread settings; more are spawned, with one thread each.
     """
     if processes <= 1:
-        yield from map(prepare(), jobs)
+        work = prepare()
+        try:
+            yield from map(work, jobs)
+        finally:
+            if callable(close := getattr(work, "close", None)):
+                close()
         return
     pool = ProcessPoolExecutor(
         processes, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(pickle.dumps(prepare),)

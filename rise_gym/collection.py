@@ -146,6 +146,10 @@ class _Rollout:
             over = terminated or truncated
         return recorder.finish(info)
 
+    def close(self) -> None:
+        """Let go of the env: a robot is braked and disconnected."""
+        self.env.close()
+
 
 # -- agents as actors -------------------------------------------------------------------------------------------------
 

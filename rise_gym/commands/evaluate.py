@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from rise_gym.commands._progress import progress_bar
-from rise_gym.errors import RiseGymError
-from rise_gym.tasks import TaskCard, task_card
+from rise_gym.commands._shared import card_of
+from rise_gym.errors import RiseGymError, RobotFault
+from rise_gym.tasks import TaskCard
 
 if TYPE_CHECKING:
     from rise_gym.collection import Factory
+    from rise_gym.evaluation import EpisodeResult
 
 
 def evaluate(
@@ -29,8 +32,12 @@ def evaluate(
 ) -> None:
     """Success and score of a policy over seeded episodes, with 95 % intervals.
 
+    On a robot: give the id that you registered with your robot's arguments, `my_lab.envs:MyBoxClose-v0`. Episodes then
+    come one after the other, without asking anybody, in one env of this process; if the robot fails or you interrupt,
+    the result is that of the finished ones, and says so.
+
     Args:
-        env_id: a registered id, `RiseMujoco-BoxClose-v0` say.
+        env_id: a registered id, `RiseMujoco-BoxClose-v0` say, or `module:id`, whose module is imported first.
         policy: a folder, `bundled:<task>/<name>`, `openpi://host:port` (served: `rise-gym serve`, or an openpi server),
             `sb3:ppo:model.zip` (a model of Stable-Baselines3), `scripted` (replica only) or `random`; default: the
             task's bundled base.
@@ -38,34 +45,68 @@ def evaluate(
         seed: the first seed; reported figures use 100000 and up.
         advantage: what a policy is asked for, -1 to 1.
         json_file: also write the result there.
-        processes: how many run side by side.
+        processes: how many run side by side; a robot plays alone, whatever is said here.
     """
-    import rise_gym  # noqa: F401  (registers the ids)
     from rise_gym.evaluation import evaluate as play
+
+    if episodes < 1:
+        raise RiseGymError(f"an evaluation needs at least one episode, {episodes} were asked for: give --episodes")
+    card = card_of(env_id)
+    policy = policy or f"bundled:{card.name}/base"
+    _refuse_expert(policy, env_id)
+    played: list[EpisodeResult] = []
+    began = time.monotonic()
+    try:
+        with progress_bar(f"{policy} in {env_id}", episodes) as step:
+
+            def finished(episode: EpisodeResult) -> None:
+                played.append(episode)
+                step()
+
+            result = play(
+                f"rise_gym:{env_id}" if ":" not in env_id else env_id, agent_factory(policy, card), episodes, seed,
+                policy=policy, processes=processes, advantage=advantage, chunk=1 if policy == "scripted" else None,
+                on_episode=finished,
+            )  # fmt: skip
+    except (RobotFault, KeyboardInterrupt) as error:
+        if _of_a_robot(played):
+            _tell_so_far(played, env_id, policy, json_file, time.monotonic() - began, error)
+        raise
+    _tell({**result, "env_id": env_id}, json_file)
+
+
+def _tell(result: dict[str, Any], json_file: Path | None) -> None:
     from rise_gym.evaluation import write_report_json
 
-    spec_task = task_of(env_id)
-    policy = policy or f"bundled:{spec_task.name}/base"
-    with progress_bar(f"{policy} in {env_id}", episodes) as step:
-        result = play(
-            f"rise_gym:{env_id}" if ":" not in env_id else env_id, agent_factory(policy, spec_task), episodes, seed,
-            policy=policy, processes=processes, advantage=advantage, chunk=1 if policy == "scripted" else None,
-            on_episode=lambda _: step(),
-        )  # fmt: skip
-    result["env_id"] = env_id
     if json_file is not None:
         write_report_json(json_file, result)
     print(json.dumps(result, indent=2))
+    if "robot" in result and not result["robot"]["judged_by"]:
+        print("careful: nobody judges in this env, so no episode succeeds: give it a judge or an operator")
 
 
-def task_of(env_id: str) -> TaskCard:
-    import gymnasium
+def _tell_so_far(
+    played: list[EpisodeResult], env_id: str, policy: str, json_file: Path | None, seconds: float, why: BaseException
+) -> None:
+    """The finished episodes of a robot, which are dear."""
+    from rise_gym.evaluation import summarise
 
-    name = env_id.removeprefix("rise_gym:")
-    if name not in gymnasium.registry:
-        have = ", ".join(sorted(key for key in gymnasium.registry if key.startswith("Rise")))
-        raise RiseGymError(f"no environment is called {env_id!r}; there are {have}")
-    return task_card(gymnasium.registry[name].kwargs["task"])
+    result = summarise(played, env_id=env_id, policy=policy, seconds=seconds)
+    _tell({**result, "ended_early": str(why) or "interrupted"}, json_file)
+
+
+def _of_a_robot(played: list[EpisodeResult]) -> bool:
+    from rise_gym.evaluation import RobotEpisode
+
+    return bool(played) and isinstance(played[0], RobotEpisode)
+
+
+def _refuse_expert(policy: str, env_id: str) -> None:
+    """The expert looks at the replica's physics, which no robot has."""
+    from rise_gym.robot_envs import is_robot, registered
+
+    if policy == "scripted" and is_robot(registered(env_id)):
+        raise RiseGymError(f"the scripted expert plays in the replica only, {env_id!r} is a robot's: give --policy")
 
 
 def agent_factory(policy: str, task: TaskCard) -> Factory:

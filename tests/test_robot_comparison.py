@@ -1,0 +1,334 @@
+"""Dream, replica and robot in one report, and evaluations on a robot: one env, one episode after the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fake_env
+import numpy as np
+import pytest
+import torch
+from robot_ids import FakeRobot, SeenRobot
+
+from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig, save_policy
+from rise_gym.commands import _shared as commands
+from rise_gym.commands.compare import compare
+from rise_gym.commands.evaluate import evaluate
+from rise_gym.comparison import means, ranked
+from rise_gym.errors import InvalidRobot, RenderingUnavailable, RiseGymError, RobotFault
+from rise_gym.evaluation import EpisodeResult, Factory, RobotEpisode, play
+from rise_gym.metrics import rate_difference_interval
+from rise_gym.report import TrustFigures, write_trust_report
+from rise_gym.robot_comparison import robot_doubts, robot_figures, robot_row, success_difference
+from rise_gym.robot_envs import RobotFacts, one_at_a_time
+from rise_gym.tasks import BOX_CLOSE
+
+NARROW = FlowPolicyConfig(channels=(2, 4, 4), grid_channels=2, context_width=16, head_width=32, head_blocks=1)
+SEED = 130_000
+HAND, SEEDED = RobotFacts(judged_by="the operator"), RobotFacts(judged_by="the operator", as_replica=True)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_robot() -> Iterator[None]:
+    FakeRobot.forget()
+    yield
+    FakeRobot.forget()
+
+
+@pytest.fixture
+def fake_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake env in the replica's place: no physics, no pictures."""
+    named = commands.env_id_of
+
+    def env_id_of(backend: str, task: str) -> str:
+        return fake_env.SINGLE_ID if backend == "Mujoco" else named(backend, task)
+
+    monkeypatch.setattr("rise_gym.commands.compare.env_id_of", env_id_of)
+
+
+def episodes(outcomes: str, first_seed: int = SEED) -> list[EpisodeResult]:
+    """`+` succeeds, `-` fails."""
+    return [
+        EpisodeResult(
+            seed=first_seed + n, is_success=one == "+", score=10.0 * (one == "+"), episode_return=0.5, steps=3
+        )
+        for n, one in enumerate(outcomes)
+    ]
+
+
+def on_robot(outcomes: str, facts: RobotFacts, stopped: str = "") -> list[RobotEpisode]:
+    return [RobotEpisode(**vars(one), facts=facts, stopped=stopped) for one in episodes(outcomes)]
+
+
+def compared(policies: list[tuple[str, str, str]], facts: RobotFacts) -> dict[str, Any]:
+    """What `compare` finds of policies whose dreamt, true and robot's outcomes are given."""
+    rows, everything = [], []
+    for number, (imagined, true, robot) in enumerate(policies):
+        played = on_robot(robot, facts)
+        means_of = {"imagined": means(episodes(imagined)), "true": means(episodes(true))}
+        rows.append({"policy": f"policy <{number}>", "noise": 0.0, **means_of})
+        rows[-1] |= robot_row(episodes(true), episodes(imagined), played)
+        everything += played
+    found = {"policies": rows, "agreement": ranked(rows), "episodes": len(policies[0][0]), "doubts": []}
+    return {**found, "robot": robot_figures(rows, everything, "my_lab.envs:MyBoxClose-v0")}
+
+
+# -- one policy, three places -----------------------------------------------------------------------------------------
+
+
+def test_one_policy_folder_in_dream_replica_and_a_robot_of_another_process(tiny_world: Path, tmp_path: Path) -> None:
+    """The robot is the replica behind LeRobot's interface; the page and the JSON have all three."""
+    torch.manual_seed(0)
+    save_policy(tmp_path / "policy", FlowPolicy.of(NARROW, BOX_CLOSE).eval())
+    try:
+        compare(
+            [str(tmp_path / "policy")], world_model=str(tiny_world), episodes=2, json_file=tmp_path / "found.json",
+            report=tmp_path / "page", robot="robot_ids:SeenBoxClose-v0", robot_episodes=2, processes=1,
+        )  # fmt: skip
+    except RenderingUnavailable as error:
+        pytest.skip(f"no OpenGL here: {error}")
+    found = json.loads((tmp_path / "found.json").read_text())
+    robot, row = found["robot"], found["policies"][0]
+    assert (robot["env_id"], robot["episodes"], robot["matched"]) == ("robot_ids:SeenBoxClose-v0", 2, True)
+    assert (robot["judged_by"], robot["stopped"]) == ("Physics", {})
+    assert "2 episodes on the robot is uncertain by up to 71 points" in robot["doubts"][0]
+    assert row["robot"]["episode_return"] == pytest.approx(
+        row["true"]["episode_return"], abs=0.02
+    )  # from the same moments
+    assert [one["seed"] for one in row["robot_episodes"]] == [SEED, SEED + 1]
+    assert set(row["intervals"]) == {"imagined", "true", "robot"}
+    for side in ("imagined", "true"):
+        assert row["robot_less"][side]["pairs"] == 2
+        assert set(robot["agreement"][side]) == {"success", "score", "episode_return"}
+    assert row["robot_less"]["true"]["same_outcome"] == 2
+    page = (tmp_path / "page" / "report.html").read_text()
+    for text in (
+        "Do dream, replica and robot agree?",
+        "2 episodes on the robot robot_ids:SeenBoxClose-v0, and 2 each in dream and replica",
+        "judged by: Physics",
+        "episodes of the same seed are paired",
+        "One policy makes no ranking",
+        "success: dream",
+        "success: robot",
+        "2 of 2",
+        "Careful: a success rate of 2 episodes on the robot",
+    ):
+        assert text in page
+    assert len(SeenRobot.made) == 1  # one robot, and it was let go of
+    assert not SeenRobot.made[0].is_connected
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_where_seeds_mean_nothing_nothing_is_paired_and_the_page_says_so(tmp_path: Path) -> None:
+    outcomes = [("++-", "+--", "+-"), ("+++", "+++", "++"), ("---", "---", "--")]
+    apart, paired = (
+        write_trust_report(tmp_path / name, BOX_CLOSE, TrustFigures(compared=compared(outcomes, facts))).read_text()
+        for name, facts in (("apart", HAND), ("paired", SEEDED))
+    )
+    assert "cannot begin where dream and replica do" in apart
+    assert "no episode is paired" in apart
+    assert "same outcome" not in apart
+    assert "same outcome as the dream" in paired
+    for page in (apart, paired):
+        assert "Success in the dream against that on the robot: Pearson 0.9" in page
+        assert "Success in the replica against that on the robot: Pearson 0." in page
+        assert "policy &lt;1&gt;" in page
+        assert "+0 points" in page
+        assert "34% to 100%" in page  # two of two
+
+
+def test_the_page_of_dream_and_replica_alone_is_what_it_was(
+    tiny_world: Path, tmp_path: Path, fake_replica: None
+) -> None:
+    how: dict[str, Any] = {"world_model": str(tiny_world), "episodes": 2, "processes": 1}
+    compare(["random"], json_file=tmp_path / "found.json", report=tmp_path / "page", **how)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert "robot" not in found
+    assert set(found["policies"][0]) == {"policy", "noise", "true", "imagined"}
+    assert "robot" not in (tmp_path / "page" / "report.html").read_text()
+    assert FakeRobot.played == []
+
+
+# -- figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_difference_of_independent_rates_is_newcombes() -> None:
+    """56 of 70 against 48 of 80, example (a) of Newcombe 1998."""
+    first, second = np.arange(70) < 56, np.arange(80) < 48
+    low, high = rate_difference_interval(first, second, paired=False)
+    assert (low, high) == (pytest.approx(0.0524, abs=1e-4), pytest.approx(0.3339, abs=1e-4))
+    few = rate_difference_interval(np.zeros(5, bool), np.zeros(5, bool), paired=False)
+    assert few[0] < -0.4
+    assert few[1] > 0.4
+    with pytest.raises(ValueError, match="got 70 and 80"):
+        rate_difference_interval(first, second, paired=True)
+
+
+def test_pairs_that_end_alike_narrow_the_difference() -> None:
+    robot, replica = on_robot("++++----+-", SEEDED), episodes("++++-----+" + "+" * 20)
+    pairs = success_difference(robot, replica, matched=True)
+    apart = success_difference(robot, replica[:10], matched=False)
+    assert (pairs["pairs"], pairs["same_outcome"], pairs["value"]) == (10, 8, 0)
+    assert (apart["pairs"], apart["value"]) == (0, 0)
+    assert "same_outcome" not in apart
+    assert pairs["ci95"][1] - pairs["ci95"][0] < apart["ci95"][1] - apart["ci95"][0]
+    assert success_difference(robot, replica, matched=False)["value"] == pytest.approx(0.5 - 24 / 30)
+
+
+def test_doubts_of_a_robots_column() -> None:
+    found = compared([("+" * 50, "+" * 50, "-" * 50)], RobotFacts(judged_by=""))["robot"]
+    assert [doubt[:13] for doubt in found["doubts"]] == ["nobody judges"]
+    cut = {**found, "judged_by": "the operator", "stopped": {"operator": 1, "camera": 2}}
+    assert robot_doubts(1, cut) == [
+        "3 of the robot's 50 episodes were cut short (camera 2, operator 1); they count as they ended"
+    ]
+    spread = {"pearson": {"value": 0.5, "ci95": [-0.1, 0.9]}}
+    unsure = {**found, "judged_by": "x", "agreement": {side: {"success": spread} for side in ("imagined", "true")}}
+    assert len(robot_doubts(8, unsure)) == 2
+    assert "in the replica with that on the robot may be anything from -0.10 to 0.90" in robot_doubts(8, unsure)[1]
+
+
+# -- evaluations ------------------------------------------------------------------------------------------------------
+
+
+def test_a_robot_plays_one_episode_after_the_other_in_one_env(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "found.json"
+    evaluate("robot_ids:FakeRobot-v0", policy="random", episodes=4, processes=8, json_file=path)
+    found = json.loads(path.read_text())
+    assert FakeRobot.played == [100_000, 100_001, 100_002, 100_003]  # in this process
+    assert (FakeRobot.most_held, FakeRobot.held) == (1, 0)
+    assert (found["episodes"], found["env_id"]) == (4, "robot_ids:FakeRobot-v0")
+    assert found["robot"] == {"judged_by": "the operator", "as_replica": False, "stopped": {}}
+    assert "nobody judges" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("env_id", "turns"),
+    [
+        ("robot_ids:FakeRobot-v0", True),
+        ("robot_ids:FakeRobotByFunction-v0", True),
+        ("robot_ids:SimulatorByFunction-v0", True),  # who knows what a function makes
+        ("robot_ids:Simulator-v0", False),
+        ("RiseReal-BoxClose-v0", True),
+        ("RiseMujoco-BoxClose-v0", False),
+        ("rise_gym:RiseImagined-BoxClose-v0", False),
+    ],
+)
+def test_which_envs_are_played_one_at_a_time(env_id: str, turns: bool) -> None:
+    assert one_at_a_time(env_id) == turns
+
+
+def test_the_function_behind_an_id_may_make_a_robot_or_not() -> None:
+    agent = Factory(target="fake_env:FakeAgent")
+    robot = list(play("robot_ids:FakeRobotByFunction-v0", agent, range(SEED, SEED + 3), num_envs=3, processes=2))
+    assert FakeRobot.most_held == 1
+    assert all(isinstance(one, RobotEpisode) for one in robot)
+    other = list(play("robot_ids:SimulatorByFunction-v0", agent, range(SEED, SEED + 3), num_envs=3, processes=2))
+    assert [vars(one) for one in other] == [
+        {name: value for name, value in vars(one).items() if name not in ("facts", "stopped")} for one in robot
+    ]
+    assert not any(isinstance(one, RobotEpisode) for one in other)
+
+
+def test_what_a_robot_has_played_is_told_when_it_fails(tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    FakeRobot.forget(fails_after=2, facts=RobotFacts(judged_by=""))
+    with pytest.raises(RobotFault, match="operator"):
+        evaluate("robot_ids:FakeRobot-v0", policy="random", episodes=4, json_file=path)
+    found = json.loads(path.read_text())
+    assert (found["episodes"], found["ended_early"]) == (2, "the operator has stopped the robot")
+    assert FakeRobot.held == 0
+    FakeRobot.forget(fails_after=0)
+    with pytest.raises(RobotFault):
+        evaluate("robot_ids:FakeRobot-v0", policy="random", episodes=4, json_file=tmp_path / "none.json")
+    assert not (tmp_path / "none.json").exists()
+
+
+def test_an_interrupted_comparison_keeps_the_robots_episodes(
+    tiny_world: Path, tmp_path: Path, fake_replica: None
+) -> None:
+    path, kept = tmp_path / "found.json", tmp_path / "found.robot_episodes.jsonl"
+    how: dict[str, Any] = {"world_model": str(tiny_world), "episodes": 2, "processes": 1, "json_file": path}
+    how |= {"noise": (0.0, 1.0), "robot": "robot_ids:FakeRobot-v0", "robot_episodes": 3}
+    FakeRobot.forget(fails_after=4)
+    with pytest.raises(RobotFault, match=r"kept in .*found\.robot_episodes\.jsonl; the same command goes on"):
+        compare(["random"], **how)
+    assert len(kept.read_text().splitlines()) == 4
+    assert (FakeRobot.held, FakeRobot.most_held) == (0, 1)
+    FakeRobot.forget()
+    compare(["random"], **how)
+    assert FakeRobot.played == [SEED + 1, SEED + 2]  # of the second policy; the others are known
+    found = json.loads(path.read_text())
+    assert [len(row["robot_episodes"]) for row in found["policies"]] == [3, 3]
+    assert found["robot"]["matched"] is False
+    assert found["policies"][0]["robot_less"]["true"]["pairs"] == 0
+    assert not kept.exists()
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "told"),
+    [
+        ({"robot": "robot_ids:OtherTask-v0"}, InvalidRobot, "of the task brick_sort, compared is box_close"),
+        ({"robot": "robot_ids:Simulator-v0"}, InvalidRobot, "is no robot's environment"),
+        ({"robot": "robot_ids:SimulatorByFunction-v0"}, InvalidRobot, "is no robot's environment"),
+        ({"robot": "RiseMujoco-BoxClose-v0"}, InvalidRobot, "is no robot's environment"),
+        ({"robot": "robot_ids:UnreachableBoxClose-v0"}, RobotFault, r"`connect`.*no answer from 192\.168\.1\.10"),
+        ({"robot": "RiseReal-BoxClose-v0"}, InvalidRobot, r"my_lab\.envs:MyBoxClose-v0"),
+        ({"robot": "robot_ids:NoTask-v0"}, RiseGymError, "does not say which task"),
+        ({"robot": "robot_ids:Nothing-v0"}, RiseGymError, "no environment is called"),
+        ({"robot": "no_lab.envs:Box-v0"}, RiseGymError, "no_lab.*PYTHONPATH"),
+        ({"robot": "robot_ids:FakeRobot-v0", "robot_episodes": 0}, RiseGymError, "--robot-episodes 1 or more"),
+        ({"episodes": 0}, RiseGymError, "at least one episode"),
+    ],
+)
+def test_a_comparison_refuses(arguments: dict[str, Any], kind: type[Exception], told: str) -> None:
+    """Before anything is dreamt or played in the replica."""
+    with pytest.raises(kind, match=told):
+        compare(["random"], **arguments)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "arguments", "kind", "told"),
+    [
+        ("robot_ids:UnreachableBoxClose-v0", {}, RobotFault, "Check power and cables"),
+        ("RiseReal-BoxClose-v0", {}, InvalidRobot, "needs a robot"),
+        ("robot_ids:FakeRobot-v0", {"episodes": 0}, RiseGymError, "at least one episode"),
+        ("robot_ids:FakeRobot-v0", {"policy": "scripted"}, RiseGymError, "is a robot's"),
+        ("no_lab.envs:Box-v0", {}, RiseGymError, "can't be imported"),
+    ],
+)
+def test_an_evaluation_refuses(env_id: str, arguments: dict[str, Any], kind: type[Exception], told: str) -> None:
+    with pytest.raises(kind, match=told):
+        evaluate(env_id, **{"policy": "random", **arguments})
+
+
+def test_a_real_env_tells_who_judges(counting_world: Callable[..., Any]) -> None:
+    from rise_gym.envs.real.env import RealEnv
+    from rise_gym.envs.real.replica_robot import ReplicaResetter, ReplicaRobot
+
+    class Verdict:
+        def begin(self) -> None: ...
+
+        def stop_requested(self) -> bool:
+            return False
+
+        def verdict(self) -> None: ...
+
+    def facts(**arguments: Any) -> RobotFacts:
+        return RealEnv(robot=ReplicaRobot(), clock="instant", **arguments).robot_facts
+
+    from rise_gym.envs.real.judges import ValueJudge
+
+    value = ValueJudge(counting_world())
+    assert facts() == RobotFacts(judged_by="", as_replica=False)
+    assert facts(operator=Verdict()).judged_by == "the operator"
+    assert facts(judge=value, resetter=ReplicaResetter()) == RobotFacts(judged_by="the value model", as_replica=True)
+    assert facts(judge=value, operator=Verdict()).judged_by == "the operator, else the value model"
