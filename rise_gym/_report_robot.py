@@ -28,9 +28,9 @@ def robot_parts(compared: Figures, assets: Mapping[str, bytes]) -> list[str]:
 
 def _played(compared: Figures) -> str:
     found = compared["robot"]
+    count = f"{found['episodes']} episode{'s' * (found['episodes'] != 1)}"
     return (
-        f"Of each policy, {found['episodes']} episodes on the robot {found['env_id']}, and {compared['episodes']} each "
-        "in dream and replica."
+        f"Of each policy, {count} on the robot {found['env_id']}, and {compared['episodes']} each in dream and replica."
     )
 
 

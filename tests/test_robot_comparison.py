@@ -13,12 +13,13 @@ import pytest
 import torch
 from robot_ids import FakeRobot, SeenRobot
 
+from rise_gym._report_robot import robot_parts
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig, save_policy
 from rise_gym.commands import _shared as commands
 from rise_gym.commands.compare import compare
 from rise_gym.commands.evaluate import evaluate
 from rise_gym.comparison import means, ranked
-from rise_gym.errors import InvalidRobot, RenderingUnavailable, RiseGymError, RobotFault
+from rise_gym.errors import InvalidCheckpoint, InvalidRobot, RenderingUnavailable, RiseGymError, RobotFault
 from rise_gym.evaluation import EpisodeResult, Factory, RobotEpisode, play
 from rise_gym.metrics import rate_difference_interval
 from rise_gym.report import TrustFigures, write_trust_report
@@ -63,15 +64,22 @@ def on_robot(outcomes: str, facts: RobotFacts, stopped: str = "") -> list[RobotE
     return [RobotEpisode(**vars(one), facts=facts, stopped=stopped) for one in episodes(outcomes)]
 
 
+def rows_of(policies: list[tuple[str, str, str]], facts: RobotFacts) -> list[dict[str, Any]]:
+    """Rows of policies whose dreamt, true and robot's outcomes are given."""
+    return [
+        {
+            "policy": f"policy <{number}>",
+            "imagined": means(episodes(imagined)),
+            "true": means(episodes(true)),
+            **robot_row(episodes(true), episodes(imagined), on_robot(robot, facts)),
+        }
+        for number, (imagined, true, robot) in enumerate(policies)
+    ]
+
+
 def compared(policies: list[tuple[str, str, str]], facts: RobotFacts) -> dict[str, Any]:
-    """What `compare` finds of policies whose dreamt, true and robot's outcomes are given."""
-    rows, everything = [], []
-    for number, (imagined, true, robot) in enumerate(policies):
-        played = on_robot(robot, facts)
-        means_of = {"imagined": means(episodes(imagined)), "true": means(episodes(true))}
-        rows.append({"policy": f"policy <{number}>", "noise": 0.0, **means_of})
-        rows[-1] |= robot_row(episodes(true), episodes(imagined), played)
-        everything += played
+    """What `compare` finds of them."""
+    rows, everything = rows_of(policies, facts), [one for _, _, robot in policies for one in on_robot(robot, facts)]
     found = {"policies": rows, "agreement": ranked(rows), "episodes": len(policies[0][0]), "doubts": []}
     return {**found, "robot": robot_figures(rows, everything, "my_lab.envs:MyBoxClose-v0")}
 
@@ -86,35 +94,35 @@ def test_one_policy_folder_in_dream_replica_and_a_robot_of_another_process(tiny_
     try:
         compare(
             [str(tmp_path / "policy")], world_model=str(tiny_world), episodes=2, json_file=tmp_path / "found.json",
-            report=tmp_path / "page", robot="robot_ids:SeenBoxClose-v0", robot_episodes=2, processes=1,
+            report=tmp_path / "page", robot="robot_ids:SeenBoxClose-v0", robot_episodes=1, processes=1,
         )  # fmt: skip
     except RenderingUnavailable as error:
         pytest.skip(f"no OpenGL here: {error}")
     found = json.loads((tmp_path / "found.json").read_text())
     robot, row = found["robot"], found["policies"][0]
-    assert (robot["env_id"], robot["episodes"], robot["matched"]) == ("robot_ids:SeenBoxClose-v0", 2, True)
+    assert (robot["env_id"], robot["episodes"], robot["matched"]) == ("robot_ids:SeenBoxClose-v0", 1, True)
     assert (robot["judged_by"], robot["stopped"]) == ("Physics", {})
-    assert "2 episodes on the robot is uncertain by up to 71 points" in robot["doubts"][0]
-    assert row["robot"]["episode_return"] == pytest.approx(
-        row["true"]["episode_return"], abs=0.02
-    )  # from the same moments
-    assert [one["seed"] for one in row["robot_episodes"]] == [SEED, SEED + 1]
+    assert "1 episode on the robot is uncertain by up to 100 points" in robot["doubts"][0]
+    assert [one["seed"] for one in row["robot_episodes"]] == [SEED]
+    low, high = row["intervals"]["true"]["episode_return"]  # of two episodes they are the ends
+    gained = row["robot"]["episode_return"]
+    assert min(abs(gained - low), abs(gained - high)) < 0.02  # it began where one of these did
     assert set(row["intervals"]) == {"imagined", "true", "robot"}
     for side in ("imagined", "true"):
-        assert row["robot_less"][side]["pairs"] == 2
+        assert row["robot_less"][side]["pairs"] == 1
         assert set(robot["agreement"][side]) == {"success", "score", "episode_return"}
-    assert row["robot_less"]["true"]["same_outcome"] == 2
+    assert row["robot_less"]["true"]["same_outcome"] == 1
     page = (tmp_path / "page" / "report.html").read_text()
     for text in (
         "Do dream, replica and robot agree?",
-        "2 episodes on the robot robot_ids:SeenBoxClose-v0, and 2 each in dream and replica",
+        "1 episode on the robot robot_ids:SeenBoxClose-v0, and 2 each in dream and replica",
         "judged by: Physics",
         "episodes of the same seed are paired",
         "One policy makes no ranking",
         "success: dream",
         "success: robot",
-        "2 of 2",
-        "Careful: a success rate of 2 episodes on the robot",
+        "1 of 1",
+        "Careful: a success rate of 1 episode on the robot",
     ):
         assert text in page
     assert len(SeenRobot.made) == 1  # one robot, and it was let go of
@@ -124,10 +132,10 @@ def test_one_policy_folder_in_dream_replica_and_a_robot_of_another_process(tiny_
 
 def test_where_seeds_mean_nothing_nothing_is_paired_and_the_page_says_so(tmp_path: Path) -> None:
     outcomes = [("++-", "+--", "+-"), ("+++", "+++", "++"), ("---", "---", "--")]
-    apart, paired = (
-        write_trust_report(tmp_path / name, BOX_CLOSE, TrustFigures(compared=compared(outcomes, facts))).read_text()
-        for name, facts in (("apart", HAND), ("paired", SEEDED))
-    )
+    found = compared(outcomes, HAND)
+    apart = write_trust_report(tmp_path, BOX_CLOSE, TrustFigures(compared=found)).read_text()
+    matched = {"policies": rows_of(outcomes, SEEDED), "robot": {**found["robot"], "matched": True}}
+    paired = "".join(robot_parts({**found, **matched}, {}))
     assert "cannot begin where dream and replica do" in apart
     assert "no episode is paired" in apart
     assert "same outcome" not in apart
@@ -175,7 +183,7 @@ def test_pairs_that_end_alike_narrow_the_difference() -> None:
     assert (apart["pairs"], apart["value"]) == (0, 0)
     assert "same_outcome" not in apart
     assert pairs["ci95"][1] - pairs["ci95"][0] < apart["ci95"][1] - apart["ci95"][0]
-    assert success_difference(robot, replica, matched=False)["value"] == pytest.approx(0.5 - 24 / 30)
+    assert success_difference(robot, replica, matched=False)["value"] == pytest.approx(0.5 - 25 / 30)
 
 
 def test_doubts_of_a_robots_column() -> None:
@@ -258,7 +266,12 @@ def test_an_interrupted_comparison_keeps_the_robots_episodes(
     FakeRobot.forget(fails_after=4)
     with pytest.raises(RobotFault, match=r"kept in .*found\.robot_episodes\.jsonl; the same command goes on"):
         compare(["random"], **how)
-    assert len(kept.read_text().splitlines()) == 4
+    lines = kept.read_text()
+    assert len(lines.splitlines()) == 4
+    kept.write_text(lines[:-20])
+    with pytest.raises(RiseGymError, match="put it away"):
+        compare(["random"], **how)
+    kept.write_text(lines)
     assert (FakeRobot.held, FakeRobot.most_held) == (0, 1)
     FakeRobot.forget()
     compare(["random"], **how)
@@ -289,10 +302,21 @@ def test_an_interrupted_comparison_keeps_the_robots_episodes(
         ({"episodes": 0}, RiseGymError, "at least one episode"),
     ],
 )
-def test_a_comparison_refuses(arguments: dict[str, Any], kind: type[Exception], told: str) -> None:
-    """Before anything is dreamt or played in the replica."""
+def test_a_comparison_refuses(
+    arguments: dict[str, Any], kind: type[Exception], told: str, fake_replica: None, tiny_world: Path
+) -> None:
+    """Before anything is dreamt or played."""
     with pytest.raises(kind, match=told):
-        compare(["random"], **arguments)
+        compare(["random"], **{"episodes": 1, "world_model": str(tiny_world), **arguments})
+
+
+def test_nothing_moves_where_a_policy_or_the_dream_is_wrong(fake_replica: None, tiny_world: Path) -> None:
+    how: dict[str, Any] = {"episodes": 1, "robot": "robot_ids:FakeRobot-v0"}
+    with pytest.raises(InvalidCheckpoint, match="nowhere"):
+        compare(["random", "nowhere/policy.d"], world_model=str(tiny_world), **how)
+    with pytest.raises(InvalidCheckpoint, match="nowhere"):
+        compare(["random"], world_model="nowhere/dream.d", **how)
+    assert FakeRobot.played == []
 
 
 @pytest.mark.parametrize(

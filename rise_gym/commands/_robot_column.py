@@ -66,6 +66,7 @@ def played_on_robot(column: RobotColumn, agents: Sequence[tuple[str, Factory]]) 
     Raises:
         RobotFault: if the robot can't be reached or used any more.
         InvalidRobot: if the env is no robot's, which only an episode in it may tell.
+        RiseGymError: if what was kept can't be read.
     """
     done = _kept(column)
     found = []
@@ -116,7 +117,7 @@ def _rest(column: RobotColumn, robot: _Held, factory: Factory, seeds: Sequence[i
                 raise InvalidRobot(_no_robot(column.env_id))
             yield episode
     except RobotFault as error:
-        if column.kept is None:
+        if column.kept is None or not column.kept.exists():
             raise
         raise RobotFault(f"{error}. Finished episodes are kept in {column.kept}; the same command goes on") from error
 
@@ -143,9 +144,14 @@ def _kept(column: RobotColumn) -> dict[tuple[str, int], RobotEpisode]:
     if column.kept is None or not column.kept.exists():
         return {}
     found = {}
-    for line in column.kept.read_text().splitlines():
-        row = json.loads(line)
-        if row["env_id"] == column.env_id:
-            episode = RobotEpisode(**{**row["episode"], "facts": RobotFacts(**row["episode"]["facts"])})
-            found[row["agent"], episode.seed] = episode
+    try:
+        for row in map(json.loads, column.kept.read_text().splitlines()):
+            if row["env_id"] == column.env_id:
+                episode = RobotEpisode(**{**row["episode"], "facts": RobotFacts(**row["episode"]["facts"])})
+                found[row["agent"], episode.seed] = episode
+    except (ValueError, KeyError, TypeError) as error:
+        told = f"{column.kept} is no record of robot episodes: {error}; put it away to begin anew"
+        raise RiseGymError(told) from error
+    if found:
+        print(f"going on from {len(found)} episodes in {column.kept}; without that file, all are played")
     return found

@@ -30,7 +30,7 @@ def recorded_trust(
     from rise_gym.reliability import progress_figures, success_figures
     from rise_gym.uncertainty import uncertainty_figures
 
-    recordings, model = load_recordings(data, card), _model(world_model, card)
+    recordings, model = load_recordings(data, card), dreaming_model(world_model, card)
     batches = drift_moments(recordings, every_ticks=every_ticks).split(BATCH)
     parts = []
     with progress_bar("dreaming recorded actions", len(batches) + 1) as step:
@@ -55,7 +55,7 @@ def exploit_trust(policy: str, starts: Starts, card: TaskCard, world_model: str 
     from rise_gym.agents.adversary import AdversaryConfig, exploited, probe_figures, usual_uncertainty
     from rise_gym.agents.named import named_agent
 
-    model, agent, config = _model(world_model, card), named_agent(policy, task=card.name), AdversaryConfig()
+    model, agent, config = dreaming_model(world_model, card), named_agent(policy, task=card.name), AdversaryConfig()
     replica = gymnasium.make(env_id_of("Mujoco", card.name), disable_env_checker=True)
     with closing(replica), progress_bar("looking for exploits", 3 * len(starts)) as step:
 
@@ -71,7 +71,8 @@ def exploit_trust(policy: str, starts: Starts, card: TaskCard, world_model: str 
     return probe_figures(alone, free, charged)
 
 
-def _model(name: str | None, card: TaskCard) -> CompositionalWorldModel:
+def dreaming_model(name: str | None, card: TaskCard) -> CompositionalWorldModel:
+    """The world model of that name, or the task's bundled one."""
     from rise_gym.world_model import CompositionalWorldModel
 
     return CompositionalWorldModel.from_pretrained(name or f"bundled:{card.name}/world_model", task=card.name)

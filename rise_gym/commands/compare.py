@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import tyro
 from rise_gym.commands._progress import progress_bar
 from rise_gym.commands._robot_column import RobotColumn, played_on_robot
 from rise_gym.commands._shared import env_id_of, known_task
-from rise_gym.commands._trusting import exploit_trust, recorded_trust
+from rise_gym.commands._trusting import dreaming_model, exploit_trust, recorded_trust
 from rise_gym.errors import RiseGymError
 
 if TYPE_CHECKING:
@@ -80,34 +81,28 @@ def compare(
     if episodes < 1:
         raise RiseGymError(f"a comparison needs at least one episode, {episodes} were asked for: give --episodes")
     column = _column(robot, card, range(seed, seed + robot_episodes), json_file)
-    on_robot = None if column is None else played_on_robot(column, [_named(task, *one) for one in qualities])
-    seeds = list(range(seed, seed + episodes))
-    starts = _starts(task, seeds)
-    rows = []
-    with progress_bar("comparing policies", len(qualities)) as step:
-        for number, (policy, amount) in enumerate(qualities):
-            theirs = None if on_robot is None else on_robot[number]
-            measured = _row(task, policy, amount, starts, world_model, processes, theirs)
-            rows.append({"policy": policy, "noise": amount, **measured})
-            step()
+    starts = _starts(task, list(range(seed, seed + episodes)))
+    on_robot = None if column is None else _robot_first(column, qualities, world_model)
+    rows = _rows(task, qualities, starts, world_model, processes, on_robot)
     found: dict[str, Any] = {
         "task": task, "world_model": world_model or f"bundled:{task}/world_model",
         "episodes": episodes, "seed": seed, "policies": rows, "agreement": ranked(rows),
     }  # fmt: skip
     found["doubts"] = doubts(len(rows), episodes, found["agreement"]["success"])
-    if robot is not None and on_robot is not None:
-        found["robot"] = robot_figures(rows, [one for played in on_robot for one in played], robot)
+    if column is not None and on_robot is not None:
+        found["robot"] = robot_figures(rows, list(chain(*on_robot)), column.env_id)
     if data:
         found |= recorded_trust(list(data), card, world_model, chunks=drift_chunks)
     if exploit_starts:
         few = starts.rows(range(min(exploit_starts, len(starts))))
         found["exploit"] = exploit_trust(policies[0], few, card, world_model)
+    told_of_robot = found.get("robot", {})
     if json_file is not None:
         write_report_json(json_file, found)
-        robot_agreement = found["robot"]["agreement"] if "robot" in found else None
-        json_file.with_suffix(".png").write_bytes(scatter_plot(rows, found["agreement"], robot_agreement))
+        plot = scatter_plot(rows, found["agreement"], told_of_robot.get("agreement"))
+        json_file.with_suffix(".png").write_bytes(plot)
     print(json.dumps(plain(found), indent=2))
-    for doubt in [*found["doubts"], *found.get("robot", {}).get("doubts", [])]:
+    for doubt in [*found["doubts"], *told_of_robot.get("doubts", [])]:
         print(f"careful: {doubt}")
     if report is not None:
         print(f"report: {_report(report, card, found)}")
@@ -121,6 +116,19 @@ def _column(robot: str | None, card: TaskCard, seeds: range, json_file: Path | N
         return None
     kept = None if json_file is None else json_file.with_suffix(".robot_episodes.jsonl")
     return RobotColumn(env_id=robot, card=card, seeds=seeds, kept=kept)
+
+
+def _robot_first(
+    column: RobotColumn, qualities: Sequence[tuple[str, float]], world_model: str | None
+) -> list[list[RobotEpisode]]:
+    """The robot's episodes of each policy. Whatever else could be wrong is found out before it moves."""
+    from rise_gym.agents.named import named_agent
+
+    task = column.card.name
+    for policy in dict.fromkeys(policy for policy, _ in qualities):
+        named_agent(policy, task=task)
+    dreaming_model(world_model, column.card)
+    return played_on_robot(column, [_named(task, *quality) for quality in qualities])
 
 
 def _named(task: str, policy: str, noise: float) -> tuple[str, Factory]:
@@ -153,6 +161,24 @@ def _starts(task: str, seeds: list[int]) -> Starts:
         return first_windows(env, seeds)
     finally:
         env.close()
+
+
+def _rows(
+    task: str,
+    qualities: Sequence[tuple[str, float]],
+    starts: Starts,
+    world_model: str | None,
+    processes: int,
+    on_robot: Sequence[Sequence[RobotEpisode]] | None,
+) -> list[dict[str, Any]]:
+    """What every policy comes to."""
+    rows = []
+    with progress_bar("comparing policies", len(qualities)) as step:
+        for (policy, noise), theirs in zip(qualities, on_robot or [None] * len(qualities), strict=True):
+            measured = _row(task, policy, noise, starts, world_model, processes, theirs)
+            rows.append({"policy": policy, "noise": noise, **measured})
+            step()
+    return rows
 
 
 def _row(
