@@ -17,8 +17,7 @@ Figures = Mapping[str, Any]
 def robot_parts(compared: Figures, assets: Mapping[str, bytes]) -> list[str]:
     """Words and tables, of what `rise-gym compare --robot` found."""
     found, rows = compared["robot"], compared["policies"]
-    judged = f"Success on it was judged by: {found['judged_by']}." if found["judged_by"] else ""
-    text = " ".join(filter(None, (_played(compared), judged, _beginnings(found), _agreement(found, len(rows)))))
+    text = " ".join((_played(compared), _judged(found), _beginnings(found), _agreement(found, len(rows))))
     return [
         _question("Do dream, replica and robot agree?", text, [f"Careful: {doubt}." for doubt in found["doubts"]]),
         _figures_table(rows),
@@ -31,6 +30,13 @@ def _played(compared: Figures) -> str:
     count = f"{found['episodes']} episode{'s' * (found['episodes'] != 1)}"
     return (
         f"Of each policy, {count} on the robot {found['env_id']}, and {compared['episodes']} each in dream and replica."
+    )
+
+
+def _judged(found: Figures) -> str:
+    judge = found["judged_by"] or "nobody"
+    return (
+        f"Success on it was judged by: {judge}. Its score is ten times the judged progress, the replica's whole stages."
     )
 
 
@@ -56,6 +62,7 @@ def _agreement(found: Figures, policies: int) -> str:
             f"{_value(success['spearman'])}; who trusts the {name}'s ranking is wrong by up to {cost:.0f} points, on "
             "the mean over policies (MMRV)."
         )
+    sentences.append("These intervals are over policies; how unsure each rate is, they leave out.")
     return " ".join(sentences)
 
 

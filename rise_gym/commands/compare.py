@@ -172,9 +172,9 @@ def _rows(
     on_robot: Sequence[Sequence[RobotEpisode]] | None,
 ) -> list[dict[str, Any]]:
     """What every policy comes to."""
-    rows = []
+    rows, played = [], [None] * len(qualities) if on_robot is None else on_robot
     with progress_bar("comparing policies", len(qualities)) as step:
-        for (policy, noise), theirs in zip(qualities, on_robot or [None] * len(qualities), strict=True):
+        for (policy, noise), theirs in zip(qualities, played, strict=True):
             measured = _row(task, policy, noise, starts, world_model, processes, theirs)
             rows.append({"policy": policy, "noise": noise, **measured})
             step()
