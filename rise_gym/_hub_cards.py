@@ -105,8 +105,9 @@ def _policy(name: str, figures: dict[str, Any], folder: Path) -> str:
         f"| return | {figures['return_mean']:.3f} | |"
     )
     env_id = figures["env_id"].removeprefix("rise_gym:")
+    told = f", on a robot, judged by: {figures['robot']['judged_by'] or 'nobody'}" if "robot" in figures else ""
     return (
-        f"`{env_id}`, {figures['episodes']} episodes from seed {figures['seed']}{_commit_of(figures)}:\n\n"
+        f"`{env_id}`{told}, {figures['episodes']} episodes from seed {figures['seed']}{_commit_of(figures)}:\n\n"
         f"| figure | | 95 % |\n| --- | --- | --- |\n{rows}"
     )
 

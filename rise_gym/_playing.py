@@ -18,6 +18,7 @@ from rise_gym._one_task import check_one_task
 from rise_gym._processes import Factory
 from rise_gym.collection import Actor, AnyEnv, act_with, seed_agent
 from rise_gym.protocols import Agent
+from rise_gym.robot_envs import RobotFacts, facts_of
 from rise_gym.types import Observation
 
 
@@ -30,6 +31,19 @@ class EpisodeResult:
     score: float
     episode_return: float
     steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobotEpisode(EpisodeResult):
+    """How one episode on a robot went.
+
+    Attributes:
+        facts: who judged it, and whether it began where the replica's episode of its seed does.
+        stopped: what cut it short, `"operator"`, `"camera"`, `"stuck"` or `"robot"`; empty if nothing did.
+    """
+
+    facts: RobotFacts
+    stopped: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +61,8 @@ class PlayConfig:
 class Player:
     """Plays groups of episodes in one process; agents over a group in lock-step, actors one episode after the other."""
 
-    def __init__(self, config: PlayConfig) -> None:
-        self.config = config
+    def __init__(self, config: PlayConfig, env: AnyEnv | None = None) -> None:
+        self.config, self._lent = config, env is not None
         agent: Any = config.agent.build() if isinstance(config.agent, Factory) else config.agent
         chunk = getattr(agent, "chunk", None) if config.chunk is None else config.chunk
         arguments = {**({} if chunk is None else {"chunk": chunk}), **config.env_arguments}
@@ -57,8 +71,10 @@ class Player:
         module, _, plain_id = config.env_id.rpartition(":")
         if module:
             importlib.import_module(module)
-        if self._agent is not None and gymnasium.spec(plain_id).vector_entry_point is not None:
-            self._rows: _Rows = _VectorRows(config.env_id, config.num_envs, arguments)
+        if env is not None:
+            self._rows: _Rows = _EnvRows(lambda: env)
+        elif self._agent is not None and gymnasium.spec(plain_id).vector_entry_point is not None:
+            self._rows = _VectorRows(config.env_id, config.num_envs, arguments)
         else:
             self._rows = _EnvRows(partial(gymnasium.make, config.env_id, disable_env_checker=True, **arguments))
 
@@ -69,9 +85,10 @@ class Player:
         return self._together(self._agent, seeds)
 
     def close(self) -> None:
-        """Let go of the environments, so that no robot is left waiting, and of whoever was built to act in them."""
+        """Let go of what was made here: environments (a robot is braked and disconnected) and whoever acts in them."""
         try:
-            self._rows.close()
+            if not self._lent:
+                self._rows.close()
         finally:
             if isinstance(self.config.agent, Factory):
                 getattr(self._actor, "close", lambda: None)()
@@ -81,7 +98,7 @@ class Player:
         env = self._rows.env(0)
         observation, info = env.reset(seed=seed)
         self._actor.reset(env, seed)
-        tally = _Tally(seed)
+        tally = _Tally(seed, facts_of(self._rows.any_env))
         while not tally.over:
             _, executed = self._actor.act(env, observation)
             observation, reward, terminated, truncated, info = env.step(executed)
@@ -90,10 +107,10 @@ class Player:
 
     def _together(self, agent: Agent, seeds: Sequence[int]) -> list[EpisodeResult]:
         """Rows that are over leave the batch; what a row does depends on its seed alone."""
-        tallies = [_Tally(seed) for seed in seeds]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         seed_agent(agent, seeds[0])
         observation, instructions = self._rows.reset(seeds)
+        tallies = [_Tally(seed, facts_of(self._rows.any_env)) for seed in seeds]
         while running := [row for row, tally in enumerate(tallies) if not tally.over]:
             actions = act_with(
                 agent,
@@ -111,8 +128,8 @@ class Player:
 class _Tally:
     """What an episode came to so far."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed, self.over = seed, False
+    def __init__(self, seed: int, facts: RobotFacts | None) -> None:
+        self.seed, self.over, self._facts = seed, False, facts
         self._return, self._steps = 0.0, 0
         self._info: dict[str, Any] = {}
 
@@ -122,13 +139,17 @@ class _Tally:
         self._steps += 1
 
     def result(self) -> EpisodeResult:
-        return EpisodeResult(
-            seed=self.seed,
-            is_success=bool(self._info["is_success"]),
-            score=float(self._info["score"]),
-            episode_return=self._return,
-            steps=self._steps,
-        )
+        told: dict[str, Any] = {
+            "seed": self.seed,
+            "is_success": bool(self._info["is_success"]),
+            "score": float(self._info["score"]),
+            "episode_return": self._return,
+            "steps": self._steps,
+        }
+        if self._facts is None:
+            return EpisodeResult(**told)
+        why = str(self._info.get("truncation", ""))
+        return RobotEpisode(**told, facts=self._facts, stopped="" if why == "horizon" else why)
 
 
 Step = tuple[float, bool, dict[str, Any]]

@@ -49,8 +49,8 @@ def in_order(
     """Results of all jobs in the jobs' order, whatever the number of processes.
 
     Args:
-        prepare: called once in every process (so it has to be picklable), returns what is called with each job; in this
-            process it is closed at the end, if it has a `close`.
+        prepare: called once in every process (so it has to be picklable), returns what is called with each job. If
+            that has a `close`, it is called at the end, in this process; other processes just end.
         jobs: plain data.
         processes: 1 works in this process and keeps its thread settings; more are spawned, with one thread each.
     """

@@ -18,7 +18,8 @@ def trust_assets(trust: TrustFigures) -> dict[str, bytes]:
     assets = {}
     if trust.compared is not None:
         agreement = trust.compared["agreement"]
-        assets["trust_ranking.png"] = _trust_plots.scatter_plot(trust.compared["policies"], agreement)
+        robot = trust.compared["robot"]["agreement"] if "robot" in trust.compared else None
+        assets["trust_ranking.png"] = _trust_plots.scatter_plot(trust.compared["policies"], agreement, robot)
     if trust.calibration is not None:
         assets["trust_calibration.png"] = _trust_plots.calibration_plot(trust.calibration)
     if trust.drift is not None:
@@ -32,10 +33,14 @@ def trust_assets(trust: TrustFigures) -> dict[str, bytes]:
 
 def trust_section(trust: TrustFigures, assets: Mapping[str, bytes]) -> str:
     """A question, an answer in words and a picture for everything that was measured."""
+    from rise_gym._report_robot import robot_parts
+
+    with_robot = trust.compared if trust.compared is not None and "robot" in trust.compared else None
     parts = [
         part
         for figures, part_of in (
             (trust.compared, _ranking),
+            (with_robot, robot_parts),
             (trust.calibration, _calibration),
             (trust.drift, _drift),
             (trust.uncertainty, _uncertainty),
@@ -61,11 +66,13 @@ def _ranking(found: Mapping[str, Any], assets: Mapping[str, bytes]) -> list[str]
         f"ranking is wrong by up to {cost:.0f} points of success, on the mean over policies (MMRV)."
     )
     caption = "Imagined against true, a dot a policy; on the line both are equal. Orange: who exploits the dream."
+    if "robot" in found:
+        caption += " Below, the robot against each of them. Thin lines are 95 % intervals."
     return [
         _question("Does it rank policies rightly?", text, [f"Careful: {doubt}." for doubt in found.get("doubts", ())]),
         picture("trust_ranking.png", assets, caption),
         f"<figcaption>{caption}</figcaption>",
-        _policies(found["policies"]),
+        *([] if "robot" in found else [_policies(found["policies"])]),
     ]
 
 

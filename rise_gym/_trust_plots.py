@@ -24,21 +24,40 @@ OUTCOMES = {"success": ("episodes that succeed", IMAGINED), "failure": ("episode
 Figures = Mapping[str, Any]
 
 
-def scatter_plot(rows: Sequence[Figures], agreement: Mapping[str, Figures]) -> bytes:
-    """Imagined against true, a dot a policy, a panel a figure; orange where it `exploits` the dream on purpose."""
-    figure = Figure(figsize=(3.4 * len(agreement), 3.5), layout="constrained")
-    for axes, (name, found) in zip(
-        figure.subplots(1, len(agreement), squeeze=False)[0], agreement.items(), strict=True
+def scatter_plot(
+    rows: Sequence[Figures], agreement: Mapping[str, Figures], robot: Mapping[str, Mapping[str, Figures]] | None = None
+) -> bytes:
+    """Imagined against true, a dot a policy, a panel a figure; orange where it `exploits` the dream on purpose.
+
+    With a robot, whose agreement with `imagined` and `true` is given, a line of panels for each of these as well.
+    """
+    lines = {("imagined", "true"): agreement}
+    for side, found in (robot or {}).items():
+        lines[side, "robot"] = found
+    figure = Figure(figsize=(3.4 * len(agreement), 3.5 * len(lines)), layout="constrained")
+    for places, ((across, up), found) in zip(
+        figure.subplots(len(lines), len(agreement), squeeze=False), lines.items(), strict=True
     ):
-        for row in rows:
-            color = SUSPECT if row.get("exploits") else IMAGINED
-            axes.plot(row["imagined"][name], row["true"][name], "o", color=color, markersize=6, alpha=0.85)
-        ends = [row[side][name] for row in rows for side in ("imagined", "true")]
-        axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color=GRID, linewidth=1, zorder=0)
-        title = f"{FIGURES.get(name, name)}: r = {_text(found['pearson']['value'])}"
-        _labelled(axes, title, "imagined", "true")
-        axes.margins(0.1)
+        for axes, name in zip(places, agreement, strict=True):
+            _dots(axes, rows, name, across, up)
+            title = f"{FIGURES.get(name, name)}: r = {_text(found[name]['pearson']['value'])}"
+            words = {} if robot is None else {"true": "replica"}
+            _labelled(axes, title, words.get(across, across), words.get(up, up))
+            axes.margins(0.1)
     return image_of(figure)
+
+
+def _dots(axes: Axes, rows: Sequence[Figures], name: str, across: str, up: str) -> None:
+    """A dot a policy, with its intervals where they are known; on the line both figures are equal."""
+    for row in rows:
+        color = SUSPECT if row.get("exploits") else IMAGINED
+        place = row[across][name], row[up][name]
+        if known := row.get("intervals"):
+            axes.plot(known[across][name], [place[1]] * 2, color=color, linewidth=1, alpha=0.35)
+            axes.plot([place[0]] * 2, known[up][name], color=color, linewidth=1, alpha=0.35)
+        axes.plot(*place, "o", color=color, markersize=6, alpha=0.85)
+    ends = [row[side][name] for row in rows for side in (across, up)]
+    axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color=GRID, linewidth=1, zorder=0)
 
 
 def drift_plot(recorded: Figures) -> bytes:

@@ -157,7 +157,8 @@ def doubts(policies: int, episodes: int, found: Mapping[str, Any] | None = None)
     """
     reasons = []
     if policies < FEWEST_POLICIES:
-        reasons.append(f"{policies} policies hardly make a ranking; {FEWEST_POLICIES} or more were wanted")
+        few = "one policy makes no" if policies == 1 else f"{policies} policies hardly make a"
+        reasons.append(f"{few} ranking; {FEWEST_POLICIES} or more were wanted")
     if episodes < FEWEST_EPISODES:
         wide = round(100 / np.sqrt(max(episodes, 1)))
         reasons.append(

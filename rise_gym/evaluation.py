@@ -1,7 +1,7 @@
 """How good a policy is in an environment: success and score over seeded episodes, with intervals.
 
 Episodes run in groups of `num_envs` in lock-step, one batched call of the agent for the whole group, and the groups
-over `processes`. What comes out does not depend on the number of processes.
+over `processes`. What comes out does not depend on the number of processes. A robot plays one episode after the other.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import platform
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -22,13 +23,23 @@ import numpy as np
 import torch
 
 from rise_gym._lerobot import json_bytes, write_atomically
-from rise_gym._playing import EpisodeResult, PlayConfig, Player
+from rise_gym._playing import EpisodeResult, PlayConfig, Player, RobotEpisode
 from rise_gym._processes import Factory, in_order
-from rise_gym.collection import FIRST_EVALUATION_SEED, Actor
+from rise_gym.collection import FIRST_EVALUATION_SEED, Actor, AnyEnv
 from rise_gym.metrics import mean_interval, wilson_interval
 from rise_gym.protocols import Agent
+from rise_gym.robot_envs import one_at_a_time
 
-__all__ = ["EpisodeResult", "Factory", "evaluate", "play", "summarise", "wilson_interval", "write_report_json"]
+__all__ = [
+    "EpisodeResult",
+    "Factory",
+    "RobotEpisode",
+    "evaluate",
+    "play",
+    "summarise",
+    "wilson_interval",
+    "write_report_json",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +64,8 @@ def evaluate(
 
     Returns:
         `env_id, policy, episodes, seed, success_rate` (0 to 1), `success_ci95, score_mean, score_ci95, return_mean,
-        seconds`; intervals are `[low, high]`, Wilson's for success and a bootstrap for the score.
+        seconds`; intervals are `[low, high]`, Wilson's for success and a bootstrap for the score. Of a robot also
+        `robot`, see `summarise`.
 
     Raises:
         ValueError: if there is no episode to play.
@@ -90,8 +102,12 @@ def play(
     chunk: int | None = None,
     advantage: float = 1.0,
     env_arguments: Mapping[str, Any] | None = None,
+    env: AnyEnv | None = None,
 ) -> Iterator[EpisodeResult]:
     """Play one episode a seed; results come in the seeds' order.
+
+    An env on a robot is built once, in this process, whatever is asked for, and let go of at the end: there is one of
+    it. Its results are `RobotEpisode`s.
 
     Args:
         env_id: any registered id.
@@ -103,13 +119,15 @@ def play(
         chunk: ticks a step; by default the agent's own, if it has a `chunk`, else the env's.
         advantage: what an agent is asked for.
         env_arguments: further arguments of `gymnasium.make`.
+        env: a live one to play in, one episode after the other, instead of making one; it is left open.
 
     Raises:
+        RiseGymError: if no such env is registered.
         UnsuitableEnv: if who acts is of another task than the env.
     """
     if "Imagined" not in env_id and min(seeds, default=FIRST_EVALUATION_SEED) < FIRST_EVALUATION_SEED:
         _log.warning("seeds below %d may be in the training data: such a figure is no result", FIRST_EVALUATION_SEED)
-    if "RiseReal-" in env_id:  # there is one robot
+    if env is not None or one_at_a_time(env_id):
         num_envs = processes = 1
     groups = [list(seeds[first : first + num_envs]) for first in range(0, len(seeds), num_envs)]
     config = PlayConfig(
@@ -120,13 +138,18 @@ def play(
         advantage=advantage,
         env_arguments=dict(env_arguments or {}),
     )
-    with closing(in_order(partial(Player, config), groups, processes=min(processes, max(1, len(groups))))) as played:
+    prepare = partial(Player, config, env)
+    with closing(in_order(prepare, groups, processes=min(processes, max(1, len(groups))))) as played:
         for results in played:
             yield from results
 
 
 def summarise(results: Sequence[EpisodeResult], *, env_id: str, policy: str, seconds: float) -> dict[str, Any]:
-    """The report of contract 12 from the episodes' results."""
+    """The report of contract 12 from the episodes' results.
+
+    Of episodes on a robot it says so: `robot` has `judged_by` and `as_replica`, see `rise_gym.robot_envs.RobotFacts`,
+    and `stopped`, how many episodes were cut short by what; they count as what they had come to.
+    """
     scores = np.array([result.score for result in results])
     successes = sum(result.is_success for result in results)
     return {
@@ -140,7 +163,18 @@ def summarise(results: Sequence[EpisodeResult], *, env_id: str, policy: str, sec
         "score_ci95": list(mean_interval(scores)),
         "return_mean": float(np.mean([result.episode_return for result in results])),
         "seconds": round(seconds, 2),
+        **_robot(results),
     }
+
+
+def _robot(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """What is told of a robot's episodes only."""
+    played = [result for result in results if isinstance(result, RobotEpisode)]
+    if not played:
+        return {}
+    stopped = Counter(result.stopped for result in played if result.stopped)
+    facts = played[-1].facts
+    return {"robot": {"judged_by": facts.judged_by, "as_replica": facts.as_replica, "stopped": dict(stopped)}}
 
 
 def write_report_json(path: str | Path, result: Mapping[str, Any]) -> None:

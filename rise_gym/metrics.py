@@ -220,6 +220,43 @@ def wilson_interval(successes: int, count: int, *, level: float = 0.95) -> tuple
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
+def rate_difference_interval(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], *, paired: bool, level: float = 0.95
+) -> tuple[float, float]:
+    """Newcombe's interval of one success rate less another, made of Wilson's; rows (n,) and (m,) of successes.
+
+    Other than a bootstrap it has a width where nobody or everybody succeeds, as happens with few episodes.
+
+    Args:
+        paired: row i of both belongs together: their correlation narrows it.
+
+    Raises:
+        ValueError: if there is nothing to compare, or pairs were wanted of unequal numbers.
+    """
+    ours, theirs = (np.asarray(rows, bool) for rows in (first, second))
+    if min(len(ours), len(theirs)) == 0 or (paired and len(ours) != len(theirs)):
+        raise ValueError(f"two groups of successes were wanted, or as many of both, got {len(ours)} and {len(theirs)}")
+    (one, (low, high)), (other, (low_other, high_other)) = (
+        (rows.mean(), wilson_interval(int(rows.sum()), len(rows), level=level)) for rows in (ours, theirs)
+    )
+    alike = _phi(ours, theirs) if paired else 0.0
+
+    def reach(down: float, up: float) -> float:
+        return math.sqrt(max(0.0, down**2 - 2 * alike * down * up + up**2))
+
+    difference = float(one - other)
+    return difference - reach(one - low, high_other - other), difference + reach(high - one, other - low_other)
+
+
+def _phi(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Correlation of paired successes (n,), with Newcombe's correction where it is positive; 0 if one is constant."""
+    both, neither = int((first & second).sum()), int((~first & ~second).sum())
+    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
+    product = math.prod(int(rows.sum()) for rows in (first, ~first, second, ~second))
+    over = both * neither - only_first * only_second
+    return (max(over - len(first) / 2, 0) if over > 0 else over) / math.sqrt(product) if product else 0.0
+
+
 def _check(predicted: Images, true: Images) -> None:
     if predicted.shape != true.shape or predicted.dtype != np.uint8 or true.dtype != np.uint8:
         raise ValueError(

@@ -102,7 +102,8 @@ class TrustFigures:
     """How far a dream can be trusted, as `rise-gym compare` and the benchmarks record it; None was not measured.
 
     Attributes:
-        compared: of policies: `policies`, `agreement`, `episodes`, `doubts`, see `rise_gym.comparison`.
+        compared: of policies: `policies`, `agreement`, `episodes`, `doubts`, see `rise_gym.comparison`; and `robot`, if
+            they were played on one, see `rise_gym.robot_comparison`.
         calibration: `success`, `false_success` and `progress`, see `rise_gym.reliability`.
         drift: `drift`, and `ranking` if it was measured, see `rise_gym.drift`.
         uncertainty: `errors`, `worst_share` and `level`, see `rise_gym.uncertainty`.

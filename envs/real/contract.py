@@ -68,7 +68,11 @@ class ResetHelp:
 
 
 class Resetter(Protocol):
-    """Prepares the next episode: a person who lays things out, or a script that moves the arms."""
+    """Prepares the next episode: a person who lays things out, or a script that moves the arms.
+
+    One with a true attribute `as_replica` promises that an episode begins where the replica's does with the same seed,
+    so that reports may pair them; a scene that hands lay out never does.
+    """
 
     def reset(self, help: ResetHelp) -> None:
         """Returns when the scene and the robot are ready; raises if they can't be made so."""

@@ -15,7 +15,7 @@ from rise_gym.envs.real.cameras import CameraFault, CameraLimits
 from rise_gym.envs.real.clock import Clock, clock
 from rise_gym.envs.real.contract import Judge, Operator, ResetHelp, Resetter, Robot, imported
 from rise_gym.envs.real.familiar import FamiliarCameras
-from rise_gym.envs.real.judges import judge_of
+from rise_gym.envs.real.judges import judge_of, judges_named
 from rise_gym.envs.real.limits import LIMIT_NAMES, Limits, SafetyFilter, own_limits
 from rise_gym.envs.real.link import OperatorStop, RobotLink
 from rise_gym.envs.real.moves import move_to
@@ -25,6 +25,7 @@ from rise_gym.envs.real.senses import Senses
 from rise_gym.envs.real.stuck import StuckFault
 from rise_gym.envs.real.watchdog import Watchdog
 from rise_gym.errors import InvalidRobot, RobotFault, StepOutOfOrder
+from rise_gym.robot_envs import RobotFacts
 from rise_gym.spaces import action_space, checked_actions, observation_space
 from rise_gym.tasks import task_card
 from rise_gym.types import Observation
@@ -131,7 +132,9 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if robot is None:
             raise InvalidRobot(
                 'a real environment needs a robot: robot="my_lab.arms:make_robot", or, to try it without one, '
-                'robot="rise_gym.envs.real.replica_robot:make_robot"'
+                'robot="rise_gym.envs.real.replica_robot:make_robot". `rise-gym evaluate` and `collect` take '
+                "it as --robot, evaluate and compare an id that you registered with these arguments, "
+                "my_lab.envs:MyBoxClose-v0: see docs/robot_safety.md"
             )
         live = imported(robot, "a robot", arguments) if isinstance(robot, str) else robot
         self._clock, self._tick_s = clock(time), 1 / self.task.control_hz
@@ -196,6 +199,12 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             self.link.rest()
         info = self._info(decided, rows, truncated)
         return self._senses.observation(), self._progress - before, decided is not None, truncated, info
+
+    @property
+    def robot_facts(self) -> RobotFacts:
+        """Who judges, and whether seeds are the replica's: what a comparison has to know."""
+        as_replica = bool(getattr(self._resetter, "as_replica", False))
+        return RobotFacts(judged_by=judges_named(self._judge), as_replica=as_replica)
 
     def render(self) -> NDArray[np.uint8] | None:
         """The cameras side by side, uint8 (H, V * W, 3), or None without a render mode."""

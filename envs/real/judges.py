@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rise_gym.envs.real.contract import Judge, Judgement, Operator, imported
+from rise_gym.envs.real.people import NoOperator
 
 
 class NoJudge:
@@ -59,6 +60,16 @@ class OperatorJudge:
         if verdict is None:
             return told
         return Judgement(1.0 if verdict else min(told.progress, 1.0), verdict)
+
+
+def judges_named(judge: Judge) -> str:
+    """Who says that an episode has succeeded, in words; empty if nobody does."""
+    if not isinstance(judge, OperatorJudge):
+        return type(judge).__name__
+    operator = "" if isinstance(judge.operator, NoOperator) else "the operator"
+    kinds = {NoJudge: "", ValueJudge: "the value model"}
+    other = kinds.get(type(judge.other), type(judge.other).__name__)
+    return ", else ".join(filter(None, (operator, other)))
 
 
 def judge_of(judge: str | Path | Judge | None, operator: Operator, task: str, device: str) -> Judge:

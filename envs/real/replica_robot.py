@@ -121,6 +121,8 @@ class ReplicaRobot:
 class ReplicaResetter:
     """Begins the replica's next episode with the env's seed, so that both backends start from the same moment."""
 
+    as_replica = True
+
     def reset(self, help: ResetHelp) -> None:
         if not isinstance(help.robot, ReplicaRobot):
             raise RobotFault(f"only a ReplicaRobot can be reset like this, got {type(help.robot).__name__}")

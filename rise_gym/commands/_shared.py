@@ -36,6 +36,23 @@ def known_task(task: str) -> TaskCard:
     return card
 
 
+def card_of(env_id: str) -> TaskCard:
+    """The card of a registered env's task; the module of `my_lab.envs:MyBoxClose-v0` is imported for it.
+
+    Raises:
+        RiseGymError: if no such env is registered, or it does not say which task it is of.
+    """
+    from rise_gym.robot_envs import registered
+
+    task = registered(env_id).kwargs.get("task")
+    if not isinstance(task, str):
+        raise RiseGymError(
+            f"the environment {env_id!r} does not say which task it is of: register it with kwargs={{'task': ...}}, "
+            "the task's name"
+        )
+    return task_card(task)
+
+
 def chosen_device(device: Device) -> str:
     """What torch calls it; "auto" is the GPU if there is one.
 

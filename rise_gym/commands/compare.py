@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from rise_gym.commands._progress import progress_bar
+from rise_gym.commands._robot_column import RobotColumn, played_on_robot
 from rise_gym.commands._shared import env_id_of, known_task
 from rise_gym.commands._trusting import exploit_trust, recorded_trust
 from rise_gym.errors import RiseGymError
 
 if TYPE_CHECKING:
-    from rise_gym.evaluation import EpisodeResult
+    from rise_gym.collection import Factory
+    from rise_gym.evaluation import EpisodeResult, RobotEpisode
     from rise_gym.starts import Starts
     from rise_gym.tasks import TaskCard
 
@@ -33,6 +37,8 @@ def compare(
     data: tuple[Path, ...] = (),
     drift_chunks: int = 12,
     exploit_starts: int = 0,
+    robot: str | None = None,
+    robot_episodes: int = 10,
     processes: int = 2,
 ) -> None:
     """Play policies in dream and replica from the same starts, and compare how they rank.
@@ -40,6 +46,11 @@ def compare(
     Correlations (Pearson, Spearman) and the mean maximum rank violation (MMRV: what trusting the imagined ranking
     costs) of success, score and return, each with a 95 % interval from a bootstrap over policies. A scatter plot lies
     beside the JSON file.
+
+    With `--robot`, a robot plays the same policies first, without asking anybody, and stands beside dream and replica
+    in the figures, the scatter plot and the report. Episodes are paired with it only where its resetter can begin where
+    the replica does. With `--json`, an interrupted comparison keeps the robot's finished episodes beside that file, and
+    the same command goes on.
 
     Args:
         policies: folders, `bundled:<task>/<name>`, `openpi://host:port` or `random`; all of the task.
@@ -55,43 +66,65 @@ def compare(
             whether their claims come true, and whether uncertainty tells where they are wrong.
         drift_chunks: how far those dreams go.
         exploit_starts: from how many starts an adversary tries to fool the dream, around the first policy's chunks.
+        robot: the id of an env that you registered with your robot's arguments, `my_lab.envs:MyBoxClose-v0`.
+        robot_episodes: how many episodes it plays of each policy.
         processes: how many replicas run side by side.
     """
     from rise_gym._trust_plots import scatter_plot
     from rise_gym.comparison import doubts, ranked
     from rise_gym.evaluation import plain, write_report_json
+    from rise_gym.robot_comparison import robot_figures
 
     _check_amounts(policies, noise, episodes, drift_chunks, exploit_starts)
     card = known_task(task)
     task = card.name
     _check_parts(policies, card, world_model, data)
     qualities = [(policy, amount) for policy in policies for amount in noise]
-    seeds = list(range(seed, seed + episodes))
-    starts = _starts(task, seeds)
-    rows = []
-    with progress_bar("comparing policies", len(qualities)) as step:
-        for policy, amount in qualities:
-            measured = _row(task, policy, amount, starts, world_model, processes)
-            rows.append({"policy": policy, "noise": amount, **measured})
-            step()
+    column = _column(robot, card, range(seed, seed + robot_episodes), json_file)
+    starts = _starts(task, list(range(seed, seed + episodes)))
+    agents = [_named(task, *quality) for quality in qualities]
+    on_robot = None if column is None else played_on_robot(column, agents)  # all else was seen to be there
+    rows = _rows(task, qualities, starts, world_model, processes, on_robot)
     found: dict[str, Any] = {
         "task": task, "world_model": _world_model(task, world_model),
         "episodes": episodes, "seed": seed, "policies": rows, "agreement": ranked(rows),
     }  # fmt: skip
     found["doubts"] = doubts(len(rows), episodes, found["agreement"]["success"])
+    if column is not None and on_robot is not None:
+        found["robot"] = robot_figures(rows, list(chain(*on_robot)), column.env_id)
     if data:
         found |= recorded_trust(list(data), card, world_model, chunks=drift_chunks)
     if exploit_starts:
         few = starts.rows(range(min(exploit_starts, len(starts))))
         found["exploit"] = exploit_trust(policies[0], few, card, world_model)
+    told_of_robot = found.get("robot", {})
     if json_file is not None:
         write_report_json(json_file, found)
-        json_file.with_suffix(".png").write_bytes(scatter_plot(rows, found["agreement"]))
+        plot = scatter_plot(rows, found["agreement"], told_of_robot.get("agreement"))
+        json_file.with_suffix(".png").write_bytes(plot)
     print(json.dumps(plain(found), indent=2))
-    for doubt in found["doubts"]:
+    for doubt in [*found["doubts"], *told_of_robot.get("doubts", [])]:
         print(f"careful: {doubt}")
     if report is not None:
         print(f"report: {_report(report, card, found)}")
+    if column is not None and column.kept is not None:
+        column.kept.unlink(missing_ok=True)  # a policy of that name may be another one the next time
+
+
+def _column(robot: str | None, card: TaskCard, seeds: range, json_file: Path | None) -> RobotColumn | None:
+    """What is wanted of the robot, if there is one; finished episodes are kept beside the JSON file."""
+    if robot is None:
+        return None
+    kept = None if json_file is None else json_file.with_suffix(".robot_episodes.jsonl")
+    return RobotColumn(env_id=robot, card=card, seeds=seeds, kept=kept)
+
+
+def _named(task: str, policy: str, noise: float) -> tuple[str, Factory]:
+    """A policy made worse by so much noise: its name, and how to build it."""
+    from rise_gym.collection import Factory
+
+    arguments = {"task": task, "policy": policy, "advantage": 1.0, "noise": noise}
+    return f"{policy}, noise {noise:g}", Factory(target="rise_gym.agents.noisy:NoisyAgent", arguments=arguments)
 
 
 def _check_amounts(
@@ -145,6 +178,8 @@ def _report(folder: Path, card: TaskCard, found: dict[str, Any]) -> Path:
 
     parts = {name: found.get(name) for name in ("calibration", "drift", "uncertainty", "exploit")}
     facts = {"seeds": f"{found['seed']} to {found['seed'] + found['episodes'] - 1}"}
+    if "robot" in found:
+        facts["robot"] = f"{found['robot']['env_id']}, {found['robot']['episodes']} episodes of each policy"
     facts |= {name: str(value) for name, value in machine().items()}
     return write_trust_report(folder, card, TrustFigures(compared=found, **parts), facts=facts)
 
@@ -161,19 +196,43 @@ def _starts(task: str, seeds: list[int]) -> Starts:
         env.close()
 
 
+def _rows(
+    task: str,
+    qualities: Sequence[tuple[str, float]],
+    starts: Starts,
+    world_model: str | None,
+    processes: int,
+    on_robot: Sequence[Sequence[RobotEpisode]] | None,
+) -> list[dict[str, Any]]:
+    """What every policy comes to."""
+    rows, played = [], [None] * len(qualities) if on_robot is None else on_robot
+    with progress_bar("comparing policies", len(qualities)) as step:
+        for (policy, noise), theirs in zip(qualities, played, strict=True):
+            measured = _row(task, policy, noise, starts, world_model, processes, theirs)
+            rows.append({"policy": policy, "noise": noise, **measured})
+            step()
+    return rows
+
+
 def _row(
-    task: str, policy: str, noise: float, starts: Starts, world_model: str | None, processes: int
-) -> dict[str, dict[str, float]]:
-    """Means of one policy, `true` and `imagined`."""
-    from rise_gym.collection import Factory
+    task: str,
+    policy: str,
+    noise: float,
+    starts: Starts,
+    world_model: str | None,
+    processes: int,
+    on_robot: Sequence[RobotEpisode] | None,
+) -> dict[str, Any]:
+    """Means of one policy, `true` and `imagined`, and what its episodes on a robot add."""
     from rise_gym.comparison import means
     from rise_gym.evaluation import play
+    from rise_gym.robot_comparison import robot_row
 
-    arguments = {"task": task, "policy": policy, "advantage": 1.0, "noise": noise}
-    agent = Factory(target="rise_gym.agents.noisy:NoisyAgent", arguments=arguments)
-    seeds = starts.seeds.tolist()
-    true = play(env_id_of("Mujoco", task), agent, seeds, processes=processes)
-    return {"true": means(list(true)), "imagined": means(_dreamt(task, agent.build(), starts, world_model))}
+    _, agent = _named(task, policy, noise)
+    true = list(play(env_id_of("Mujoco", task), agent, starts.seeds.tolist(), processes=processes))
+    imagined = _dreamt(task, agent.build(), starts, world_model)
+    row = {"true": means(true), "imagined": means(imagined)}
+    return row if on_robot is None else {**row, **robot_row(true, imagined, on_robot)}
 
 
 def _dreamt(task: str, agent: Any, starts: Starts, world_model: str | None) -> list[EpisodeResult]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from rise_gym.commands._progress import progress_bar
-from rise_gym.commands._robots import NO_ROBOT, RobotOptions, thinking_ahead
+from rise_gym.commands._robots import NO_ROBOT, RobotOptions, driven
+from rise_gym.commands._shared import card_of
 from rise_gym.errors import RiseGymError
-from rise_gym.tasks import TaskCard, task_card
+from rise_gym.tasks import TaskCard
 
 if TYPE_CHECKING:
     from rise_gym.collection import Factory
+    from rise_gym.evaluation import EpisodeResult
 
 
 def evaluate(
@@ -31,9 +34,14 @@ def evaluate(
 ) -> None:
     """Success and score of a policy over seeded episodes, with 95 % intervals.
 
+    On a robot: `RiseReal-BoxClose-v0 --robot ...`, or an id that you registered with your robot's arguments,
+    `my_lab.envs:MyBoxClose-v0`. Episodes then come one after the other, without asking anybody, in one env of this
+    process, and the policy thinks while its last plan is executed (it is waited for where the id has
+    `clock="instant"` or `max_episode_steps`, or is of no `RealEnv`). If the robot fails or you interrupt, the result is
+    that of the finished episodes, and says so.
+
     Args:
-        env_id: a registered id, `RiseMujoco-BoxClose-v0` say. On a robot (`RiseReal-BoxClose-v0 --robot ...`) a
-            policy thinks while its last plan is executed; somebody has to tell success: `--judge` or `--operator`.
+        env_id: a registered id, `RiseMujoco-BoxClose-v0` say, or `module:id`, whose module is imported first.
         policy: a folder, `bundled:<task>/<name>`, `openpi://host:port` (served: `rise-gym serve`, or an openpi server),
             `lerobot:<folder or hub id>` (a policy as lerobot wrote it, which has to be installed), `sb3:ppo:model.zip`
             (a model of Stable-Baselines3), `scripted` (replica only) or `random`; default: the task's bundled base.
@@ -41,39 +49,63 @@ def evaluate(
         seed: the first seed; reported figures use 100000 and up.
         advantage: what a policy is asked for, -1 to 1.
         json_file: also write the result there.
-        processes: how many run side by side.
-        robot: yours.
+        processes: how many run side by side; a robot plays alone, whatever is said here.
+        robot: yours; it goes before what an id was registered with. Somebody has to tell success: `--judge` or
+            `--operator`.
     """
-    import rise_gym  # noqa: F401  (registers the ids)
     from rise_gym.evaluation import evaluate as play
+
+    if episodes < 1:
+        raise RiseGymError(f"an evaluation needs at least one episode, {episodes} were asked for: give --episodes")
+    card = card_of(env_id)
+    policy = policy or f"bundled:{card.name}/base"
+    agent = agent_factory(policy, card)
+    agent, arguments = driven(env_id, agent, policy, robot=robot, advantage=advantage)
+    played: list[EpisodeResult] = []
+    began = time.monotonic()
+    try:
+        with progress_bar(f"{policy} in {env_id}", episodes) as step:
+
+            def finished(episode: EpisodeResult) -> None:
+                played.append(episode)
+                step()
+
+            result = play(
+                f"rise_gym:{env_id}" if ":" not in env_id else env_id, agent, episodes, seed,
+                policy=policy, processes=processes, advantage=advantage, chunk=1 if policy == "scripted" else None,
+                env_arguments=arguments, on_episode=finished,
+            )  # fmt: skip
+    except BaseException as error:  # Ctrl-C too
+        if _of_a_robot(played):
+            _tell_so_far(played, env_id, policy, json_file, time.monotonic() - began, error)
+        raise
+    _tell({**result, "env_id": env_id}, json_file)
+
+
+def _tell(result: dict[str, Any], json_file: Path | None) -> None:
     from rise_gym.evaluation import write_report_json
 
-    spec_task = task_of(env_id)
-    policy = policy or f"bundled:{spec_task.name}/base"
-    agent, arguments = agent_factory(policy, spec_task), dict[str, Any]()
-    if "RiseReal-" in env_id:
-        robot.require_verdicts()
-        agent, arguments = thinking_ahead(agent, policy, advantage=advantage), robot.env_arguments()
-    with progress_bar(f"{policy} in {env_id}", episodes) as step:
-        result = play(
-            f"rise_gym:{env_id}" if ":" not in env_id else env_id, agent, episodes, seed,
-            policy=policy, processes=processes, advantage=advantage, chunk=1 if policy == "scripted" else None,
-            env_arguments=arguments, on_episode=lambda _: step(),
-        )  # fmt: skip
-    result["env_id"] = env_id
     if json_file is not None:
         write_report_json(json_file, result)
     print(json.dumps(result, indent=2))
+    if "robot" in result and not result["robot"]["judged_by"]:
+        print("careful: nobody judges in this env, so no episode succeeds: give it a judge or an operator")
 
 
-def task_of(env_id: str) -> TaskCard:
-    import gymnasium
+def _tell_so_far(
+    played: list[EpisodeResult], env_id: str, policy: str, json_file: Path | None, seconds: float, why: BaseException
+) -> None:
+    """The finished episodes of a robot, which are dear."""
+    from rise_gym.evaluation import summarise
 
-    name = env_id.removeprefix("rise_gym:")
-    if name not in gymnasium.registry:
-        have = ", ".join(sorted(key for key in gymnasium.registry if key.startswith("Rise")))
-        raise RiseGymError(f"no environment is called {env_id!r}; there are {have}")
-    return task_card(gymnasium.registry[name].kwargs["task"])
+    result = summarise(played, env_id=env_id, policy=policy, seconds=seconds)
+    _tell({**result, "ended_early": str(why) or "interrupted"}, json_file)
+
+
+def _of_a_robot(played: list[EpisodeResult]) -> bool:
+    from rise_gym.evaluation import RobotEpisode
+
+    return bool(played) and isinstance(played[0], RobotEpisode)
 
 
 def agent_factory(policy: str, task: TaskCard) -> Factory:
