@@ -15,7 +15,7 @@ Figures = Mapping[str, Any]
 
 
 def robot_parts(compared: Figures, assets: Mapping[str, bytes]) -> list[str]:
-    """Words and tables, of what `rise-gym compare --robot` found."""
+    """Words and tables, of what `rise-gym compare --robot-env` found."""
     found, rows = compared["robot"], compared["policies"]
     text = " ".join((_played(compared), _judged(found), _beginnings(found), _agreement(found, len(rows))))
     return [

@@ -97,7 +97,7 @@ def test_one_policy_folder_in_dream_replica_and_a_robot_of_another_process(tiny_
     try:
         compare(
             [str(tmp_path / "policy")], world_model=str(tiny_world), episodes=2, json_file=tmp_path / "found.json",
-            report=tmp_path / "page", robot="robot_ids:SeenBoxClose-v0", robot_episodes=1, processes=1,
+            report=tmp_path / "page", robot_env="robot_ids:SeenBoxClose-v0", robot_episodes=1, processes=1,
         )  # fmt: skip
     except RenderingUnavailable as error:
         pytest.skip(f"no OpenGL here: {error}")
@@ -306,7 +306,7 @@ def test_an_interrupted_comparison_keeps_the_robots_episodes(
 ) -> None:
     path, kept = tmp_path / "found.json", tmp_path / "found.robot_episodes.jsonl"
     how: dict[str, Any] = {"world_model": str(tiny_world), "episodes": 2, "processes": 1, "json_file": path}
-    how |= {"noise": (0.0, 1.0), "robot": "robot_ids:FakeRobot-v0", "robot_episodes": 3}
+    how |= {"noise": (0.0, 1.0), "robot_env": "robot_ids:FakeRobot-v0", "robot_episodes": 3}
     FakeRobot.forget(fails_after=4)
     with pytest.raises(RobotFault, match=r"kept in .*found\.robot_episodes\.jsonl; the same command goes on"):
         compare(["random"], **how)
@@ -333,16 +333,16 @@ def test_an_interrupted_comparison_keeps_the_robots_episodes(
 @pytest.mark.parametrize(
     ("arguments", "kind", "told"),
     [
-        ({"robot": "robot_ids:OtherTask-v0"}, InvalidRobot, "of the task brick_sort, compared is box_close"),
-        ({"robot": "robot_ids:Simulator-v0"}, InvalidRobot, "is no robot's environment"),
-        ({"robot": "robot_ids:SimulatorByFunction-v0"}, InvalidRobot, "is no robot's environment"),
-        ({"robot": "RiseMujoco-BoxClose-v0"}, InvalidRobot, "is no robot's environment"),
-        ({"robot": "robot_ids:UnreachableBoxClose-v0"}, RobotFault, r"`connect`.*no answer from 192\.168\.1\.10"),
-        ({"robot": "RiseReal-BoxClose-v0"}, InvalidRobot, r"my_lab\.envs:MyBoxClose-v0"),
-        ({"robot": "robot_ids:NoTask-v0"}, RiseGymError, "does not say which task"),
-        ({"robot": "robot_ids:Nothing-v0"}, RiseGymError, "no environment is called"),
-        ({"robot": "no_lab.envs:Box-v0"}, RiseGymError, "no_lab.*PYTHONPATH"),
-        ({"robot": "robot_ids:FakeRobot-v0", "robot_episodes": 0}, RiseGymError, "--robot-episodes 1 or more"),
+        ({"robot_env": "robot_ids:OtherTask-v0"}, InvalidRobot, "of the task brick_sort, compared is box_close"),
+        ({"robot_env": "robot_ids:Simulator-v0"}, InvalidRobot, "is no robot's environment"),
+        ({"robot_env": "robot_ids:SimulatorByFunction-v0"}, InvalidRobot, "is no robot's environment"),
+        ({"robot_env": "RiseMujoco-BoxClose-v0"}, InvalidRobot, "is no robot's environment"),
+        ({"robot_env": "robot_ids:UnreachableBoxClose-v0"}, RobotFault, r"`connect`.*no answer from 192\.168\.1\.10"),
+        ({"robot_env": "RiseReal-BoxClose-v0"}, InvalidRobot, r"my_lab\.envs:MyBoxClose-v0"),
+        ({"robot_env": "robot_ids:NoTask-v0"}, RiseGymError, "does not say which task"),
+        ({"robot_env": "robot_ids:Nothing-v0"}, RiseGymError, "no environment is called"),
+        ({"robot_env": "no_lab.envs:Box-v0"}, RiseGymError, "no_lab.*PYTHONPATH"),
+        ({"robot_env": "robot_ids:FakeRobot-v0", "robot_episodes": 0}, RiseGymError, "--robot-episodes 1 or more"),
         ({"episodes": 0}, RiseGymError, "an episode of each policy or more"),
     ],
 )
@@ -355,7 +355,7 @@ def test_a_comparison_refuses(
 
 
 def test_nothing_moves_where_a_policy_or_the_dream_is_wrong(fake_replica: None, tiny_world: Path) -> None:
-    how: dict[str, Any] = {"episodes": 1, "robot": "robot_ids:FakeRobot-v0"}
+    how: dict[str, Any] = {"episodes": 1, "robot_env": "robot_ids:FakeRobot-v0"}
     with pytest.raises(InvalidCheckpoint, match="nowhere"):
         compare(["random", "nowhere/policy.d"], world_model=str(tiny_world), **how)
     with pytest.raises(InvalidCheckpoint, match="nowhere"):

@@ -1,4 +1,4 @@
-"""The episodes that `rise-gym compare --robot` wants: one robot, one connection, one episode after the other."""
+"""The episodes that `rise-gym compare --robot-env` wants: one robot, one connection, one episode after the other."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _rest(column: RobotColumn, robot: _Held, factory: Factory, seeds: Sequence[i
 
 def _no_robot(env_id: str) -> str:
     return (
-        f"{env_id!r} is no robot's environment: --robot wants an id that you registered with the entry point "
+        f"{env_id!r} is no robot's environment: --robot-env wants an id that you registered with the entry point "
         "rise_gym.envs.real.env:RealEnv and your robot's arguments, my_lab.envs:MyBoxClose-v0"
     )
 

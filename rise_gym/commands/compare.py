@@ -37,7 +37,7 @@ def compare(
     data: tuple[Path, ...] = (),
     drift_chunks: int = 12,
     exploit_starts: int = 0,
-    robot: str | None = None,
+    robot_env: str | None = None,
     robot_episodes: int = 10,
     processes: int = 2,
 ) -> None:
@@ -47,7 +47,7 @@ def compare(
     costs) of success, score and return, each with a 95 % interval from a bootstrap over policies. A scatter plot lies
     beside the JSON file.
 
-    With `--robot`, a robot plays the same policies first, without asking anybody, and stands beside dream and replica
+    With `--robot-env`, a robot plays the same policies first, without asking anybody, and stands beside the other two
     in the figures, the scatter plot and the report. Episodes are paired with it only where its resetter can begin where
     the replica does. With `--json`, an interrupted comparison keeps the robot's finished episodes beside that file, and
     the same command goes on.
@@ -66,7 +66,7 @@ def compare(
             whether their claims come true, and whether uncertainty tells where they are wrong.
         drift_chunks: how far those dreams go.
         exploit_starts: from how many starts an adversary tries to fool the dream, around the first policy's chunks.
-        robot: the id of an env that you registered with your robot's arguments, `my_lab.envs:MyBoxClose-v0`.
+        robot_env: the id of an env that you registered with your robot's arguments, `my_lab.envs:MyBoxClose-v0`.
         robot_episodes: how many episodes it plays of each policy.
         processes: how many replicas run side by side.
     """
@@ -80,7 +80,7 @@ def compare(
     task = card.name
     _check_parts(policies, card, world_model, data)
     qualities = [(policy, amount) for policy in policies for amount in noise]
-    column = _column(robot, card, range(seed, seed + robot_episodes), json_file)
+    column = _column(robot_env, card, range(seed, seed + robot_episodes), json_file)
     starts = _starts(task, list(range(seed, seed + episodes)))
     agents = [_named(task, *quality) for quality in qualities]
     on_robot = None if column is None else played_on_robot(column, agents)  # all else was seen to be there
