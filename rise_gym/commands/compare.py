@@ -93,9 +93,10 @@ def compare(
 
 def _report(folder: Path, card: TaskCard, found: dict[str, Any]) -> Path:
     from rise_gym.evaluation import machine
-    from rise_gym.report import TrustFigures, write_trust_report
+    from rise_gym.report import write_trust_report
+    from rise_gym.trust import TrustFigures
 
-    parts = {name: found.get(name) for name in ("calibration", "drift", "uncertainty", "exploit")}
+    parts: dict[str, Any] = {name: found.get(name) for name in ("calibration", "drift", "uncertainty", "exploit")}
     facts = {"seeds": f"{found['seed']} to {found['seed'] + found['episodes'] - 1}"}
     facts |= {name: str(value) for name, value in machine().items()}
     return write_trust_report(folder, card, TrustFigures(compared=found, **parts), facts=facts)
