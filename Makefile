@@ -13,7 +13,7 @@ WANTED := 3.11
 PYTHON ?= $(shell for name in python$(WANTED) python3 python; do \
 	"$$name" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(WANTED)")' 2>/dev/null && echo "$$name" && break; done)
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input --root-user-action=ignore
-BENCHMARKS := throughput dynamics value imagined_vs_real drift calibration uncertainty exploit improvement reinforcement summary
+BENCHMARKS := throughput dynamics value imagined_vs_real drift calibration uncertainty exploit action_fidelity improvement reinforcement summary
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10

@@ -154,6 +154,23 @@ def _picture(text: str, name: str, recorded: Json) -> str:
     return f"![{text}]({name}{common.of_task(recorded.get('task', common.TASK))}.png)"
 
 
+def action_fidelity(recorded: Json) -> list[str]:
+    """What one arm is told, and where it shows."""
+    parts: list[str] = []
+    for task, found in recorded["tasks"].items():
+        rows = [
+            (name, one["own_grey"], one["others_grey"], one.get("true_correlation"),
+             ", ".join(check for check, passed in one["passed"].items() if not passed) or "-")
+            for name, one in found["commands"].items()
+        ]  # fmt: skip
+        columns = ("told to", "own wrist's picture, grey", "the other's", "like the truth", "fails as")
+        parts += [f"## Action fidelity: {TASKS[task].title} ({found['starts']} starts)", table(columns, rows)]
+    limits = (
+        "`rise_gym.fidelity` says what is asked: what is told shows in its own wrist's picture, not in the other's."
+    )
+    return [*parts, limits]
+
+
 def _policies(rows: list[Json]) -> list[tuple[object, ...]]:
     return [
         (row["policy"], percent(row["true"]["success"]), percent(row["imagined"]["success"]), row["true"]["score"],

@@ -1,4 +1,4 @@
-"""One page of all recorded results: `benchmarks/results/README.md`, beside what was asked for.
+"""Pages of all recorded results: `README.md`, beside what was asked for, and `trust.html`, what to believe of a dream.
 
     python benchmarks/summary.py
 
@@ -17,11 +17,15 @@ from _cells import recorded_cells
 from _markdown import Json, cell_text, interval_of, origin, percent, table, with_interval
 from _module_tables import dynamics_table, modules
 from _rounds_table import rounds
-from _trust_tables import calibration, drift, exploit, imagined_vs_real, trust, uncertainty
+from _trust_tables import action_fidelity, calibration, drift, exploit, imagined_vs_real, trust, uncertainty
 from main_table import PAPER, ordered
 from reinforcement import ROWS as AGENTS
 
+from rise_gym.errors import InvalidResults
+from rise_gym.locations import bundled_folder
+from rise_gym.report import write_trust_page
 from rise_gym.tasks import TASKS, task_card
+from rise_gym.trust import TRUST_NAME, read_results, save_trust
 
 PREDICTORS = ("imagined", "last_frame", "codec_alone")
 
@@ -59,6 +63,19 @@ def main(*, results: Path = common.RESULTS) -> None:
     page = results / "README.md"
     page.write_text("\n\n".join(parts) + "\n")
     print(page)
+    trusted(results)
+
+
+def trusted(results: Path) -> None:
+    """The page of what to believe, as `rise-gym report` writes it; and, in small, what is bundled for the demo's."""
+    try:
+        trust = read_results(results, common.TASK)
+    except InvalidResults as error:
+        print(f"no trust.html: {error}")
+        return
+    print(write_trust_page(results / "trust.html", task_card(common.TASK), trust))
+    if results == common.RESULTS:
+        save_trust(bundled_folder(common.TASK) / TRUST_NAME, trust)
 
 
 def improvement(recorded: Json) -> list[str]:
@@ -270,6 +287,7 @@ SECTIONS = {
     "calibration": calibration,
     "uncertainty": uncertainty,
     "exploit": exploit,
+    "action_fidelity": action_fidelity,
     "throughput": throughput,
     "openpi_roundtrip": openpi_roundtrip,
 }

@@ -34,6 +34,10 @@ td.number, th.number { text-align: right; white-space: nowrap; }
 tr.after td { color: var(--accent); font-weight: 600; }
 tr.after td.note { color: var(--faint); font-weight: 400; }
 td.note { color: var(--faint); }
+td.state { font-weight: 600; white-space: nowrap; color: var(--faint); }
+td.state.met { color: #2b8a3e; }
+td.state.not-met { color: #c2410c; }
+.short b { display: inline-block; min-width: 17em; }
 """
 
 
@@ -52,6 +56,18 @@ def picture(name: str, assets: Mapping[str, bytes], meaning: str) -> str:
     """One of the assets, inside the page."""
     source = f"data:image/png;base64,{b64encode(assets[name]).decode()}"
     return f'<figure class="scroll"><img src="{source}" alt="{escape(meaning)}"></figure>'
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; the first column is text, the others are numbers."""
+    kinds = ["", *[' class="number"'] * (len(columns) - 1)]
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        marked = zip(cells, kinds, strict=True)
+        return f"<tr>{''.join(f'<{tag}{kind}>{escape(cell)}</{tag}>' for cell, kind in marked)}</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return f'<div class="scroll"><table>{line(columns, "th")}{body}</table></div>'
 
 
 def facts_section(facts: Mapping[str, str]) -> str:

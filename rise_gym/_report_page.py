@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rise_gym._report_html import document, facts_section, picture
-from rise_gym._report_trust import trust_section
+from rise_gym._report_trust import trust_sections
 
 if TYPE_CHECKING:
     from rise_gym.report import Example, PolicyResult, ReportData
@@ -38,8 +38,8 @@ def page(report: ReportData, assets: Mapping[str, bytes]) -> str:
             report.failing,
             assets,
         ),
-        trust_section(report.trust, assets) if report.trust else "",
-        facts_section(report.facts),
+        *(trust_sections(report.trust, assets) if report.trust else ()),
+        facts_section({**report.facts, **(report.trust.origins if report.trust else {})}),
     )
     return document(title, sections)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 if TYPE_CHECKING:
     from rise_gym.report import Dream, PolicyResult, Series
@@ -144,6 +145,8 @@ def plain_axes(axes: Axes, *, grid: str | None) -> None:
 
 
 def image_of(figure: Figure) -> bytes:
-    target = io.BytesIO()
-    figure.savefig(target, format="png", dpi=_DPI, facecolor="white")
+    """The figure as a PNG with a palette: it has few colours, and is a third as large as one without."""
+    drawn, target = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=_DPI, facecolor="white")
+    Image.open(drawn).convert("RGB").quantize(128).save(target, format="png", optimize=True)
     return target.getvalue()

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from rise_gym._report_trust import _question, _value
+from rise_gym._figure_text import value_text
+from rise_gym._trust_sections import ROBOT, Section
 
 _SIDES = {"imagined": "dream", "true": "replica", "robot": "robot"}
 _FIGURES = {"success": ("success", "{:.0%}"), "score": ("score", "{:.1f}"), "episode_return": ("return", "{:.2f}")}
@@ -14,15 +15,15 @@ _LESS = {"imagined": "dream", "true": "replica"}
 Figures = Mapping[str, Any]
 
 
-def robot_parts(compared: Figures, assets: Mapping[str, bytes]) -> list[str]:
+def robot_section(compared: Figures) -> Section:
     """Words and tables, of what `rise-gym compare --robot-env` found."""
     found, rows = compared["robot"], compared["policies"]
-    text = " ".join((_played(compared), _judged(found), _beginnings(found), _agreement(found, len(rows))))
-    return [
-        _question("Do dream, replica and robot agree?", text, [f"Careful: {doubt}." for doubt in found["doubts"]]),
-        _figures_table(rows),
-        _differences_table(rows, matched=found["matched"]),
-    ]
+    return Section(
+        title=ROBOT,
+        text=(" ".join((_played(compared), _judged(found), _beginnings(found), _agreement(found, len(rows)))),),
+        careful=tuple(f"Careful: {doubt}." for doubt in found["doubts"]),
+        tables=(_figures_table(rows), _differences_table(rows, matched=found["matched"])),
+    )
 
 
 def _played(compared: Figures) -> str:
@@ -58,9 +59,9 @@ def _agreement(found: Figures, policies: int) -> str:
         success = found["agreement"][side]["success"]
         cost = 100 * success["mmrv"]["value"]
         sentences.append(
-            f"Success in the {name} against that on the robot: Pearson {_value(success['pearson'])}, Spearman "
-            f"{_value(success['spearman'])}; who trusts the {name}'s ranking is wrong by up to {cost:.0f} points, on "
-            "the mean over policies (MMRV)."
+            f"Success in the {name} against that on the robot: Pearson {value_text(success['pearson'])}, Spearman "
+            f"{value_text(success['spearman'])}; who trusts the {name}'s ranking is wrong by up to {cost:.0f} points, "
+            "on the mean over policies (MMRV)."
         )
     sentences.append("These intervals are over policies; how unsure each rate is, they leave out.")
     return " ".join(sentences)

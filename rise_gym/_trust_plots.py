@@ -119,7 +119,7 @@ def uncertainty_plot(recorded: Figures) -> bytes:
     for axes, (what, horizons) in zip(panels, recorded["errors"].items(), strict=True):
         axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
         for number, (name, found) in enumerate(horizons.items()):
-            if not found["roc"]:
+            if not found.get("roc"):
                 continue
             false, true = np.array(found["roc"]).T
             count = name.removeprefix("chunks_")
@@ -127,7 +127,8 @@ def uncertainty_plot(recorded: Figures) -> bytes:
             shade = 1 - 0.3 * number
             axes.plot([0, *false, 1], [0, *true, 1], color=IMAGINED, alpha=shade, linewidth=1.8, label=label)
         _labelled(axes, f"{what.replace('_', ' ')}: worst {recorded['worst_share']:.0%}", "false alarms", "found")
-        axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right", title="area", title_fontsize=8)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right", title="area", title_fontsize=8)
     return image_of(figure)
 
 

@@ -21,6 +21,7 @@ from rise_gym.commands.import_data import import_data
 from rise_gym.commands.improve import improve
 from rise_gym.commands.inspect import inspect
 from rise_gym.commands.push import push
+from rise_gym.commands.report import report
 from rise_gym.commands.serve import serve
 from rise_gym.commands.train import train
 from rise_gym.errors import RiseGymError
@@ -38,6 +39,7 @@ def main() -> None:
         "baseline": baseline,
         "evaluate": evaluate,
         "compare": compare,
+        "report": report,
         "serve": serve,
         "push": push,
         "doctor": doctor,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rise_gym._lerobot import write_atomically
 from rise_gym.tasks import TaskCard
+from rise_gym.trust import TrustFigures
 
 Views = NDArray[np.uint8]
 Series = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -98,26 +99,6 @@ class Example:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrustFigures:
-    """How far a dream can be trusted, as `rise-gym compare` and the benchmarks record it; None was not measured.
-
-    Attributes:
-        compared: of policies: `policies`, `agreement`, `episodes`, `doubts`, see `rise_gym.comparison`; and `robot`, if
-            they were played on one, see `rise_gym.robot_comparison`.
-        calibration: `success`, `false_success` and `progress`, see `rise_gym.reliability`.
-        drift: `drift`, and `ranking` if it was measured, see `rise_gym.drift`.
-        uncertainty: `errors`, `worst_share` and `level`, see `rise_gym.uncertainty`.
-        exploit: `settings_measured`, see `rise_gym.agents.adversary`.
-    """
-
-    compared: Mapping[str, Any] | None = None
-    calibration: Mapping[str, Any] | None = None
-    drift: Mapping[str, Any] | None = None
-    uncertainty: Mapping[str, Any] | None = None
-    exploit: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class ReportData:
     """All that a report shows.
 
@@ -193,15 +174,27 @@ def write_trust_report(
     Raises:
         SaveFailed: if the disk is full or the folder can't be written.
     """
-    from rise_gym import _report_html, _report_trust
+    from rise_gym import _report_trust
 
-    assets, title = _report_trust.trust_assets(trust), f"{task.title}: imagined and real"
-    sections = (
-        f"<header><h1>{title}</h1></header>",
-        _report_trust.trust_section(trust, assets),
-        _report_html.facts_section(facts or {}),
-    )
-    return _written(Path(folder), assets, _report_html.document(title, sections))
+    assets = _report_trust.trust_assets(trust)
+    return _written(Path(folder), assets, _report_trust.trust_page(task, trust, assets, facts or {}))
+
+
+def write_trust_page(path: str | Path, task: TaskCard, trust: TrustFigures) -> Path:
+    """Write one HTML file, which needs no other, of all that is known about the dream of a task; what is not says so.
+
+    Returns:
+        The path.
+
+    Raises:
+        SaveFailed: if the disk is full or the file can't be written.
+    """
+    from rise_gym import _report_trust
+
+    assets = _report_trust.trust_assets(trust)
+    page = _report_trust.trust_page(task, trust, assets, {}, with_missing=True)
+    write_atomically(Path(path), page.encode())
+    return Path(path)
 
 
 def _written(root: Path, assets: Mapping[str, bytes], page: str) -> Path:

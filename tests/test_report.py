@@ -27,13 +27,13 @@ from rise_gym.report import (
     Example,
     PolicyResult,
     ReportData,
-    TrustFigures,
     read_curves,
     write_report,
     write_trust_report,
 )
 from rise_gym.report_material import clip_of, imagine_beside, play_and_record, telling_seeds
 from rise_gym.tasks import BOX_CLOSE
+from rise_gym.trust import TrustFigures
 from rise_gym.types import Episode
 
 STEPS = np.arange(20.0, 400.0, 20.0)

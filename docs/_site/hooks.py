@@ -20,6 +20,7 @@ from task_facts import with_facts
 ROOT = Path(__file__).parents[2]
 _SHOWN = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
 _RESULTS = "benchmarks/results"
+_SHOWN_RESULTS = (".md", ".png", ".html")
 _CODE = re.compile(r"(?:rise_gym|envs|agents)/[\w/]+\.py")
 _LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)")
 _FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
@@ -37,7 +38,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, page in _SHOWN.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text()))
     for path in sorted((ROOT / _RESULTS).iterdir()):
-        if path.suffix in (".md", ".png"):
+        if path.suffix in _SHOWN_RESULTS:
             files.append(File.generated(config, f"results/{path.name}", abs_src_path=str(path)))
     files.append(File.generated(config, "api/index.md", content=index_page(ROOT)))
     for module in public_modules(ROOT):
@@ -68,7 +69,7 @@ def _shown(link: str, folder: str, up: str) -> str:
     name = target.relative_to(ROOT).as_posix()
     if name in _SHOWN:
         return up + _SHOWN[name]
-    if name.startswith(f"{_RESULTS}") and (target.is_dir() or target.suffix in (".md", ".png")):
+    if name.startswith(f"{_RESULTS}") and (target.is_dir() or target.suffix in _SHOWN_RESULTS):
         return up + ("results/README.md" if target.is_dir() else f"results/{target.name}")
     if _CODE.fullmatch(name):
         module = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")

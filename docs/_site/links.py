@@ -10,7 +10,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 _TAGS = frozenset(
-    "html head meta title link body div nav section footer form input script h1 h2 h3 h4 h5 h6 hr p br small strong em "  # noqa: SIM905
+    "html head meta title link style body div nav section header footer form input script h1 h2 h3 h4 h5 h6 hr p br "  # noqa: SIM905
+    "small strong em figure figcaption "
     "i b span sup sub code pre a img ul ol li dl dt dd table colgroup col thead tbody tr th td blockquote".split()
 )
 _LOADED = {("img", "src"), ("script", "src"), ("link", "href")}

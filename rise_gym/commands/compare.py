@@ -174,9 +174,10 @@ def _world_model(task: str, given: str | None) -> str:
 
 def _report(folder: Path, card: TaskCard, found: dict[str, Any]) -> Path:
     from rise_gym.evaluation import machine
-    from rise_gym.report import TrustFigures, write_trust_report
+    from rise_gym.report import write_trust_report
+    from rise_gym.trust import TrustFigures
 
-    parts = {name: found.get(name) for name in ("calibration", "drift", "uncertainty", "exploit")}
+    parts: dict[str, Any] = {name: found.get(name) for name in ("calibration", "drift", "uncertainty", "exploit")}
     facts = {"seeds": f"{found['seed']} to {found['seed'] + found['episodes'] - 1}"}
     if "robot" in found:
         facts["robot"] = f"{found['robot']['env_id']}, {found['robot']['episodes']} episodes of each policy"

@@ -84,6 +84,7 @@ def _write_demo_report(out: Path, task: str, results: dict[str, Any], played: di
     from rise_gym.evaluation import machine
     from rise_gym.report import Clip, Example, PolicyResult, ReportData, read_curves, write_report
     from rise_gym.report_material import clip_of, imagine_beside, play_and_record, telling_seeds
+    from rise_gym.trust import TrustFigures, bundled_trust
     from rise_gym.world_model import CompositionalWorldModel
 
     card = task_card(task)
@@ -120,6 +121,7 @@ def _write_demo_report(out: Path, task: str, results: dict[str, Any], played: di
         training=read_curves(out / "improved" / "run"),
         dreams=tuple(dreams),
         better=shown("Got better", better, lambda clips: clips[1].success and not clips[0].success),
+        trust=bundled_trust(task) or TrustFigures(),
         failing=shown("Still fails", failing, lambda clips: not clips[1].success),
         facts={"seeds": f"{first} and up", **{name: str(value) for name, value in machine().items()}},
     )
