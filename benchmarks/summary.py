@@ -43,7 +43,7 @@ def main(*, results: Path = common.RESULTS) -> None:
     ]
     for name, section in SECTIONS.items():
         path = results / f"{name}.json"
-        superseded = name in SUPERSEDED_BY and (results / f"{SUPERSEDED_BY[name]}.json").exists()
+        superseded = name in SUPERSEDED_BY and _finished(results / f"{SUPERSEDED_BY[name]}.json")
         if path.exists() and not superseded:
             recorded = json.loads(path.read_text())
             parts += [*section(recorded), origin(name, recorded)]
@@ -296,6 +296,12 @@ OF_EVERY_TASK = {"dynamics", "value", "drift", "calibration", "uncertainty", "ex
 """Those that are recorded for each task in a file of its own."""
 
 SUPERSEDED_BY = {"trust": "imagined_vs_real"}
+
+
+def _finished(path: Path) -> bool:
+    """Whether a record of several tasks holds one that is finished."""
+    tasks = json.loads(path.read_text())["tasks"] if path.exists() else {}
+    return not all(found.get("unfinished") for found in tasks.values())
 
 
 if __name__ == "__main__":

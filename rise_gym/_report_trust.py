@@ -60,6 +60,7 @@ def trust_sections(trust: TrustFigures, assets: Mapping[str, bytes], *, with_mis
     """
     shown = {part.title: _section(part, assets) for part in _trust_sections.sections(trust)}
     titles = [title for title in _trust_sections.MEASURED_BY if title in shown or with_missing]
+    titles[1:1] = [_trust_sections.ROBOT] if _trust_sections.ROBOT in shown else []
     return [_believe(verdicts(trust), trust.note), *[shown.get(title) or _missing(title) for title in titles]]
 
 

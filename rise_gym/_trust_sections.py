@@ -29,7 +29,6 @@ UNCERTAINTY, EXPLOIT = "Does it know when it is wrong?", "Can it be fooled?"
 LEARNT, ROUNDS = "Does learning in it help?", "Does a second round help?"
 MEASURED_BY = {
     RANKING: "python benchmarks/imagined_vs_real.py",
-    ROBOT: "rise-gym compare --robot-env",
     DRIFT: "python benchmarks/drift.py",
     UNCERTAINTY: "python benchmarks/uncertainty.py",
     CALIBRATION: "python benchmarks/calibration.py",
@@ -38,7 +37,7 @@ MEASURED_BY = {
     LEARNT: "python benchmarks/reinforcement.py",
     ROUNDS: "python benchmarks/rounds.py",
 }
-"""All sections in their order, and what measures them."""
+"""All sections in their order, and what measures them; that on a robot, behind the first, is there for who has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ class Section:
     """One of them.
 
     Attributes:
-        title: one of `MEASURED_BY`. text: paragraphs, plain. careful: what speaks against conclusions.
+        title: `ROBOT`, or one of `MEASURED_BY`. text: paragraphs, plain. careful: what speaks against conclusions.
         picture: an asset's name, and the caption below it. tables: HTML.
     """
 

@@ -195,7 +195,7 @@ def _cost(found: Record | None) -> Verdict:
     if not cost:
         return asked
     ratio = cost["ratio"]
-    words = f"A dream step takes {ratio - 1:.0%} longer."
+    words = f"A dream step takes {ratio - 1:.0%} longer." if ratio >= 1.01 else "Nothing that could be timed."
     return replace(asked, state="no aim was set", figure=f"{ratio:.2f} times", answer=words)
 
 

@@ -14,7 +14,6 @@ import recording_robot
 import torch
 from robot_ids import WIDE, FakeRobot, SeenRobot
 
-from rise_gym._report_robot import robot_parts
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig, save_policy
 from rise_gym.commands import _shared as commands
 from rise_gym.commands._robots import NO_ROBOT, RobotOptions, driven
@@ -138,7 +137,8 @@ def test_where_seeds_mean_nothing_nothing_is_paired_and_the_page_says_so(tmp_pat
     found = compared(outcomes, HAND)
     apart = write_trust_report(tmp_path, BOX_CLOSE, TrustFigures(compared=found)).read_text()
     matched = {"policies": rows_of(outcomes, SEEDED), "robot": {**found["robot"], "matched": True}}
-    paired = "".join(robot_parts({**found, **matched}, {}))
+    paired_figures = TrustFigures(compared={**found, **matched})
+    paired = write_trust_report(tmp_path / "paired", BOX_CLOSE, paired_figures).read_text()
     assert "cannot begin where dream and replica do" in apart
     assert "no episode is paired" in apart
     assert "same outcome" not in apart
