@@ -15,9 +15,9 @@ from gymnasium.envs.registration import register, registry
 from gymnasium.vector import SyncVectorEnv
 
 from rise_gym.spaces import action_space, checked_actions, observation_space
-from rise_gym.tasks import BOX_CLOSE
+from rise_gym.tasks import task_card
 
-SINGLE_ID, VECTOR_ID = "RiseFake-BoxClose-v0", "RiseFakeBatched-BoxClose-v0"
+SINGLE_ID, VECTOR_ID, BRICK_ID = "RiseFake-BoxClose-v0", "RiseFakeBatched-BoxClose-v0", "RiseFake-BrickSort-v0"
 HORIZON_TICKS = 25
 
 
@@ -37,7 +37,7 @@ class FakeEnv(gymnasium.Env[Any, Any]):
     def __init__(
         self, task: str = "box_close", chunk: int = 10, record_ticks: bool = False, render_mode: str | None = None
     ) -> None:
-        self.task, self.chunk, self.record_ticks, self.render_mode = BOX_CLOSE, chunk, record_ticks, render_mode
+        self.task, self.chunk, self.record_ticks, self.render_mode = task_card(task), chunk, record_ticks, render_mode
         self.observation_space = observation_space(self.task)
         self.action_space = action_space(self.task, chunk)
         self._max_episode_steps = -(-HORIZON_TICKS // chunk)
@@ -94,6 +94,7 @@ def make_vector(num_envs: int, autoreset_mode: str, **arguments: Any) -> SyncVec
 
 if SINGLE_ID not in registry:
     register(SINGLE_ID, entry_point=FakeEnv)
+    register(BRICK_ID, entry_point=FakeEnv, kwargs={"task": "brick_sort"})
     register(VECTOR_ID, entry_point=FakeEnv, vector_entry_point=make_vector)
 
 

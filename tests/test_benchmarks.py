@@ -22,8 +22,9 @@ from rise_gym.agents.trainable import save_policy
 from rise_gym.episodes import write_episodes
 from rise_gym.errors import InvalidCheckpoint
 from rise_gym.evaluation import EpisodeResult
+from rise_gym.progress_uncertainty import ProgressUncertainty, ProgressUncertaintyConfig
 from rise_gym.recordings import Recordings
-from rise_gym.starts import Starts
+from rise_gym.starts import Starts, load_starts
 from rise_gym.tasks import BOX_CLOSE, TASKS, TaskCard
 from rise_gym.types import Episode
 from rise_gym.world_model import CompositionalWorldModel
@@ -363,7 +364,8 @@ def test_exploit_miniature(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     exploit, name = benchmark("exploit"), "exploit.json" if task == "box_close" else f"exploit_{task}.json"
-    monkeypatch.setattr(exploit, "env_id_of", lambda *_: fake_env.SINGLE_ID)
+    replica = {"box_close": fake_env.SINGLE_ID, "brick_sort": fake_env.BRICK_ID}[task]
+    monkeypatch.setattr(exploit, "env_id_of", lambda *_: replica)
     monkeypatch.setattr(exploit, "load_policy", lambda *_, **__: fake_env.FakeAgent(10))
     how: dict[str, Any] = {
         "task": task,
@@ -555,11 +557,15 @@ def test_agents_learn_in_the_dream_and_are_saved(
         return {"episodes": how["episodes"], **CELL}
 
     monkeypatch.setattr(cells, "played", play)
-    how: dict[str, Any] = {"world_model": str(tiny_world), "base": str(base), "workspace": tmp_path / "made"}
+    world = CompositionalWorldModel.from_pretrained(tiny_world)
+    doubt = ProgressUncertaintyConfig(chunk=world.longest_chunk, later=len(world.dynamics.config.later))
+    world.progress_uncertainty = ProgressUncertainty.of(doubt, BOX_CLOSE)
+    doubting = world.save_pretrained(tmp_path / "world", starts=load_starts(tiny_world / "starts.npz"))
+    how: dict[str, Any] = {"world_model": str(doubting), "base": str(base), "workspace": tmp_path / "made"}
     how["data"] = held_out
     for _ in range(2):  # what is recorded is not made again
         agents.main(quick=True, output=tmp_path / "reinforcement", **how)
-    kinds = ["FlowPolicy", "Sb3Agent", "Sb3Agent", "ResidualPolicy", "ResidualPolicy"]
+    kinds = ["FlowPolicy", "Sb3Agent", "Sb3Agent", "ResidualPolicy", "ResidualPolicy", "ResidualPolicy"]
     assert [type(agent).__name__ for agent in played] == kinds
     benchmark("summary").main(results=tmp_path)
     assert "| sac residual | box_close | 1 |" in (tmp_path / "README.md").read_text()
