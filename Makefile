@@ -49,9 +49,11 @@ lint: $(STAMP)  ## style, format, types
 	@MYPYPATH=benchmarks $(BIN)/mypy benchmarks/*.py
 	@MYPYPATH=docs/_site $(BIN)/mypy docs/_site/*.py
 
-# Tiny models gain nothing from a second thread, two processes do.
-test: setup lint  ## lint, then all tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+# Tiny models gain nothing from a second thread, two processes do; and what reads the code need not wait for them.
+test: setup  ## lint, and all tests beside it
+	@$(MAKE) --no-print-directory lint & lint=$$!; status=0; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 || status=$$?; \
+	wait $$lint || status=$$?; exit $$status
 
 docs: $(STAMP)  ## the documentation as a site, build/site/index.html; warnings and broken links are errors
 	@$(BIN)/python -m mkdocs build --strict --quiet --site-dir build/site

@@ -81,7 +81,7 @@ def run(name: str, folder: Path, stops: tuple[int, ...], accelerator: Accelerato
 def main() -> None:
     """Data-parallel from first to last; sharded, interrupted half-way; sharded, for another process to go on with.
 
-    Then the first two in half precision, which a process may only be asked for once it has forgotten the full one.
+    Then sharded in half precision, which a process may only be asked for once it has forgotten the full one.
     """
     folder, steps = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
@@ -91,7 +91,6 @@ def main() -> None:
     run("halfway", folder, (steps // 2,), accelerator, sharded=True)
     AcceleratorState._reset_state()
     accelerator = Accelerator(cpu=True, mixed_precision="bf16")
-    run("parallel_half", folder, (steps // 2,), accelerator, sharded=False)
     run("sharded_half", folder, (steps // 2,), accelerator, sharded=True)
     accelerator.end_training()
 
