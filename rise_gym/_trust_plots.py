@@ -126,7 +126,8 @@ def uncertainty_plot(recorded: Figures) -> bytes:
             label = f"{count} chunk{'s' * (count != '1')}: {_text(found['auroc']['value'])}"
             shade = 1 - 0.3 * number
             axes.plot([0, *false, 1], [0, *true, 1], color=IMAGINED, alpha=shade, linewidth=1.8, label=label)
-        _labelled(axes, f"{what.replace('_', ' ')}: worst {recorded['worst_share']:.0%}", "false alarms", "found")
+        worst = f"found of the worst {recorded['worst_share']:.0%}"
+        _labelled(axes, what.replace("_", " "), "false alarms", worst)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right", title="area", title_fontsize=8)
     return image_of(figure)
