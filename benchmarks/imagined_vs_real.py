@@ -121,6 +121,8 @@ def main(
 
     with common.recorded("imagined_vs_real", output, quick) as figures:
         measured = cells.there(policies) if measured_only else cells.all_of(policies, keep)
+        if not measured:
+            raise SystemExit(f"{target} holds no policy of {task} that was measured so: leave out --measured-only")
         found = summed(measured, plan)
         figures["tasks"] = record | {title: found}
         show(found)

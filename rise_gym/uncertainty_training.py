@@ -50,7 +50,7 @@ def train_progress_uncertainty(
     *,
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> ProgressUncertainty:
-    """Learn which of a world model's claims are doubtful; a run in `folder` goes on where it stopped.
+    """Learn which of a world model's claims are doubtful; a run in `folder` goes on where it stopped, and dreams anew.
 
     The loss of a claim whose error is e and whose expected error is b is log b + e / b, a Laplace likelihood: b is then
     the mean of e.

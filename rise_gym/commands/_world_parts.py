@@ -227,7 +227,7 @@ def _train_uncertainty(job: PartJob) -> ProgressUncertainty:
 
     kinds = {"codec": FrameCodec, "dynamics": VideoDynamics, "value": ProgressValue}
     parts = {name: saved_part(kind, job.out / name) for name, kind in kinds.items()}
-    model = CompositionalWorldModel(task=job.card, **parts)
+    model = CompositionalWorldModel(task=job.card, **parts).to(job.overrides.get("device", "cpu"))
     recordings = load_recordings(job.data, job.card, across_tasks=job.across_tasks)
     config = job.configured(UncertaintyTraining())
     with job.watched(config) as shown:
