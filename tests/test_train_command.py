@@ -76,6 +76,16 @@ def test_a_renderer_becomes_part_of_the_dynamics(data: Path, tmp_path: Path) -> 
     assert VideoDynamics.from_pretrained(out / "dynamics").renderer is not None
 
 
+def test_what_it_knows_of_its_errors_becomes_part_of_the_model(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    small_parts(out)
+    train("uncertainty", out, data=[data], steps=2)
+    model = CompositionalWorldModel.from_pretrained(out / "checkpoint")
+    assert model.progress_uncertainty is not None
+    learnt = model.progress_uncertainty.state_dict()["mean"]
+    assert bool((learnt != 0).any())
+
+
 def test_a_part_that_is_missing_is_named(data: Path, tmp_path: Path) -> None:
     FrameCodec.of(FrameCodecConfig(width=8)).save_pretrained(tmp_path / "out" / "codec")
     with pytest.raises(RiseGymError, match="rise-gym train dynamics"):
