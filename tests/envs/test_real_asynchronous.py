@@ -408,6 +408,10 @@ def test_what_makes_no_sense_on_a_robot_is_refused(tmp_path: Path) -> None:
         evaluate_command("RiseReal-BoxClose-v0", policy="scripted", robot=judged)
     with pytest.raises(RiseGymError, match="--who policy"):
         collect_command(tmp_path / "mine", robot=robot)
+    with pytest.raises(RiseGymError, match="--operator keyboard"):  # or all of it would be recorded as failed
+        collect_command(tmp_path / "mine", who="policy", robot=robot)
+    with pytest.raises(RiseGymError, match="is no robot's"):  # the robot itself was forgotten
+        collect_command(tmp_path / "mine", who="policy", robot=RobotOptions(operator="keyboard"))
     assert RobotOptions(robot="a:b", velocity_rad_s=0.5).env_arguments() == {
         "robot": "a:b",
         "limits": {"velocity_rad_s": 0.5},
