@@ -70,6 +70,9 @@ class ResetHelp:
 class Resetter(Protocol):
     """Prepares the next episode: a person who lays things out, or a script that moves the arms.
 
+    One that asks in the terminal does so by `rise_gym.envs.real.terminal.terminal_of().ask`, for an operator's stop may
+    be typed there.
+
     One with a true attribute `as_replica` promises that an episode begins where the replica's does with the same seed,
     so that reports may pair them; a scene that hands lay out never does.
     """

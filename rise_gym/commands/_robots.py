@@ -20,8 +20,10 @@ class RobotOptions:
 
     Attributes:
         robot: what makes it, an import string "my_lab.arms:make_robot".
-        resetter: an import string of what prepares an episode.
-        operator: "keyboard", or an import string: who can stop it and say whether the task is done.
+        resetter: an import string of what prepares an episode; "rise_gym.envs.real.people:AskedPerson" asks in the
+            terminal, where go and Enter goes on, q ends.
+        operator: "keyboard" (Enter alone stops at any moment, y and Enter is done, n failed), or an import string: who
+            can stop it and say whether the task is done.
         judge: a world model, or an import string: who says how far along the task is.
         velocity_rad_s: limit of its joints, instead of 2.
     """

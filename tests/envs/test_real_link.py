@@ -112,7 +112,7 @@ def test_a_keyboard_that_breaks_is_noticed() -> None:
             raise OSError("the terminal is gone")
 
     keyboard = KeyboardOperator(Broken())  # type: ignore[arg-type]
-    with pytest.raises(OSError, match="terminal is gone"):
+    with pytest.raises(RobotFault, match="can't be read: OSError: the terminal is gone"):
         until(keyboard.stop_requested)
 
 
