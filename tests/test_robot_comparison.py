@@ -453,6 +453,7 @@ def test_nothing_moves_where_a_policy_or_the_dream_is_wrong(fake_replica: None, 
         ("RiseMujoco-BoxClose-v0", {"robot": RobotOptions(robot="a:b")}, RiseGymError, "is no robot's"),
         ("robot_ids:UnreachableBoxClose-v0", {"robot": RobotOptions(robot="a:b")}, RiseGymError, "--operator keyboard"),
         ("no_lab.envs:Box-v0", {}, RiseGymError, "can't be imported"),
+        ("robot_ids:Misspelt-v0", {}, RiseGymError, "robot_ids:FakeRobt.*entry_point"),
         (
             "robot_ids:Simulator-v0",
             {"execution": ExecutionOptions(fade_ticks=0)},

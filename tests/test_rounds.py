@@ -340,6 +340,7 @@ def test_the_rounds_say_how_the_robot_was_driven(
         (f"fake_env:{SINGLE_ID}", ExecutionOptions(execute_ticks=2), "is no robot's"),
         ("robot_ids:SeenBoxClose-v0", ExecutionOptions(execute_ticks=2), "--execution synchronous"),
         ("robot_ids:Nothing-v0", AS_USUAL, "no environment is called"),
+        ("robot_ids:UnreachableBoxClose-v0", AS_USUAL, "nobody says when the task is done"),
     ],
 )
 def test_where_nothing_can_be_collected_is_told_before_anything_is_improved(

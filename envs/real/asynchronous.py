@@ -77,14 +77,16 @@ class AsynchronousActor:
         self._plan: Actions | None = None  # what is left of it; None before the first of an episode
 
     def reset(self, env: AnyEnv, seed: int) -> None:
-        """An episode has begun. If the agent still thinks about the last one, that is waited for.
+        """An episode has begun. If the agent still thinks about the last one, that is waited for; the robot holds.
 
         Raises:
             UnsuitableEnv: if the env is no robot, or its time does not pass by itself.
+            RobotFault: if the operator stops the robot meanwhile.
         """
         robot, ticks = _robot(env), chunk_of(env)
-        if self._answer is not None:
-            wait([self._answer])
+        while self._answer is not None and self.thinking:
+            robot.link.check_stop()
+            wait([self._answer], timeout=_LOOK_EVERY_S)
         self._robot, self._ticks = robot, ticks
         self._planner.reset(env, seed)
         self._answer, self._plan, self.plans = None, None, 0

@@ -48,7 +48,7 @@ class Terminal:
         It is held weakly: whoever is gone hears no more.
         """
         with self._lock:
-            self._listeners = [*(one for one in self._listeners if one() is not None), WeakMethod(hear)]  # type: ignore[arg-type]  # bound methods only
+            self._listeners = [*(one for one in self._listeners if one() is not None), WeakMethod(hear)]
         self._begin()
 
     def ask(self, text: str, answers: Sequence[str], *, stopped: Callable[[], bool] = lambda: False) -> str | None:

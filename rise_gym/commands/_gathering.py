@@ -62,10 +62,17 @@ def driving_in(source: str, task: str, execution: ExecutionOptions) -> Driving |
     """How policies act where episodes come from; None by hand. Before an hour is spent on a policy to act there.
 
     Raises:
-        RiseGymError: if there is no such env, it can't be driven like this, or no robot is to be driven.
+        RiseGymError: if there is no such env, nobody judges there, it can't be driven like this, or no robot is to be
+            driven.
     """
     if source not in (REPLICA, HAND):
-        return driving(source, execution=execution)
+        how = driving(source, execution=execution)
+        if not how.judged:
+            raise RiseGymError(
+                f"nobody says when the task is done in {source!r}, so all episodes would be learnt from as failed: "
+                'register it with an operator ("keyboard") or a judge'
+            )
+        return how
     if execution != AS_USUAL:
         raise RiseGymError(
             f"--execution, --execute-ticks and --fade-ticks are a robot's, episodes come from {source!r}: leave them "

@@ -115,12 +115,14 @@ class Driving:
         asynchronous: whether they think while the last plan is executed.
         arguments: the env's further ones.
         robot: whether it is a robot's; None if only building it tells.
+        judged: whether somebody could say that an episode succeeds; only of a `RealEnv` is that known, else True.
         execution: what was asked for.
     """
 
     asynchronous: bool
     arguments: dict[str, Any]
     robot: bool | None
+    judged: bool = True
     execution: ExecutionOptions
 
     @property
@@ -171,14 +173,17 @@ def driving(env_id: str, *, robot: RobotOptions = NO_ROBOT, execution: Execution
     arguments = robot.env_arguments(spec.kwargs)
     if robot.robot is not None:
         robot.require_verdicts(spec.kwargs)
-    ahead = _passes_by_itself(spec, arguments)
+    real = _is_real_env(spec)
+    given = {**spec.kwargs, **arguments}
+    judged = not real or given.get("judge") is not None or given.get("operator") is not None
+    ahead = real and _passes_by_itself(spec, given)
     if not ahead and (execution.execution == "asynchronous" or execution.actor_arguments()):
         raise RiseGymError(
             f"asynchronous execution wants a RealEnv whose time passes by itself, tick by tick, {env_id!r} is none: "
             "register it without clock='instant' and max_episode_steps, or give --execution synchronous"
         )
     ahead = ahead and execution.execution != "synchronous"
-    return Driving(asynchronous=ahead, arguments=arguments, robot=kind, execution=execution)
+    return Driving(asynchronous=ahead, arguments=arguments, robot=kind, judged=judged, execution=execution)
 
 
 def _refuse_options(what: str, robot: RobotOptions, execution: ExecutionOptions) -> None:
@@ -191,13 +196,16 @@ def _refuse_options(what: str, robot: RobotOptions, execution: ExecutionOptions)
         )
 
 
-def _passes_by_itself(spec: EnvSpec, arguments: Mapping[str, Any]) -> bool:
-    """Whether an id's time does, tick by tick; only of a `RealEnv` is that known."""
-    from rise_gym.envs.real.clock import InstantClock, clock
+def _is_real_env(spec: EnvSpec) -> bool:
     from rise_gym.envs.real.env import RealEnv
     from rise_gym.robot_envs import env_class
 
-    made, given = env_class(spec), {**spec.kwargs, **arguments}
-    if made is None or not issubclass(made, RealEnv) or spec.max_episode_steps is not None:
-        return False
-    return not isinstance(clock(given.get("clock", "system")), InstantClock)
+    made = env_class(spec)
+    return made is not None and issubclass(made, RealEnv)
+
+
+def _passes_by_itself(spec: EnvSpec, arguments: Mapping[str, Any]) -> bool:
+    """Whether the time of a `RealEnv` does, tick by tick."""
+    from rise_gym.envs.real.clock import InstantClock, clock
+
+    return spec.max_episode_steps is None and not isinstance(clock(arguments.get("clock", "system")), InstantClock)

@@ -202,6 +202,13 @@ def test_a_crash_mid_episode_ends_it_and_the_next_reset_starts_the_robot_again()
     env.close()
 
 
+def test_ctrl_c_in_the_terminal_reaches_us_and_not_the_robot() -> None:
+    """It goes to all processes of the terminal's group; the robot's is in none with us."""
+    ROBOT.connect()
+    assert ROBOT._process is not None
+    assert os.getpgid(ROBOT._process.pid) != os.getpgid(0)
+
+
 def test_degrees_are_refused_before_anything_is_sent() -> None:
     env = real(resetter=None)
     ROBOT.connect()
