@@ -20,7 +20,11 @@ def robot_section(compared: Figures) -> Section:
     found, rows = compared["robot"], compared["policies"]
     return Section(
         title=ROBOT,
-        text=(" ".join((_played(compared), _judged(found), _beginnings(found), _agreement(found, len(rows)))),),
+        text=(
+            " ".join(
+                (_played(compared), _driven(found), _judged(found), _beginnings(found), _agreement(found, len(rows)))
+            ),
+        ),
         careful=tuple(f"Careful: {doubt}." for doubt in found["doubts"]),
         tables=(_figures_table(rows), _differences_table(rows, matched=found["matched"])),
     )
@@ -31,6 +35,18 @@ def _played(compared: Figures) -> str:
     count = f"{found['episodes']} episode{'s' * (found['episodes'] != 1)}"
     return (
         f"Of each policy, {count} on the robot {found['env_id']}, and {compared['episodes']} each in dream and replica."
+    )
+
+
+def _driven(found: Figures) -> str:
+    if found.get("execution") != "asynchronous":
+        return "The robot held while a policy thought, as dream and replica wait for it."
+    ticks = found["execute_ticks"]
+    each = "half of each plan" if ticks is None else f"{ticks} tick{'s' * (ticks != 1)} of each plan"
+    return (
+        f"The policies drove the robot asynchronously: shown something new after {each}, they thought while the rest "
+        f"was executed, and the next plan was cross-faded in over at least {found['fade_ticks']} ticks. Dream and "
+        "replica wait for them."
     )
 
 

@@ -76,20 +76,25 @@ def success_difference(robot: Results, other: Results, *, matched: bool) -> dict
     return {**found, "same_outcome": int((here == there).sum())} if matched else found
 
 
-def robot_figures(rows: Sequence[Figures], robot: Sequence[RobotEpisode], env_id: str) -> dict[str, Any]:
+def robot_figures(
+    rows: Sequence[Figures], robot: Sequence[RobotEpisode], env_id: str, driven: Figures | None = None
+) -> dict[str, Any]:
     """What is told of a robot over all policies.
 
     Args:
         rows: of the policies, each with `true`, `imagined` and what `robot_row` gave.
         robot: all of its episodes.
         env_id: the robot's.
+        driven: how policies drove it: `execution` ("asynchronous" or "synchronous") and what else is to be recorded.
 
     Returns:
-        `env_id`, `episodes` of each policy, `matched` (whether episodes are paired), `judged_by`, `stopped` (how many
-        episodes were cut short, by what), `agreement` of `imagined` and of `true` with the robot, and `doubts`.
+        What `driven` has, `env_id`, `episodes` of each policy, `matched` (whether episodes are paired), `judged_by`,
+        `stopped` (how many episodes were cut short, by what), `agreement` of `imagined` and of `true` with the robot,
+        and `doubts`.
     """
     facts, stopped = robot[-1].facts, Counter(one.stopped for one in robot if one.stopped)
     found: dict[str, Any] = {
+        **(driven or {}),
         "env_id": env_id,
         "episodes": len(robot) // len(rows),
         "matched": facts.as_replica,

@@ -52,10 +52,20 @@ def registered(env_id: str) -> EnvSpec:
 
 
 def env_class(spec: EnvSpec) -> type | None:
-    """What is built for an id; None if only building it tells, for its entry point is a function."""
+    """What is built for an id; None if only building it tells, for its entry point is a function.
+
+    Raises:
+        RiseGymError: if the entry point can't be imported.
+    """
     if spec.entry_point is None:
         return None
-    made = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    try:
+        made = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    except (ImportError, AttributeError, ValueError) as error:
+        raise RiseGymError(
+            f"the environment {spec.id!r} is to be built by {spec.entry_point}, which can't be imported: {error}; put "
+            "its entry_point right where it is registered"
+        ) from error
     return made if isinstance(made, type) else None
 
 

@@ -106,6 +106,7 @@ _register("CountedBoxClose-v0", REAL, max_episode_steps=30, robot="recording_rob
 _register("UnreachableBoxClose-v0", REAL, robot="robot_ids:Unreachable")
 _register("OtherTask-v0", REAL, task="brick_sort", robot="robot_ids:Unreachable")
 _register("FakeRobot-v0", FakeRobot)
+_register("Misspelt-v0", "robot_ids:FakeRobt")
 _register("FakeRobotByFunction-v0", make_fake)
 _register("SimulatorByFunction-v0", make_simulator)
 _register("Simulator-v0", fake_env.FakeEnv)

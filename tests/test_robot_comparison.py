@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from robot_ids import WIDE, FakeRobot, SeenRobot
 
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig, save_policy
 from rise_gym.commands import _shared as commands
-from rise_gym.commands._robots import NO_ROBOT, RobotOptions, driven
+from rise_gym.commands._robots import AS_USUAL, NO_ROBOT, ExecutionOptions, RobotOptions, driving
 from rise_gym.commands.compare import compare
 from rise_gym.commands.evaluate import evaluate
 from rise_gym.comparison import means, ranked
@@ -44,12 +45,11 @@ def _fresh_robot() -> Iterator[None]:
 @pytest.fixture
 def fake_replica(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fake env in the replica's place: no physics, no pictures."""
-    named = commands.env_id_of
+    monkeypatch.setattr("rise_gym.commands.compare.env_id_of", fake_id)
 
-    def env_id_of(backend: str, task: str) -> str:
-        return fake_env.SINGLE_ID if backend == "Mujoco" else named(backend, task)
 
-    monkeypatch.setattr("rise_gym.commands.compare.env_id_of", env_id_of)
+def fake_id(backend: str, task: str) -> str:
+    return fake_env.SINGLE_ID if backend == "Mujoco" else commands.env_id_of(backend, task)
 
 
 def episodes(outcomes: str, first_seed: int = SEED) -> list[EpisodeResult]:
@@ -214,7 +214,12 @@ def test_a_robot_plays_one_episode_after_the_other_in_one_env(
     assert FakeRobot.played == [100_000, 100_001, 100_002, 100_003]  # in this process
     assert (FakeRobot.most_held, FakeRobot.held) == (1, 0)
     assert (found["episodes"], found["env_id"]) == (4, "robot_ids:FakeRobot-v0")
-    assert found["robot"] == {"judged_by": "the operator", "as_replica": False, "stopped": {}}
+    assert found["robot"] == {
+        "judged_by": "the operator",
+        "as_replica": False,
+        "stopped": {},
+        "execution": "synchronous",
+    }
     assert "nobody judges" not in capsys.readouterr().out
 
 
@@ -294,11 +299,78 @@ def test_a_robot_of_either_kind_of_id_is_driven_ahead_and_its_episodes_are_kept(
 )
 def test_a_policy_thinks_ahead_where_time_passes_by_itself(name: str, ahead: bool) -> None:
     plain = Factory(target="fake_env:FakeAgent")
-    how: dict[str, Any] = {"robot": RobotOptions(velocity_rad_s=0.5), "advantage": 1.0}
-    agent, arguments = driven(f"robot_ids:{name}BoxClose-v0", plain, "random", **how)
-    assert (agent != plain) == ahead
+    how = driving(f"robot_ids:{name}BoxClose-v0", robot=RobotOptions(velocity_rad_s=0.5))
+    assert (how.by(plain, "random") != plain) == ahead
+    assert how.told["execution"] == ("asynchronous" if ahead else "synchronous")
     registered = {} if name == "Recorded" else WIDE  # what else was registered stays
-    assert arguments == {"limits": {**registered, "velocity_rad_s": 0.5}}
+    assert how.arguments == {"limits": {**registered, "velocity_rad_s": 0.5}}
+
+
+def test_a_robot_can_be_told_how_plans_are_executed() -> None:
+    """The same options, recorded in the same words, in each command."""
+    plain, env_id = Factory(target="fake_env:FakeAgent"), "robot_ids:RecordedBoxClose-v0"
+    waited = driving(env_id, execution=ExecutionOptions(execution="synchronous"))
+    assert (waited.by(plain, "random"), waited.chunk(10), waited.told) == (plain, 10, {"execution": "synchronous"})
+    short = driving(env_id, execution=ExecutionOptions(execute_ticks=2))
+    with short.by(plain, "random", advantage=0.5).build() as actor:
+        assert isinstance(actor, AsynchronousActor)
+        assert (actor.execute_ticks, actor.fade_ticks) == (2, 3)
+    assert short.chunk(10) == 1
+    assert short.told == {"execution": "asynchronous", "execute_ticks": 2, "fade_ticks": 3}
+    assert AS_USUAL.told(True) == {"execution": "asynchronous", "execute_ticks": None, "fade_ticks": 3}
+
+
+@pytest.mark.parametrize("how", [ExecutionOptions(execution="asynchronous"), ExecutionOptions(fade_ticks=1)])
+@pytest.mark.parametrize("name", ["SeenBoxClose", "CountedBoxClose", "FakeRobot", "FakeRobotByFunction"])
+def test_where_time_stands_still_nobody_thinks_ahead(name: str, how: ExecutionOptions) -> None:
+    with pytest.raises(RiseGymError, match=r"whose time passes by itself.*--execution synchronous"):
+        driving(f"robot_ids:{name}-v0", execution=how)
+
+
+def test_an_evaluation_records_how_the_robot_was_driven(tmp_path: Path) -> None:
+    how = ExecutionOptions(execute_ticks=4)
+    evaluate(
+        "robot_ids:RecordedBoxClose-v0", policy="random", episodes=1, json_file=tmp_path / "found.json", execution=how
+    )
+    robot = json.loads((tmp_path / "found.json").read_text())["robot"]
+    assert (robot["execution"], robot["execute_ticks"], robot["fade_ticks"]) == ("asynchronous", 4, 3)
+
+
+def test_a_comparison_drives_a_robot_as_an_evaluation_does_and_says_so(
+    tiny_world: Path, tmp_path: Path, fake_replica: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[int] = []
+
+    class Watched(AsynchronousActor):
+        def reset(self, env: Any, seed: int) -> None:
+            planned.append(seed)
+            super().reset(env, seed)
+
+    monkeypatch.setattr("rise_gym.envs.real.asynchronous.AsynchronousActor", Watched)
+    path, kept = tmp_path / "found.json", tmp_path / "found.robot_episodes.jsonl"
+    how: dict[str, Any] = {"world_model": str(tiny_world), "episodes": 1, "processes": 1, "json_file": path}
+    how |= {"noise": (0.0, 1.0), "robot_env": "robot_ids:RecordedBoxClose-v0", "robot_episodes": 2}
+    recording_robot.MADE.clear()
+    compare(["random"], report=tmp_path / "page", **how)
+    assert planned == [SEED, SEED + 1] * 2
+    (made,) = recording_robot.MADE  # one connection for all policies
+    assert not made.is_connected
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("rise_gym")]
+    robot = json.loads(path.read_text())["robot"]
+    assert (robot["execution"], robot["execute_ticks"], robot["fade_ticks"]) == ("asynchronous", None, 3)
+    page = (tmp_path / "page" / "report.html").read_text()
+    assert "drove the robot asynchronously: shown something new after half of each plan" in page
+    # what was driven in another way is none of it
+    monkeypatch.setattr("rise_gym.commands.compare._rows", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        compare(["random"], **how)
+    monkeypatch.undo()
+    assert len(kept.read_text().splitlines()) == 4
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rise_gym.commands.compare.env_id_of", fake_id)
+        compare(["random"], **how, execution=ExecutionOptions(execution="synchronous"))
+    assert len(recording_robot.MADE) == 3
+    assert json.loads(path.read_text())["robot"]["execution"] == "synchronous"
 
 
 def test_an_interrupted_comparison_keeps_the_robots_episodes(
@@ -344,6 +416,12 @@ def test_an_interrupted_comparison_keeps_the_robots_episodes(
         ({"robot_env": "no_lab.envs:Box-v0"}, RiseGymError, "no_lab.*PYTHONPATH"),
         ({"robot_env": "robot_ids:FakeRobot-v0", "robot_episodes": 0}, RiseGymError, "--robot-episodes 1 or more"),
         ({"episodes": 0}, RiseGymError, "an episode of each policy or more"),
+        ({"execution": ExecutionOptions(execute_ticks=2)}, RiseGymError, "name one, --robot-env"),
+        (
+            {"robot_env": "robot_ids:FakeRobot-v0", "execution": ExecutionOptions(execution="asynchronous")},
+            RiseGymError,
+            "--execution synchronous",
+        ),
     ],
 )
 def test_a_comparison_refuses(
@@ -375,6 +453,13 @@ def test_nothing_moves_where_a_policy_or_the_dream_is_wrong(fake_replica: None, 
         ("RiseMujoco-BoxClose-v0", {"robot": RobotOptions(robot="a:b")}, RiseGymError, "is no robot's"),
         ("robot_ids:UnreachableBoxClose-v0", {"robot": RobotOptions(robot="a:b")}, RiseGymError, "--operator keyboard"),
         ("no_lab.envs:Box-v0", {}, RiseGymError, "can't be imported"),
+        ("robot_ids:Misspelt-v0", {}, RiseGymError, "robot_ids:FakeRobt.*entry_point"),
+        (
+            "robot_ids:Simulator-v0",
+            {"execution": ExecutionOptions(fade_ticks=0)},
+            RiseGymError,
+            "--fade-ticks say noth",
+        ),
     ],
 )
 def test_an_evaluation_refuses(env_id: str, arguments: dict[str, Any], kind: type[Exception], told: str) -> None:

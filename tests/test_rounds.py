@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,10 +20,12 @@ from rise_gym.agents.improve import ImproveConfig
 from rise_gym.calibration import calibrate_dreams
 from rise_gym.collection import ExplorationNoise, ReservedSeed
 from rise_gym.commands import _refreshing, _rounds
-from rise_gym.commands._gathering import Gathering, gathering_from
+from rise_gym.commands._gathering import Gathering, driving_in, gathering_from
 from rise_gym.commands._refreshing import RefreshConfig, refresh_world_model
+from rise_gym.commands._robots import AS_USUAL, ExecutionOptions
 from rise_gym.commands.improve import improve
 from rise_gym.dynamics import VideoDynamics
+from rise_gym.envs.real.asynchronous import AsynchronousActor
 from rise_gym.episodes import dataset_summary, read_episodes, write_episodes
 from rise_gym.errors import RiseGymError
 from rise_gym.recordings import Recordings
@@ -291,6 +294,67 @@ def test_the_replica_plays_with_noise_where_nothing_else_is_named(
     assert env.arguments["id"] == "rise_gym:RiseMujoco-BoxClose-v0"
     assert actor.arguments["noise"] == ExplorationNoise().times(0.5)
     assert actor.arguments["agent"].arguments["name"] == "there"
+
+
+@pytest.mark.parametrize("execution", ["asynchronous", "synchronous"])
+def test_a_robot_is_collected_from_as_collect_does_it(
+    given: dict[str, Any], tmp_path: Path, execution: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a robot of this process; its operator is content with the first tick of each step."""
+    ahead: list[int] = []
+
+    class Watched(AsynchronousActor):
+        def reset(self, env: Any, seed: int) -> None:
+            ahead.append(seed)
+            super().reset(env, seed)
+
+    monkeypatch.setattr("rise_gym.envs.real.asynchronous.AsynchronousActor", Watched)
+    source = "robot_ids:RecordedBoxClose-v0"
+    how = driving_in(source, "box_close", ExecutionOptions(execution=execution))
+    wanted = Gathering(
+        folder=tmp_path / "new", policy=given["policy"], name="round_1", task="box_close", seeds=range(5, 7)
+    )
+    gathering_from(source, processes=2, how=how)(wanted)
+    assert dataset_summary(tmp_path / "new").seeds == (5, 6)
+    assert ahead == ([5, 6] if execution == "asynchronous" else [])
+
+
+def test_the_rounds_say_how_the_robot_was_driven(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And another way later on is no other run."""
+    monkeypatch.setattr(_rounds, "improve_policy", lambda *_, **__: pytest.fail("stop here"))
+    for how in (ExecutionOptions(execute_ticks=3), ExecutionOptions(execution="synchronous")):
+        with pytest.raises(pytest.fail.Exception, match="stop here"):
+            improve(tmp_path, **{**given, "collect_from": "robot_ids:RecordedBoxClose-v0", "execution": how})
+        told = json.loads((tmp_path / "rounds.json").read_text())
+        assert told["driven"] == how.told(how.execution is None)
+        assert told["source"] == "robot_ids:RecordedBoxClose-v0"
+
+
+@pytest.mark.parametrize(
+    ("source", "how", "told"),
+    [
+        ("replica", ExecutionOptions(fade_ticks=2), "episodes come from 'replica'"),
+        ("hand", ExecutionOptions(execution="synchronous"), "episodes come from 'hand'"),
+        (f"fake_env:{SINGLE_ID}", ExecutionOptions(execute_ticks=2), "is no robot's"),
+        ("robot_ids:SeenBoxClose-v0", ExecutionOptions(execute_ticks=2), "--execution synchronous"),
+        ("robot_ids:Nothing-v0", AS_USUAL, "no environment is called"),
+        ("robot_ids:UnreachableBoxClose-v0", AS_USUAL, "nobody says when the task is done"),
+    ],
+)
+def test_where_nothing_can_be_collected_is_told_before_anything_is_improved(
+    given: dict[str, Any], tmp_path: Path, source: str, how: ExecutionOptions, told: str
+) -> None:
+    with pytest.raises(RiseGymError, match=told):
+        improve(tmp_path / "out", **{**given, "collect_from": source, "execution": how})
+    assert not (tmp_path / "out").exists()
+
+
+def test_ticks_that_make_no_sense_are_refused() -> None:
+    for wrong in ({"execute_ticks": 0}, {"fade_ticks": -1}, {"execution": "synchronous", "fade_ticks": 2}):
+        with pytest.raises(RiseGymError, match="--"):
+            ExecutionOptions(**wrong)
 
 
 class DatasetDouble:

@@ -20,6 +20,8 @@ from rise_gym.protocols import Agent
 from rise_gym.spaces import checked_actions
 from rise_gym.types import Observation
 
+FADE_TICKS = 3
+"""Over how many ticks at least a new plan is faded in, if nothing else is said."""
 _LOOK_EVERY_S = 0.02
 _log = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ class AsynchronousActor:
         advantage: float = 1.0,
         noise: ExplorationNoise | None = None,
         execute_ticks: int | None = None,
-        fade_ticks: int = 3,
+        fade_ticks: int = FADE_TICKS,
     ) -> None:
         if fade_ticks < 0 or (execute_ticks is not None and execute_ticks < 1):
             raise ImpossibleRate(f"execute_ticks from 1 and fade_ticks from 0, got {execute_ticks} and {fade_ticks}")
@@ -75,14 +77,16 @@ class AsynchronousActor:
         self._plan: Actions | None = None  # what is left of it; None before the first of an episode
 
     def reset(self, env: AnyEnv, seed: int) -> None:
-        """An episode has begun. If the agent still thinks about the last one, that is waited for.
+        """An episode has begun. If the agent still thinks about the last one, that is waited for; the robot holds.
 
         Raises:
             UnsuitableEnv: if the env is no robot, or its time does not pass by itself.
+            RobotFault: if the operator stops the robot meanwhile.
         """
         robot, ticks = _robot(env), chunk_of(env)
-        if self._answer is not None:
-            wait([self._answer])
+        while self._answer is not None and self.thinking:
+            robot.link.check_stop()
+            wait([self._answer], timeout=_LOOK_EVERY_S)
         self._robot, self._ticks = robot, ticks
         self._planner.reset(env, seed)
         self._answer, self._plan, self.plans = None, None, 0

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rise_gym._pictures import Picture, fitted
-from rise_gym.errors import RobotFault
+from rise_gym.errors import InvalidRobot, RobotFault
 
 
 class CameraFault(RobotFault):
@@ -27,10 +27,17 @@ class CameraLimits:
         frozen_rad: a picture that stays the same for more than `bad_ticks` ticks counts as frozen once the joints have
             moved, all together, further than this: pictures of a robot at rest may well be the same, of a moving one
             they are not.
+
+    Raises:
+        InvalidRobot: if there can't be so few.
     """
 
     bad_ticks: int = 3
     frozen_rad: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not (self.bad_ticks >= 0 and self.frozen_rad > 0):
+            raise InvalidRobot(f"bad_ticks from 0 and frozen_rad above 0 were wanted of a camera's limits, got {self}")
 
 
 @dataclass

@@ -6,6 +6,8 @@ import threading
 import time
 from typing import Protocol
 
+from rise_gym.errors import InvalidRobot
+
 
 class Clock(Protocol):
     """Seconds that pass, from any beginning."""
@@ -46,11 +48,11 @@ def clock(kind: str | Clock) -> Clock:
     """`"system"` or `"instant"`, or a clock itself.
 
     Raises:
-        ValueError: for another name.
+        InvalidRobot: for another name.
     """
     if not isinstance(kind, str):
         return kind
     kinds: dict[str, type[SystemClock] | type[InstantClock]] = {"system": SystemClock, "instant": InstantClock}
     if kind not in kinds:
-        raise ValueError(f"a clock is 'system', 'instant' or an object, got {kind!r}")
+        raise InvalidRobot(f"a clock is 'system', 'instant' or an object, got {kind!r}")
     return kinds[kind]()

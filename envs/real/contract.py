@@ -5,15 +5,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rise_gym.errors import InvalidRobot
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Made = TypeVar("Made", bound=DataclassInstance)
 
 
 @runtime_checkable
@@ -70,6 +76,9 @@ class ResetHelp:
 class Resetter(Protocol):
     """Prepares the next episode: a person who lays things out, or a script that moves the arms.
 
+    One that asks in the terminal does so by `rise_gym.envs.real.terminal.terminal_of().ask`, for an operator's stop may
+    be typed there.
+
     One with a true attribute `as_replica` promises that an episode begins where the replica's does with the same seed,
     so that reports may pair them; a scene that hands lay out never does.
     """
@@ -124,3 +133,20 @@ def imported(name: str, what: str, arguments: Mapping[str, Any] | None = None) -
             f'{what} should be an import string "module:callable" whose call makes it, got {name!r}: {error}'
         ) from error
     return call(**(arguments or {}))
+
+
+def made_of(kind: type[Made], fields: Mapping[str, Any]) -> Made:
+    """A dataclass from plain data.
+
+    Raises:
+        InvalidRobot: naming the fields that there are, if these are others.
+    """
+    fields_of = dataclasses.fields(kind)
+    needed = {one.name for one in fields_of if one.default is one.default_factory is dataclasses.MISSING}
+    names = [one.name for one in fields_of]
+    if not needed <= set(fields) <= set(names):
+        odd = sorted(set(fields) - set(names)) or sorted(fields)
+        raise InvalidRobot(
+            f"{kind.__name__} has {', '.join(names)}, got {odd}: give these names, and all without default"
+        )
+    return kind(**fields)

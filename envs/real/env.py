@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rise_gym.envs.real.cameras import CameraFault, CameraLimits
 from rise_gym.envs.real.clock import Clock, clock
-from rise_gym.envs.real.contract import Judge, Operator, ResetHelp, Resetter, Robot, imported
+from rise_gym.envs.real.contract import Judge, Operator, ResetHelp, Resetter, Robot, imported, made_of
 from rise_gym.envs.real.familiar import FamiliarCameras
 from rise_gym.envs.real.judges import judge_of, judges_named
 from rise_gym.envs.real.limits import LIMIT_NAMES, Limits, SafetyFilter, own_limits
@@ -113,7 +113,7 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.observation_space = observation_space(self.task)  # type: ignore[assignment]  # its arrays are our Observation
         self.action_space = action_space(self.task, self.chunk)  # type: ignore[assignment]  # Box is typed less narrowly
         self.metadata = {**type(self).metadata, "render_fps": max(1, round(self.task.control_hz / self.chunk))}
-        self._camera_limits = cameras if isinstance(cameras, CameraLimits) else CameraLimits(**(cameras or {}))
+        self._camera_limits = cameras if isinstance(cameras, CameraLimits) else made_of(CameraLimits, cameras or {})
         self._build(robot, robot_arguments, limits, names, clock)
         self.operator: Operator = operator_of(operator)
         self._judge = judge_of(judge, self.operator, task, device)
@@ -141,7 +141,13 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         kept = (
             limits if isinstance(limits, Limits) else Limits.of(self.task, **own_limits(self.task) | dict(limits or {}))
         )
-        known = names if isinstance(names, RobotNames) else RobotNames(**names) if names else RobotNames.of(self.task)
+        known = (
+            names
+            if isinstance(names, RobotNames)
+            else made_of(RobotNames, names)
+            if names
+            else RobotNames.of(self.task)
+        )
         self.link = RobotLink(live, known, self.task, SafetyFilter(kept, self.task, self._tick_s), self._clock)
 
     def reset(
@@ -159,6 +165,7 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         drawn = int(self.np_random.integers(2**31)) if seed is None else seed
         self.watchdog.begin()
         self.link.check_stop()
+        self.link.rest()  # in the middle of an episode, as after a TimeLimit, it moves
         self.link.connect()
         self.link.begin(self.link.observe().joints)
         if self._resetter is not None:
@@ -245,9 +252,12 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     def close(self) -> None:
         """Brake, end the watchdog, let go of the robot."""
-        self.watchdog.close()
-        self.end_episode()
-        self.link.disconnect()
+        try:
+            self.end_episode()
+        finally:  # a second Ctrl-C, while it brakes, must not leave it moving with nobody to look after it
+            self.watchdog.close()
+            self.link.rest()
+            self.link.disconnect()
 
     def _one_tick(self, asked: NDArray[np.float32]) -> tuple[dict[str, Any], bool | None]:
         """Send, wait for the tick's end, look, judge; a fault ends it early and is kept in `_fault`."""
@@ -273,8 +283,15 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         return {**row, "progress": np.float32(self._progress), **seen}, decided
 
     def _wait_for_tick(self) -> None:
-        """Until the tick's end; a tick that was late pushes all later ones back, for nothing is ever hurried."""
-        self._next_tick_s = max(self._next_tick_s, self._clock.now() - self._tick_s) + self._tick_s
+        """Until the tick's end; a tick that was late pushes all later ones back, for nothing is ever hurried.
+
+        One that is late by less than a tick, as looking takes its time, ends when it would have. After a pause time is
+        counted anew, or what is seen at its end would not be what became of its command.
+        """
+        now_s = self._clock.now()
+        if now_s - self._next_tick_s >= self._tick_s:
+            self._next_tick_s = now_s
+        self._next_tick_s += self._tick_s
         self._clock.wait(self.link.stopped, self._next_tick_s)
 
     def _prepare(self, resetter: Resetter, seed: int) -> None:

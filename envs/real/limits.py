@@ -56,9 +56,13 @@ class Limits:
     gripper_stiffness_n_per_m: float = 250.0
 
     def __post_init__(self) -> None:
-        joints = {len(part) for part in (self.joint_low, self.joint_high, self.velocity, self.acceleration)}
-        if len(joints) != 1:
-            raise InvalidRobot(f"limits need one number a joint each, got lengths {sorted(joints)}")
+        parts = ("joint_low", "joint_high", "velocity", "acceleration")
+        shapes = {part: np.shape(getattr(self, part)) for part in parts}
+        if len(set(shapes.values())) != 1 or len(shapes["velocity"]) != 1:
+            raise InvalidRobot(
+                f"limits need one number a joint each, got shapes {shapes}; `velocity_rad_s` and the like are one "
+                "number for all joints"
+            )
         if not np.all(np.less(self.joint_low, self.joint_high)):
             raise InvalidRobot("joint_low must lie below joint_high for every joint")
         if not np.all(np.less(self.workspace_low_m, self.workspace_high_m)):
@@ -81,7 +85,13 @@ class Limits:
         """The task's joint ranges, and the same rates for all joints; `fields` are those of the class.
 
         What a robot file says is not looked at: `own_limits` gives that.
+
+        Raises:
+            InvalidRobot: for a field that there is none of, or numbers that make no sense.
         """
+        if unknown := sorted(fields.keys() - cls.__dataclass_fields__.keys()):
+            same = "velocity_rad_s, acceleration_rad_s2, gripper_velocity_m_s, gripper_acceleration_m_s2"
+            raise InvalidRobot(f"limits are {same}, {', '.join(cls.__dataclass_fields__)}; got {unknown}: write it so")
         grippers = tuple(index for index, name in enumerate(task.action_names) if name.endswith("gripper_m"))
         velocity = [velocity_rad_s] * len(task.action_names)
         acceleration = [acceleration_rad_s2] * len(task.action_names)

@@ -114,11 +114,23 @@ class RobotLink:
         """One command towards joint targets (A,) in rad and m, as far as the limits allow.
 
         Raises:
-            RobotFault: if the robot does not take it or answers nonsense, or `begin` was never called.
+            RobotFault: if the robot does not take it or answers nonsense, the targets are none, or `begin` was never
+                called.
         """
+        self.check_targets(target)
         with self._lock:
             answer, allowed = self._command(target)
             return Sent(self.names.executed(answer, allowed.motion.position), allowed.acted)
+
+    def check_targets(self, target: NDArray[np.floating]) -> None:
+        """Raises `RobotFault` if these are no joint targets (A,) in rad and m: no limit could be kept."""
+        joints = len(self.task.action_names)
+        if np.shape(target) != (joints,) or not np.isfinite(target).all():
+            raise RobotFault(
+                f"{joints} finite joint targets in rad and m were wanted, in the order of the task's action_names, got "
+                f"{np.array2string(np.asarray(target), threshold=20, precision=3)} of shape {np.shape(target)}; "
+                "nothing was sent"
+            )
 
     def brake(self, unless_sent_after_s: float = float("inf")) -> bool:
         """One command on the way to rest; returns whether one was needed, as the robot's last command moved it.

@@ -16,8 +16,10 @@ def move_to(link: RobotLink, joints: NDArray[np.floating]) -> None:
     """From where the robot is to joint targets (A,) in rad and m, in a straight line of joint space.
 
     Raises:
-        RobotFault: if the robot does not arrive, can't be reached, or the operator stops it.
+        RobotFault: if the robot does not arrive, can't be reached, the operator stops it, or the targets are none.
     """
+    link.check_targets(joints)
+    link.rest()  # a move before that failed half-way may have left it moving
     seen, period_s = link.observe().joints, link.filter.period_s
     link.begin(seen)
     fastest = _SLOW_SHARE * np.array(link.filter.limits.velocity) * period_s

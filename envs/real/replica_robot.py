@@ -61,8 +61,9 @@ class ReplicaRobot:
         secret = secrets.token_hex(16)
         arguments = ["-m", __name__, "--task", self.task.name, "--faults", self.faults.to_json()]
         self._process = subprocess.Popen(
-            [sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env={**os.environ, _SECRET: secret}
-        )
+            [sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env={**os.environ, _SECRET: secret},
+            start_new_session=True,  # Ctrl-C in the terminal is for us, who brake it; no robot dies of that
+        )  # fmt: skip
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()  # the port, once it listens
         if not line.isdigit():

@@ -14,7 +14,7 @@ from rise_gym.types import Observation
 
 
 class Senses:
-    """The newest observation of one episode; begins with the first pictures, for which a camera may need a few tries.
+    """The newest observation of one episode; begins with the first pictures, for which a camera may need a few ticks.
 
     Raises:
         RobotFault: if the robot can't be reached or a camera shows nothing.
@@ -33,6 +33,7 @@ class Senses:
             except CameraFault:
                 if not left:
                     raise
+                link.clock.wait(link.stopped, link.clock.now() + link.filter.period_s)
 
     @property
     def joints(self) -> NDArray[np.float64]:

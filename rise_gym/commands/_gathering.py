@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rise_gym.commands._progress import progress_bar
+from rise_gym.commands._robots import AS_USUAL, Driving, ExecutionOptions, driving
+from rise_gym.commands._shared import env_id_of
 from rise_gym.errors import InvalidDataset, RiseGymError
 from rise_gym.tasks import task_card
 
@@ -38,22 +40,55 @@ Gather = Callable[[Gathering], None]
 """Sees to it that the folder holds the episodes that are wanted; called again, it goes on where it was."""
 
 
-def gathering_from(source: str, processes: int) -> Gather:
-    """How to gather: from the `replica`, by `hand`, or from the env with that id, one episode after the other."""
+def gathering_from(source: str, processes: int, how: Driving | None = None) -> Gather:
+    """How to gather: from the `replica`, by `hand`, or from the env with that id, one episode after the other.
+
+    Args:
+        source: which of them. processes: how many replicas run side by side. how: what `driving_in` says of the source.
+    """
     if source == HAND:
         return by_hand
 
     def gather(wanted: Gathering) -> None:
         if source == REPLICA:
-            played_in(f"rise_gym:RiseMujoco-{task_card(wanted.task).title}-v0", wanted, processes=processes)
+            played_in(env_id_of("Mujoco", wanted.task), wanted, processes=processes)
         else:
-            played_in(source, wanted, processes=1, episodes_per_file=1)  # a robot's episodes are dear
+            played_in(source, wanted, processes=1, episodes_per_file=1, how=how)  # a robot's episodes are dear
 
     return gather
 
 
-def played_in(env_id: str, wanted: Gathering, *, processes: int, episodes_per_file: int = 10) -> None:
+def driving_in(source: str, task: str, execution: ExecutionOptions) -> Driving | None:
+    """How policies act where episodes come from; None by hand. Before an hour is spent on a policy to act there.
+
+    Raises:
+        RiseGymError: if there is no such env, nobody judges there, it can't be driven like this, or no robot is to be
+            driven.
+    """
+    if source not in (REPLICA, HAND):
+        how = driving(source, execution=execution)
+        if not how.judged:
+            raise RiseGymError(
+                f"nobody says when the task is done in {source!r}, so all episodes would be learnt from as failed: "
+                'register it with an operator ("keyboard") or a judge'
+            )
+        return how
+    if execution != AS_USUAL:
+        raise RiseGymError(
+            f"--execution, --execute-ticks and --fade-ticks are a robot's, episodes come from {source!r}: leave them "
+            "out, or name a robot's env, --collect-from my_lab.envs:MyBoxClose-v0"
+        )
+    return None if source == HAND else driving(env_id_of("Mujoco", task))
+
+
+def played_in(
+    env_id: str, wanted: Gathering, *, processes: int, episodes_per_file: int = 10, how: Driving | None = None
+) -> None:
     """Play what is missing in an env that is made with `record_ticks=True`.
+
+    Args:
+        env_id: of the env. wanted: the episodes. processes: how many run side by side.
+        episodes_per_file: how many are saved at once. how: the policy acts; default: as is usual in that env.
 
     Raises:
         ReservedSeed: if a seed is kept for evaluation.
@@ -69,18 +104,17 @@ def played_in(env_id: str, wanted: Gathering, *, processes: int, episodes_per_fi
     missing = set(wanted.seeds) - EpisodeWriter(wanted.folder, card).seeds(wanted.name)
     if not missing:
         return  # building the env alone may move a robot
-    made = {"id": env_id, "chunk": card.chunk, "record_ticks": True, "disable_env_checker": True}
+    how = driving(env_id) if how is None else how
+    made = {"id": env_id, "chunk": how.chunk(card.chunk), "record_ticks": True, "disable_env_checker": True}
     agent = Factory(
         target="rise_gym.agents.trainable:load_trainable", arguments={"name": wanted.policy, "task": wanted.task}
     )
-    actor = Factory(
-        target="rise_gym.collection:AgentActor",
-        arguments={"agent": agent, "noise": ExplorationNoise().times(wanted.noise)},
-    )
+    actor = how.by(agent, wanted.policy, noise=ExplorationNoise().times(wanted.noise))
     env = Factory(target="gymnasium:make", arguments=made)
     with progress_bar(f"collecting episodes of {wanted.name}", len(missing)) as step:
         summary = collect(config, wanted.folder, env, actor, on_episode=lambda _: step())
-    print(f"{wanted.folder}: {summary.episodes} episodes, {summary.successes} successful")
+    driven = f"; {how.told['execution']} execution" if how.robot else ""
+    print(f"{wanted.folder}: {summary.episodes} episodes, {summary.successes} successful{driven}")
 
 
 def by_hand(wanted: Gathering) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rise_gym.commands._progress import progress_bar
+from rise_gym.commands._robots import AS_USUAL, Driving, ExecutionOptions, driving
 from rise_gym.commands._shared import card_of
 from rise_gym.errors import InvalidRobot, RiseGymError, RobotFault
 from rise_gym.tasks import TaskCard
@@ -30,9 +31,10 @@ class RobotColumn:
         card: of the task that is compared.
         seeds: one an episode.
         kept: a file for finished episodes, so that an interrupted comparison goes on there; None keeps nothing.
+        execution: how policies drive the robot.
 
     Raises:
-        RiseGymError: if no such env is registered, or no episode is wanted.
+        RiseGymError: if no such env is registered, it can't be driven like this, or no episode is wanted.
         InvalidRobot: if it is no robot's, or of another task.
     """
 
@@ -40,6 +42,12 @@ class RobotColumn:
     card: TaskCard
     seeds: range
     kept: Path | None = None
+    execution: ExecutionOptions = AS_USUAL
+
+    @property
+    def driving(self) -> Driving:
+        """How policies drive the robot."""
+        return driving(self.env_id, execution=self.execution)
 
     def __post_init__(self) -> None:
         from rise_gym.robot_envs import is_robot, registered
@@ -54,6 +62,7 @@ class RobotColumn:
                 f"{self.env_id!r} is of the task {theirs.name}, compared is {self.card.name}: give --task "
                 f"{theirs.name}, or an id that was registered with task={self.card.name!r}"
             )
+        _ = self.driving  # refuses what can't be
 
 
 def played_on_robot(column: RobotColumn, agents: Sequence[tuple[str, Factory]]) -> list[list[RobotEpisode]]:
@@ -61,14 +70,14 @@ def played_on_robot(column: RobotColumn, agents: Sequence[tuple[str, Factory]]) 
 
     Args:
         column: what is wanted.
-        agents: names, and how to build them.
+        agents: names, and how to build them; they drive the robot as the column says.
 
     Raises:
         RobotFault: if the robot can't be reached or used any more.
         InvalidRobot: if the env is no robot's, which only an episode in it may tell.
         RiseGymError: if what was kept can't be read.
     """
-    done = _kept(column)
+    done, how = _kept(column), column.driving
     found = []
     count = len(agents) * len(column.seeds)
     with progress_bar(f"episodes in {column.env_id}", count) as step, closing(_Held(column)) as robot:
@@ -76,7 +85,9 @@ def played_on_robot(column: RobotColumn, agents: Sequence[tuple[str, Factory]]) 
             rows = {seed: done[name, seed] for seed in column.seeds if (name, seed) in done}
             for _ in rows:
                 step()
-            for episode in _rest(column, robot, factory, [seed for seed in column.seeds if seed not in rows]):
+            for episode in _rest(
+                column, robot, how.by(factory, name), [seed for seed in column.seeds if seed not in rows]
+            ):
                 rows[episode.seed] = episode
                 _keep(column, name, episode)
                 step()
@@ -112,7 +123,8 @@ def _rest(column: RobotColumn, robot: _Held, factory: Factory, seeds: Sequence[i
         return
     agent = factory.build()
     try:
-        for episode in play(column.env_id, agent, seeds, env=robot.env(getattr(agent, "chunk", column.card.chunk))):
+        env = robot.env(getattr(agent, "chunk", column.card.chunk))
+        for episode in play(column.env_id, agent, seeds, env=env):
             if not isinstance(episode, RobotEpisode):
                 raise InvalidRobot(_no_robot(column.env_id))
             yield episode
@@ -120,6 +132,8 @@ def _rest(column: RobotColumn, robot: _Held, factory: Factory, seeds: Sequence[i
         if column.kept is None or not column.kept.exists():
             raise
         raise RobotFault(f"{error}. Finished episodes are kept in {column.kept}; the same command goes on") from error
+    finally:
+        getattr(agent, "close", lambda: None)()  # one that thinks ahead has a thread
 
 
 def _no_robot(env_id: str) -> str:
@@ -133,11 +147,12 @@ def _keep(column: RobotColumn, name: str, episode: RobotEpisode) -> None:
     if column.kept is not None:
         column.kept.parent.mkdir(parents=True, exist_ok=True)
         with column.kept.open("a") as lines:
-            lines.write(json.dumps({"env_id": column.env_id, "agent": name, "episode": asdict(episode)}) + "\n")
+            where = {"env_id": column.env_id, "execution": column.driving.told}
+            lines.write(json.dumps({**where, "agent": name, "episode": asdict(episode)}) + "\n")
 
 
 def _kept(column: RobotColumn) -> dict[tuple[str, int], RobotEpisode]:
-    """Of an interrupted comparison, by agent and seed."""
+    """Of an interrupted comparison that drove the same robot in the same way, by agent and seed."""
     from rise_gym.evaluation import RobotEpisode
     from rise_gym.robot_envs import RobotFacts
 
@@ -146,7 +161,7 @@ def _kept(column: RobotColumn) -> dict[tuple[str, int], RobotEpisode]:
     found = {}
     try:
         for row in map(json.loads, column.kept.read_text().splitlines()):
-            if row["env_id"] == column.env_id:
+            if (row["env_id"], row["execution"]) == (column.env_id, column.driving.told):
                 episode = RobotEpisode(**{**row["episode"], "facts": RobotFacts(**row["episode"]["facts"])})
                 found[row["agent"], episode.seed] = episode
     except (ValueError, KeyError, TypeError) as error:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rise_gym.recordings import Recordings
 
 SETTINGS_NAME = "rounds.json"
+_MAY_CHANGE = {"rounds", "source", "driven"}  # between two calls; the file tells those of the last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class RoundsConfig:
         first_seed: of those of the first round; later rounds go on from there.
         noise: factor of the exploration noise, as of `rise-gym collect`.
         source: "replica", "hand", or the id of the env that episodes are collected in.
+        driven: how a robot is driven there, as it is recorded; None where there is none.
         refresh: of the world model; its `newest_share` is also that of the moments that are imagined from.
     """
 
@@ -52,6 +54,7 @@ class RoundsConfig:
     first_seed: int = 70_000
     noise: float = 0.5
     source: str = REPLICA
+    driven: dict[str, Any] | None = None
     refresh: RefreshConfig = field(default_factory=RefreshConfig)
 
     def __post_init__(self) -> None:
@@ -153,10 +156,10 @@ def check_seeds(job: RoundsJob) -> None:
 def _check_settings(job: RoundsJob) -> None:
     """How many rounds may change, and where episodes come from; nothing that was already made depends on that."""
     settings: dict[str, Any] = {"policy": job.policy, "world_model": job.world_model, **asdict(job.rounds)}
-    settings = {name: value for name, value in settings.items() if name not in ("rounds", "source")}
     path = job.out / SETTINGS_NAME
-    if path.is_file() and (found := json.loads(path.read_text())) != settings:
-        odd = sorted(name for name in settings if found.get(name) != settings[name])
+    found = json.loads(path.read_text()) if path.is_file() else settings
+    odd = sorted(name for name in settings.keys() - _MAY_CHANGE if found.get(name) != settings[name])
+    if odd:
         raise RiseGymError(
             f"{job.out} holds rounds with other settings: {[(name, found.get(name)) for name in odd]}, got "
             f"{[(name, settings[name]) for name in odd]}; go on with its own, or begin in a folder of your choice"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from rise_gym.commands._progress import progress_bar
-from rise_gym.commands._robots import NO_ROBOT, RobotOptions, thinking_ahead
+from rise_gym.commands._robots import AS_USUAL, NO_ROBOT, ExecutionOptions, RobotOptions, driving
 from rise_gym.commands._shared import env_id_of, known_task
 from rise_gym.errors import RiseGymError
 from rise_gym.tasks import task_card
@@ -34,6 +34,7 @@ def collect(
     temperature: float | None = None,
     processes: int = 2,
     robot: Annotated[RobotOptions, tyro.conf.arg(name="")] = NO_ROBOT,
+    execution: Annotated[ExecutionOptions, tyro.conf.arg(name="")] = AS_USUAL,
 ) -> None:
     """Record episodes of the replica, or of your robot (`--robot`), as a LeRobot dataset.
 
@@ -49,7 +50,8 @@ def collect(
         noise: factor of the noise (of the expert, or added to a policy's actions as exploration).
         temperature: of a policy's sampling, 0 to 1, instead of its own.
         processes: how many run side by side; on a robot it is one.
-        robot: yours, for `--who policy`, which thinks while its last plan is executed.
+        robot: yours, for `--who policy`. Somebody has to tell success: `--judge` or `--operator`.
+        execution: how the policy drives it.
     """
     from rise_gym.collection import CollectionConfig, ExplorationNoise, Factory
     from rise_gym.collection import collect as run
@@ -57,6 +59,8 @@ def collect(
     if robot.robot is not None and who != "policy":
         raise RiseGymError(f"on a robot only a policy can be recorded so far, not {who!r}: --who policy")
     task = known_task(task).name
+    env_id = env_id_of("Mujoco" if robot.robot is None else "Real", task)
+    how = driving(env_id, robot=robot, execution=execution)
     policy = policy or f"bundled:{task}/base"
     sources: dict[Who, Source] = {"expert": "demonstration", "correction": "correction"}
     config = CollectionConfig(
@@ -73,15 +77,16 @@ def collect(
     env = _replica(task, chunk=task_card(task).chunk if who in ("policy", "random") else 1, record_ticks=True)
     actor = _actor(who, task, agent, noise)
     if robot.robot is not None:
-        env = robot.env(task)
-        actor = thinking_ahead(agent, policy, noise=ExplorationNoise().times(noise))
+        given = {"id": env_id, "chunk": how.chunk(task_card(task).chunk), "record_ticks": True}
+        env = Factory(target="gymnasium:make", arguments={**given, "disable_env_checker": True, **how.arguments})
+        actor = how.by(agent, policy, noise=ExplorationNoise().times(noise))
     if who == "correction":
         env = Factory(target="rise_gym.corrections:TakenOver", arguments={"env": env, "agent": agent})
     with progress_bar(f"collecting {who} episodes", episodes) as step:
         summary = run(config, folder, env, actor, on_episode=lambda _: step())
     print(
         f"{folder}: {summary.episodes} episodes, {summary.frames} frames, {summary.successes} successful, "
-        f"{summary.size_bytes / 1e6:.0f} MB"
+        f"{summary.size_bytes / 1e6:.0f} MB" + (f"; {how.told['execution']} execution" if how.robot else "")
     )
 
 

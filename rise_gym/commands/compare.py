@@ -12,6 +12,7 @@ import tyro
 
 from rise_gym.commands._progress import progress_bar
 from rise_gym.commands._robot_column import RobotColumn, played_on_robot
+from rise_gym.commands._robots import AS_USUAL, ExecutionOptions
 from rise_gym.commands._shared import env_id_of, known_task
 from rise_gym.commands._trusting import exploit_trust, recorded_trust
 from rise_gym.errors import RiseGymError
@@ -39,6 +40,7 @@ def compare(
     exploit_starts: int = 0,
     robot_env: str | None = None,
     robot_episodes: int = 10,
+    execution: Annotated[ExecutionOptions, tyro.conf.arg(name="")] = AS_USUAL,
     processes: int = 2,
 ) -> None:
     """Play policies in dream and replica from the same starts, and compare how they rank.
@@ -68,6 +70,7 @@ def compare(
         exploit_starts: from how many starts an adversary tries to fool the dream, around the first policy's chunks.
         robot_env: the id of an env that you registered with your robot's arguments, `my_lab.envs:MyBoxClose-v0`.
         robot_episodes: how many episodes it plays of each policy.
+        execution: how policies drive the robot, as in `rise-gym evaluate`; dream and replica always wait for them.
         processes: how many replicas run side by side.
     """
     from rise_gym._trust_plots import scatter_plot
@@ -80,7 +83,7 @@ def compare(
     task = card.name
     _check_parts(policies, card, world_model, data)
     qualities = [(policy, amount) for policy in policies for amount in noise]
-    column = _column(robot_env, card, range(seed, seed + robot_episodes), json_file)
+    column = _column(robot_env, card, range(seed, seed + robot_episodes), json_file, execution)
     starts = _starts(task, list(range(seed, seed + episodes)))
     agents = [_named(task, *quality) for quality in qualities]
     on_robot = None if column is None else played_on_robot(column, agents)  # all else was seen to be there
@@ -91,7 +94,7 @@ def compare(
     }  # fmt: skip
     found["doubts"] = doubts(len(rows), episodes, found["agreement"]["success"])
     if column is not None and on_robot is not None:
-        found["robot"] = robot_figures(rows, list(chain(*on_robot)), column.env_id)
+        found["robot"] = robot_figures(rows, list(chain(*on_robot)), column.env_id, column.driving.told)
     if data:
         found |= recorded_trust(list(data), card, world_model, chunks=drift_chunks)
     if exploit_starts:
@@ -111,12 +114,16 @@ def compare(
         column.kept.unlink(missing_ok=True)  # a policy of that name may be another one the next time
 
 
-def _column(robot: str | None, card: TaskCard, seeds: range, json_file: Path | None) -> RobotColumn | None:
+def _column(
+    robot: str | None, card: TaskCard, seeds: range, json_file: Path | None, execution: ExecutionOptions
+) -> RobotColumn | None:
     """What is wanted of the robot, if there is one; finished episodes are kept beside the JSON file."""
     if robot is None:
+        if execution != AS_USUAL:
+            raise RiseGymError("--execution, --execute-ticks and --fade-ticks are a robot's: name one, --robot-env")
         return None
     kept = None if json_file is None else json_file.with_suffix(".robot_episodes.jsonl")
-    return RobotColumn(env_id=robot, card=card, seeds=seeds, kept=kept)
+    return RobotColumn(env_id=robot, card=card, seeds=seeds, kept=kept, execution=execution)
 
 
 def _named(task: str, policy: str, noise: float) -> tuple[str, Factory]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from rise_gym.commands._progress import progress_bar
-from rise_gym.commands._robots import NO_ROBOT, RobotOptions, driven
+from rise_gym.commands._robots import AS_USUAL, NO_ROBOT, Driving, ExecutionOptions, RobotOptions, driving
 from rise_gym.commands._shared import card_of
 from rise_gym.errors import RiseGymError
 from rise_gym.tasks import TaskCard
@@ -31,14 +31,14 @@ def evaluate(
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     processes: int = 2,
     robot: Annotated[RobotOptions, tyro.conf.arg(name="")] = NO_ROBOT,
+    execution: Annotated[ExecutionOptions, tyro.conf.arg(name="")] = AS_USUAL,
 ) -> None:
     """Success and score of a policy over seeded episodes, with 95 % intervals.
 
     On a robot: `RiseReal-BoxClose-v0 --robot ...`, or an id that you registered with your robot's arguments,
     `my_lab.envs:MyBoxClose-v0`. Episodes then come one after the other, without asking anybody, in one env of this
-    process, and the policy thinks while its last plan is executed (it is waited for where the id has
-    `clock="instant"` or `max_episode_steps`, or is of no `RealEnv`). If the robot fails or you interrupt, the result is
-    that of the finished episodes, and says so.
+    process, and the policy thinks while its last plan is executed, unless `--execution synchronous` has the robot wait.
+    If the robot fails or you interrupt, the result is that of the finished episodes, and says so.
 
     Args:
         env_id: a registered id, `RiseMujoco-BoxClose-v0` say, or `module:id`, whose module is imported first.
@@ -52,6 +52,7 @@ def evaluate(
         processes: how many run side by side; a robot plays alone, whatever is said here.
         robot: yours; it goes before what an id was registered with. Somebody has to tell success: `--judge` or
             `--operator`.
+        execution: how the policy drives a robot; the result has it under `robot`.
     """
     from rise_gym.evaluation import evaluate as play
 
@@ -60,7 +61,8 @@ def evaluate(
     card = card_of(env_id)
     policy = policy or f"bundled:{card.name}/base"
     agent = agent_factory(policy, card)
-    agent, arguments = driven(env_id, agent, policy, robot=robot, advantage=advantage)
+    how = driving(env_id, robot=robot, execution=execution)
+    agent = how.by(agent, policy, advantage=advantage)
     played: list[EpisodeResult] = []
     began = time.monotonic()
     try:
@@ -73,18 +75,21 @@ def evaluate(
             result = play(
                 f"rise_gym:{env_id}" if ":" not in env_id else env_id, agent, episodes, seed,
                 policy=policy, processes=processes, advantage=advantage, chunk=1 if policy == "scripted" else None,
-                env_arguments=arguments, on_episode=finished,
+                env_arguments=how.arguments, on_episode=finished,
             )  # fmt: skip
     except BaseException as error:  # Ctrl-C too
         if _of_a_robot(played):
-            _tell_so_far(played, env_id, policy, json_file, time.monotonic() - began, error)
+            result = _so_far(played, env_id, policy, time.monotonic() - began, error)
+            _tell(result, how, json_file)
         raise
-    _tell({**result, "env_id": env_id}, json_file)
+    _tell({**result, "env_id": env_id}, how, json_file)
 
 
-def _tell(result: dict[str, Any], json_file: Path | None) -> None:
+def _tell(result: dict[str, Any], how: Driving, json_file: Path | None) -> None:
     from rise_gym.evaluation import write_report_json
 
+    if "robot" in result:
+        result = {**result, "robot": {**result["robot"], **how.told}}
     if json_file is not None:
         write_report_json(json_file, result)
     print(json.dumps(result, indent=2))
@@ -92,14 +97,14 @@ def _tell(result: dict[str, Any], json_file: Path | None) -> None:
         print("careful: nobody judges in this env, so no episode succeeds: give it a judge or an operator")
 
 
-def _tell_so_far(
-    played: list[EpisodeResult], env_id: str, policy: str, json_file: Path | None, seconds: float, why: BaseException
-) -> None:
+def _so_far(
+    played: list[EpisodeResult], env_id: str, policy: str, seconds: float, why: BaseException
+) -> dict[str, Any]:
     """The finished episodes of a robot, which are dear."""
     from rise_gym.evaluation import summarise
 
     result = summarise(played, env_id=env_id, policy=policy, seconds=seconds)
-    _tell({**result, "ended_early": str(why) or "interrupted"}, json_file)
+    return {**result, "ended_early": str(why) or "interrupted"}
 
 
 def _of_a_robot(played: list[EpisodeResult]) -> bool:

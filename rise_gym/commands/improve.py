@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from rise_gym.commands._gathering import gathering_from
+from rise_gym.commands._gathering import driving_in, gathering_from
 from rise_gym.commands._refreshing import RefreshConfig
+from rise_gym.commands._robots import AS_USUAL, ExecutionOptions
 from rise_gym.commands._rounds import RoundsConfig, RoundsJob, improve_in_rounds, improve_once
 from rise_gym.commands._shared import Device, Spread, chosen_device, known_task
 
@@ -41,6 +42,7 @@ def improve(
     round_episodes: int = 60,
     first_seed: int = 70_000,
     collect_from: str = "replica",
+    execution: Annotated[ExecutionOptions, tyro.conf.arg(name="")] = AS_USUAL,
     refresh_steps: int = 1500,
     newest_share: float = 0.5,
     processes: int = 2,
@@ -57,9 +59,11 @@ def improve(
 
     With a robot: `--collect-from hand` stops after a round and says which policy's episodes it wants in which folder;
     the same command then goes on. An env id collects in that env at once, one episode after the other, without asking
-    anybody: an id that you registered with your robot's arguments, as `my_lab.envs:MyBoxClose-v0`. Or do it all by
-    hand: improve once, record that policy, then improve once more in another folder, with it as `--policy` and its
-    recordings among `--data`; the world model stays what it is, unless you give one that was trained on.
+    anybody: an id that you registered with your robot's arguments, as `my_lab.envs:MyBoxClose-v0`. There the policy
+    thinks while its last plan is executed, unless `--execution synchronous` has the robot wait; `out/rounds.json` and
+    the policy's card say which. Or do it all by hand: improve once, record that policy, then improve once more in
+    another folder, with it as `--policy` and its recordings among `--data`; the world model stays what it is, unless
+    you give one that was trained on.
 
     Args:
         out: where to; the same command goes on where it was. TensorBoard curves are in `out/run/tensorboard`, with more
@@ -92,6 +96,7 @@ def improve(
         round_episodes: how many episodes are collected between two rounds.
         first_seed: the first of their seeds; all have to be below 100000, and in no dataset of `data`.
         collect_from: the "replica", "hand", or the id of an env that takes `record_ticks=True`.
+        execution: how the policy drives a robot that is collected from, as in `rise-gym collect`.
         refresh_steps: gradient steps of the value, and as many of the dynamics, between two rounds.
         newest_share: what share of the moments that those learn from, and that the next round imagines from, is of the
             newest episodes.
@@ -124,12 +129,15 @@ def improve(
     card = known_task(task)
     policy, world_model = policy or f"bundled:{card.name}/base", world_model or f"bundled:{card.name}/world_model"
     refresh = RefreshConfig(steps=refresh_steps, newest_share=newest_share, seed=seed)
+    how = driving_in(collect_from, card.name, execution) if rounds > 1 else None
     plan = RoundsConfig(
-        rounds=rounds, episodes=round_episodes, first_seed=first_seed, source=collect_from, refresh=refresh
-    )
+        rounds=rounds, episodes=round_episodes, first_seed=first_seed, source=collect_from, refresh=refresh,
+        driven=how.told if how is not None and how.robot else None,
+    )  # fmt: skip
     job = RoundsJob(
         out=out, data=data, card=card, policy=policy, world_model=world_model, rounds=plan,
         improving=config, demonstration_share=demonstration_share, check_episodes=check_episodes,
     )  # fmt: skip
-    improved = improve_once(job) if rounds == 1 else improve_in_rounds(job, gathering_from(collect_from, processes))
+    gather = gathering_from(collect_from, processes, how)
+    improved = improve_once(job) if rounds == 1 else improve_in_rounds(job, gather)
     print(f"improved policy ({sum(p.numel() for p in improved.parameters()):,} parameters): {out / 'checkpoint'}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import inspect
-import io
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -202,6 +202,13 @@ def test_a_crash_mid_episode_ends_it_and_the_next_reset_starts_the_robot_again()
     env.close()
 
 
+def test_ctrl_c_in_the_terminal_reaches_us_and_not_the_robot() -> None:
+    """It goes to all processes of the terminal's group; the robot's is in none with us."""
+    ROBOT.connect()
+    assert ROBOT._process is not None
+    assert os.getpgid(ROBOT._process.pid) != os.getpgid(0)
+
+
 def test_degrees_are_refused_before_anything_is_sent() -> None:
     env = real(resetter=None)
     ROBOT.connect()
@@ -270,30 +277,48 @@ def test_the_operator_stops_it_within_a_chunk_and_it_stays_stopped() -> None:
 
 
 def test_a_keyboard_stops_even_between_steps_and_gives_verdicts() -> None:
-    env = real(operator=KeyboardOperator(io.StringIO()), limits={"acceleration_rad_s2": 5.0})
+    reading, writing = os.pipe()
+    lines = os.fdopen(reading)  # nobody types yet
+    keyboard = KeyboardOperator(lines)
+    env = real(operator=keyboard, limits={"acceleration_rad_s2": 5.0})
     env.reset(seed=0)
-    env.operator._verdict = True  # type: ignore[attr-defined]
+    keyboard.hear("y")
     _, reward, terminated, _, info = env.step(hold(env))
     assert (terminated, reward, info["is_success"], info["score"]) == (True, 1.0, True, 10.0)
     assert len(info["progress"]) == 1
     env.reset(seed=0)
-    env.operator._verdict = False  # type: ignore[attr-defined]
+    keyboard.hear("n")
     _, reward, terminated, _, info = env.step(hold(env))
     assert (terminated, reward, info["is_success"]) == (True, 0.0, False)
     env.reset(seed=0)
-    env.operator._stop.set()  # type: ignore[attr-defined]
+    os.write(writing, b"\n")
     deadline = time.monotonic() + 5
     while not env.link.stopped.is_set() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert env.step(swing(env))[4]["truncation"] == "operator"
     env.close()
+    os.close(writing)
+    keyboard._terminal._thread.join(10)  # type: ignore[union-attr]
+    lines.close()
 
 
-@pytest.mark.parametrize(("text", "stop", "verdict"), [("\n", True, None), ("y\n", False, True), ("n\n", False, False)])
-def test_keys(text: str, stop: bool, verdict: bool | None) -> None:
-    operator = KeyboardOperator(io.StringIO(text))
-    time.sleep(0.1)
+@pytest.mark.parametrize(("word", "stop", "verdict"), [("", True, None), ("y", False, True), ("n", False, False)])
+def test_keys(word: str, stop: bool, verdict: bool | None) -> None:
+    operator = KeyboardOperator(Lines())  # type: ignore[arg-type]
+    operator.hear(word)
     assert (operator.stop_requested(), operator.verdict()) == (stop, verdict)
+    operator._terminal.lines.over.set()  # type: ignore[attr-defined]
+
+
+class Lines:
+    """A terminal in which nobody types."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def __iter__(self) -> Iterator[str]:
+        self.over.wait()
+        return iter(())
 
 
 def test_progress_is_the_value_models_and_an_operators_word_goes_before_it(counting_world: Any) -> None:

@@ -30,7 +30,7 @@ from rise_gym.envs.real.asynchronous import AsynchronousActor
 from rise_gym.envs.real.env import RealEnv
 from rise_gym.envs.real.replica_robot import ReplicaResetter
 from rise_gym.episodes import read_episodes
-from rise_gym.errors import AgentFailed, RiseGymError, StepOutOfOrder, UnsuitableEnv
+from rise_gym.errors import AgentFailed, RiseGymError, RobotFault, StepOutOfOrder, UnsuitableEnv
 from rise_gym.evaluation import play
 from rise_gym.tasks import BOX_CLOSE
 
@@ -312,6 +312,18 @@ def test_a_stop_ends_the_waiting_for_the_first_plan(env: RealEnv) -> None:
         agent.may.release()
 
 
+def test_a_stop_ends_the_waiting_for_an_agent_that_hangs_over_the_end_of_an_episode(env: RealEnv) -> None:
+    agent = SlowAgent(turning(10, 0.1), turning(10, 0.1))
+    with AsynchronousActor(agent, execute_ticks=1) as actor:
+        drive(env, actor, agent, 3)
+        assert actor.thinking
+        env.reset(seed=1)
+        threading.Timer(0.1, env.stop).start()
+        with pytest.raises(RobotFault, match=r"operator has stopped.*release"):
+            actor.reset(env, 1)
+        agent.may.release()
+
+
 @pytest.mark.parametrize(
     ("spoilt", "word"),
     [
@@ -408,6 +420,10 @@ def test_what_makes_no_sense_on_a_robot_is_refused(tmp_path: Path) -> None:
         evaluate_command("RiseReal-BoxClose-v0", policy="scripted", robot=judged)
     with pytest.raises(RiseGymError, match="--who policy"):
         collect_command(tmp_path / "mine", robot=robot)
+    with pytest.raises(RiseGymError, match="--operator keyboard"):  # or all of it would be recorded as failed
+        collect_command(tmp_path / "mine", who="policy", robot=robot)
+    with pytest.raises(RiseGymError, match="is no robot's"):  # the robot itself was forgotten
+        collect_command(tmp_path / "mine", who="policy", robot=RobotOptions(operator="keyboard"))
     assert RobotOptions(robot="a:b", velocity_rad_s=0.5).env_arguments() == {
         "robot": "a:b",
         "limits": {"velocity_rad_s": 0.5},

@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from recording_robot import RecordingRobot
+from recording_robot import OwnTime, RecordingRobot
 
 from rise_gym.envs.mujoco.robot import home_joints
 from rise_gym.envs.real.clock import Clock, InstantClock, SystemClock
+from rise_gym.envs.real.contract import ResetHelp
 from rise_gym.envs.real.env import RealEnv
 from rise_gym.envs.real.kinematics import ToolPoints
 from rise_gym.envs.real.limits import Limits, SafetyFilter
 from rise_gym.envs.real.link import RobotLink
+from rise_gym.envs.real.moves import move_to
 from rise_gym.envs.real.people import KeyboardOperator
 from rise_gym.envs.real.watchdog import Watchdog
-from rise_gym.errors import RobotFault
+from rise_gym.errors import InvalidRobot, RobotFault
 from rise_gym.robots import TWO_PIPERS
 from rise_gym.tasks import BOX_CLOSE
 
@@ -112,7 +114,7 @@ def test_a_keyboard_that_breaks_is_noticed() -> None:
             raise OSError("the terminal is gone")
 
     keyboard = KeyboardOperator(Broken())  # type: ignore[arg-type]
-    with pytest.raises(OSError, match="terminal is gone"):
+    with pytest.raises(RobotFault, match="can't be read: OSError: the terminal is gone"):
         until(keyboard.stop_requested)
 
 
@@ -171,6 +173,137 @@ def test_an_observation_that_is_none_is_a_fault(env: RealEnv, observation: Any) 
     assert (truncated, info["truncation"]) == (True, "robot")
     assert "get_observation" in info["fault"]
     assert still(env)
+
+
+# -- between steps and episodes ---------------------------------------------------------------------------------------
+
+
+def assert_accelerations_are_kept(env: RealEnv) -> None:
+    """From rest where it began, and from what the robot received alone."""
+    sent = np.concatenate([home_joints()[None], robot_of(env).commands])
+    velocity = np.diff(sent, axis=0, prepend=sent[:1]) / env.link.filter.period_s
+    change = np.abs(np.diff(velocity, axis=0)) / env.link.filter.period_s
+    assert np.all(change <= np.array(env.link.filter.limits.acceleration) + 1e-4)
+
+
+def test_a_reset_in_the_middle_of_an_episode_brakes_first(env: RealEnv) -> None:
+    """As a `TimeLimit` has it, of which the env knows nothing."""
+    env.reset(seed=0)
+    env.step(swing(env, 1.5)[: env.chunk])
+    assert not still(env)
+    env.reset(seed=1)
+    assert still(env)
+    env.step(swing(env, -1.0))
+    assert_accelerations_are_kept(env)
+
+
+def test_a_move_that_failed_half_way_is_braked_for_before_the_next(operator: Nobody) -> None:
+    class Persistent:
+        def reset(self, help: ResetHelp) -> None:
+            robot = help.robot
+            assert isinstance(robot, RecordingRobot)
+            measure, times = robot.get_observation, iter(range(5))
+
+            def failing() -> dict[str, Any]:
+                if next(times, None) == 4:
+                    raise ValueError("bus error")
+                return measure()
+
+            robot.get_observation = failing  # type: ignore[method-assign]
+            with pytest.raises(RobotFault, match="bus error"):
+                help.move_to(home_joints() + 0.8 * np.eye(14)[0])
+            help.move_to(home_joints())
+
+    limits = {"acceleration_rad_s2": 2.0, "velocity_rad_s": 3.0}
+    env = RealEnv(robot=RecordingRobot(), operator=operator, clock="instant", resetter=Persistent(), limits=limits)
+    env.reset(seed=0)
+    assert_accelerations_are_kept(env)
+    env.close()
+
+
+def test_a_second_interruption_while_it_closes_leaves_nothing_moving(env: RealEnv) -> None:
+    env.reset(seed=0)
+    env.step(swing(env, 1.5)[: env.chunk])
+    rest = env.link.rest
+
+    def interrupted() -> None:
+        env.link.rest = rest  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+
+    env.link.rest = interrupted  # type: ignore[method-assign]
+    assert not still(env)
+    last = robot_of(env).commands[-1]
+    with pytest.raises(KeyboardInterrupt):
+        env.close()
+    assert not robot_of(env).is_connected
+    assert len(robot_of(env).commands) >= 2
+    assert not np.array_equal(robot_of(env).commands[-1], last)
+    np.testing.assert_allclose(robot_of(env).commands[-1], robot_of(env).commands[-2], atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "target", [np.full(14, np.nan), np.r_[np.inf, np.zeros(13)], np.zeros(7), np.zeros((2, 14)), np.float64(0.0)]
+)
+def test_targets_that_are_none_reach_no_robot(env: RealEnv, target: Any) -> None:
+    env.reset(seed=0)
+    for ask in (env.link.send, lambda joints: move_to(env.link, joints)):
+        with pytest.raises(RobotFault, match=r"14 finite joint targets.*got"):
+            ask(target)
+    assert not robot_of(env).commands
+    env.step(swing(env))
+    assert np.isfinite(robot_of(env).commands).all()
+
+
+def test_every_tick_takes_its_time_also_the_first_after_a_pause() -> None:
+    """What is seen after a tick is what became of its command, however long the policy has thought before."""
+    robot, own_time = RecordingRobot(), OwnTime()
+    robot.now = own_time.now
+    env = RealEnv(robot=robot, clock=own_time, chunk=3)
+    env.reset(seed=0)
+    seen_s: list[float] = []
+    measure = robot.get_observation
+
+    def timed() -> dict[str, Any]:
+        seen_s.append(own_time.now())
+        return measure()
+
+    robot.get_observation = timed  # type: ignore[method-assign]
+    for pause_s in (5.0, 0.0, 0.12, 0.0, 3.0):
+        own_time.wait(threading.Event(), own_time.now() + pause_s)
+        env.step(swing(env))
+    waited_s = np.array(seen_s) - robot.times_s
+    np.testing.assert_allclose(waited_s, env.link.filter.period_s, atol=1e-6)
+    env.close()
+
+
+def test_a_camera_that_needs_a_moment_at_first_has_it() -> None:
+    own_time, robot = OwnTime(), RecordingRobot()
+    measure = robot.get_observation
+
+    def warming() -> dict[str, Any]:
+        return measure() | ({} if own_time.now() > 0.25 else {"head": None})
+
+    robot.get_observation = warming  # type: ignore[method-assign]
+    env = RealEnv(robot=robot, clock=own_time)
+    env.reset(seed=0)
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"limits": {"velocity_rads": 1.0}}, r"velocity_rad_s.*got \['velocity_rads'\]"),
+        ({"limits": {"velocity": 1.0}}, "one number a joint"),
+        ({"cameras": {"bad_tick": 1}}, r"bad_ticks.*got \['bad_tick'\]"),
+        ({"cameras": {"bad_ticks": -1}}, "bad_ticks from 0"),
+        ({"cameras": {"frozen_rad": float("nan")}}, "frozen_rad above 0"),
+        ({"names": {"joint": ()}}, r"joints.*got \['joint'\]"),
+        ({"clock": "sytem"}, "'system', 'instant'"),
+    ],
+)
+def test_arguments_that_make_no_sense_say_what_was_wanted(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidRobot, match=told):
+        RealEnv(robot=RecordingRobot(), **arguments)
 
 
 # -- wild actions ----------------------------------------------------------------------------------------------------
