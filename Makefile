@@ -12,7 +12,7 @@ WANTED := 3.11
 # A Python of another version can be tried with `make PYTHON=python3.12 setup`; the pinned versions are for 3.11.
 PYTHON ?= $(shell for name in python$(WANTED) python3 python; do \
 	"$$name" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(WANTED)")' 2>/dev/null && echo "$$name" && break; done)
-PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input --root-user-action=ignore
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input --root-user-action=ignore --no-compile
 BENCHMARKS := throughput dynamics value imagined_vs_real drift calibration uncertainty exploit action_fidelity improvement reinforcement summary
 
 help:  ## what can be made
@@ -29,6 +29,9 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	@$(PIP) -c constraints.txt setuptools "$$(grep '^torch==' constraints.txt)"
 	@# compat: this folder itself goes on Python's path, so that the folder that holds it does not pass for the package
 	@$(PIP) -c constraints.txt --no-build-isolation --config-settings editable_mode=compat --editable '.[dev,docs,openpi,vla]'
+	@# byte code on all cores, which pip makes on one, and none of other packages' tests
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' "$$($(BIN)/python -c \
+		'import sysconfig; print(sysconfig.get_paths()["purelib"])')" || true
 	@touch $@
 
 # Only the replica draws with OpenGL; without it the dream works all the same, so this never fails.
@@ -49,10 +52,11 @@ lint: $(STAMP)  ## style, format, types
 	@MYPYPATH=benchmarks $(BIN)/mypy benchmarks/*.py
 	@MYPYPATH=docs/_site $(BIN)/mypy docs/_site/*.py
 
-# Tiny models gain nothing from a second thread, two processes do; and what reads the code need not wait for them.
+# Tiny models gain nothing from a second thread, two processes do, each with whole files: what a file's tests share is made
+# once. What reads the code need not wait for them.
 test: setup  ## lint, and all tests beside it
 	@$(MAKE) --no-print-directory lint & lint=$$!; status=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 || status=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile || status=$$?; \
 	wait $$lint || status=$$?; exit $$status
 
 docs: $(STAMP)  ## the documentation as a site, build/site/index.html; warnings and broken links are errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -68,18 +69,24 @@ def trained(folder: Path, steps: int, accelerator: Accelerator | None, *, sharde
 
 
 def run(name: str, folder: Path, stops: tuple[int, ...], accelerator: Accelerator, *, sharded: bool) -> None:
-    """Train up to each of some steps in turn; model and losses go into the folder of that name."""
+    """Train up to each of some steps in turn; model and losses go into the folder of that name.
+
+    How it was at the first of several goes into the folder `halfway`, for another process to go on with.
+    """
     losses: dict[int, float] = {}
     for stop in stops:
         model, found = trained(folder / name, stop, accelerator, sharded=sharded)
         losses |= found
+        if accelerator.is_main_process and stop < stops[-1]:
+            shutil.copytree(folder / name, folder / "halfway")
+        accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         model.save_pretrained(folder / name / "model")
         (folder / name / "losses.json").write_text(json.dumps(losses))
 
 
 def main() -> None:
-    """Data-parallel from first to last; sharded, interrupted half-way; sharded, for another process to go on with.
+    """Data-parallel from first to last; then sharded, interrupted half-way.
 
     Then sharded in half precision, which a process may only be asked for once it has forgotten the full one.
     """
@@ -88,7 +95,6 @@ def main() -> None:
     accelerator = Accelerator(cpu=True)
     run("parallel", folder, (steps,), accelerator, sharded=False)
     run("sharded", folder, (steps // 2, steps), accelerator, sharded=True)
-    run("halfway", folder, (steps // 2,), accelerator, sharded=True)
     AcceleratorState._reset_state()
     accelerator = Accelerator(cpu=True, mixed_precision="bf16")
     run("sharded_half", folder, (steps // 2,), accelerator, sharded=True)

@@ -340,7 +340,9 @@ def test_what_a_value_makes_of_imagined_frames_can_be_learnt(tmp_path: Path) -> 
 
     def error(judge: ProgressValue | None) -> float:
         schedule = TrainingConfig(steps=180, batch_size=16, learning_rate=3e-3, warmup_steps=5, ema_decay=0.0)
-        settings = DynamicsTraining(training=schedule, dynamics=still, seen_weight=5.0, progress_weight=1000.0)
+        settings = DynamicsTraining(
+            training=schedule, dynamics=still, seen_weight=5.0, progress_weight=1000.0, dreamt_history=0.0
+        )
         model = train_dynamics(recordings, settings, tmp_path / str(judge is None), value=judge)
         wanted, errors = value.progress(window.future.flatten(0, 1), text), []
         for seed in range(3):
