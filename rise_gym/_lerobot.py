@@ -103,9 +103,17 @@ def table(parts: Sequence[Row]) -> pa.Table:
 
 
 def array_of(column: pa.ChunkedArray, rows: NDArray[np.integer]) -> NDArray[Any]:
-    """Some rows of a column as an array (N,) or (N, D)."""
+    """Some rows of a column as an array (N,) or (N, D).
+
+    Raises:
+        ValueError: if rows of a vector are empty, or not equally long.
+    """
     chosen = column.take(pa.array(rows)).combine_chunks()
     if pa.types.is_list(chosen.type) or pa.types.is_fixed_size_list(chosen.type):
+        if chosen.null_count:  # flattened, they would be left out, and those after them move up
+            raise ValueError(f"{chosen.null_count} of {len(rows)} rows are empty")
+        if len(lengths := chosen.value_lengths().unique()) > 1:
+            raise ValueError(f"its rows have {' or '.join(map(str, sorted(lengths.to_pylist())))} numbers")
         flat: NDArray[Any] = chosen.flatten().to_numpy(zero_copy_only=False)
         return flat.reshape(len(rows), -1).copy()
     return np.array(chosen.to_numpy(zero_copy_only=False))
@@ -177,7 +185,7 @@ def read_parquet(path: Path) -> pa.Table:
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """Raises InvalidDataset: if the file is missing, damaged, or no JSON object."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidDataset(f"{what} was wanted at {path}, which can't be read ({error})") from error
     if not isinstance(content, dict):

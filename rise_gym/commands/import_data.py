@@ -67,7 +67,7 @@ def import_data(
         if report.errors:
             sys.exit(1)
         return
-    findings = source_findings(source, found, card) + cameras
+    findings = source_findings(source, found, card, limit=limit) + cameras
     for finding in findings:
         if finding.level == "warning":  # errors are said by the refusal
             print(f"{finding.level}: {finding}")
