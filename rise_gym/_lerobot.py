@@ -6,6 +6,7 @@ A dataset is a sequence of *files* (a parquet, and an mp4 a camera, of some epis
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -164,12 +165,19 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        if partial.exists():
-            partial.unlink()
+        _forget(partial)
         raise SaveFailed(
             f"could not write {path} ({error}); all episodes saved before are untouched: free some space (or make the "
             "folder writable) and start the same command again"
         ) from error
+    except BaseException:  # Ctrl-C
+        _forget(partial)
+        raise
+
+
+def _forget(partial: Path) -> None:
+    with contextlib.suppress(OSError):
+        partial.unlink(missing_ok=True)
 
 
 def read_parquet(path: Path) -> pa.Table:

@@ -305,3 +305,55 @@ def test_degrees_are_refused(written: Path, tmp_path: Path) -> None:
     pq.write_table(table.set_column(table.column_names.index("action"), "action", degrees), path)
     with pytest.raises(InvalidDataset, match="degrees"):
         read_episodes(tmp_path / "copy")
+
+
+def test_two_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
+    one, two = (EpisodeWriter(tmp_path, TASK, episodes_per_file=2) for _ in range(2))
+    for seed in range(3):
+        one.append(make_episode(seed))
+        two.append(replace(make_episode(10 + seed), policy="other"))
+    one.close()
+    two.close()
+    assert sorted(episode.seed for episode in read_episodes(tmp_path)) == [0, 1, 2, 10, 11, 12]
+    rows = [
+        row for path in sorted(tmp_path.glob("meta/episodes/*/*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
+    assert [row["episode_index"] for row in rows] == [0, 1, 2, 3, 4, 5]
+    assert [row["dataset_from_index"] for row in rows[1:]] == [row["dataset_to_index"] for row in rows[:-1]]
+    assert json.loads((tmp_path / "meta/info.json").read_text())["total_episodes"] == 6
+
+
+def test_what_a_killed_writer_left_unsaid_is_said_when_the_next_one_closes(tmp_path: Path) -> None:
+    told = [tmp_path / name for name in ("meta/info.json", "meta/stats.json", "meta/tasks.parquet")]
+    write_episodes(tmp_path, [make_episode(0)], TASK)
+    before = [path.read_bytes() for path in told]
+    write_episodes(tmp_path, [replace(make_episode(1), instruction="Again.")], TASK)
+    after = [path.read_bytes() for path in told]
+    for path, content in zip(told, before, strict=True):
+        path.write_bytes(content)
+    with EpisodeWriter(tmp_path, TASK):
+        pass
+    assert [path.read_bytes() for path in (told[0], told[2])] == [after[0], after[2]]
+    found, wanted = json.loads(told[1].read_bytes()), json.loads(after[1])
+    np.testing.assert_allclose(found["action"]["std"], wanted["action"]["std"])
+    assert found["action"]["count"] == wanted["action"]["count"]
+
+
+def test_episodes_without_their_description_are_not_numbered_anew(tmp_path: Path) -> None:
+    write_episodes(tmp_path, [make_episode(0)], TASK)
+    (tmp_path / "meta/info.json").unlink()
+    with pytest.raises(InvalidDataset, match=r"holds episodes but no meta/info.json, .* get that file back"):
+        EpisodeWriter(tmp_path, TASK)
+
+
+def test_ctrl_c_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_episodes(tmp_path, [make_episode(0)], TASK)
+    assert not list(tmp_path.rglob("*.partial"))
+    write_episodes(tmp_path, [make_episode(0)], TASK)
+    assert len(read_episodes(tmp_path)) == 1
