@@ -210,8 +210,8 @@ def read_info(folder: Path) -> dict[str, Any]:
     info = read_json(folder / INFO_PATH, "the description of a LeRobot dataset")
     if (version := info.get("codebase_version")) != VERSION:
         raise InvalidDataset(
-            f"{folder} is a LeRobot dataset of version {version}; {VERSION} was wanted: convert it with lerobot's own "
-            "`convert_dataset_v21_to_v30`, where lerobot is installed"
+            f"{folder} is a LeRobot dataset of version {version}; {VERSION} was wanted: read it into another folder "
+            "with `rise-gym import`"
         )
     return info
 
@@ -233,6 +233,9 @@ def stored_task(folder: str | Path) -> TaskCard:
 def checked_info(folder: Path, task: TaskCard) -> dict[str, Any]:
     """The dataset's description, if it is of this layout and task."""
     info = read_info(folder)
+    foreign = (
+        "" if (folder / CARD_PATH).exists() else "; it is somebody else's: `rise-gym import` makes one of ours of it"
+    )
     if (folder / CARD_PATH).exists() and (name := stored_task(folder).name) != task.name:
         raise InvalidDataset(f"a dataset of task {task.name!r} was wanted, {folder} is of {name!r}; use another folder")
     found = info.get("features", {})
@@ -240,13 +243,15 @@ def checked_info(folder: Path, task: TaskCard) -> dict[str, Any]:
         have = sorted(name for name, feature in found.items() if feature.get("dtype") == "video")
         raise InvalidDataset(
             f"{folder} lacks cameras {', '.join(missing)}; it has {', '.join(have) or 'none'}: record them, or use a "
-            "task whose cameras it has"
+            f"task whose cameras it has{foreign}"
         )
     for name, width in (("observation.state", len(task.proprio_names)), ("action", len(task.action_names))):
         if (shape := found.get(name, {}).get("shape")) != [width]:
-            raise InvalidDataset(f"{folder}: column {name!r} of shape [{width}] was wanted, {shape} came")
+            raise InvalidDataset(f"{folder}: column {name!r} of shape [{width}] was wanted, {shape} came{foreign}")
     if info.get("fps") != task.control_hz:
-        raise InvalidDataset(f"{folder} has {info.get('fps')} frames a second; {task.name!r} wants {task.control_hz}")
+        raise InvalidDataset(
+            f"{folder} has {info.get('fps')} frames a second; {task.name!r} wants {task.control_hz}{foreign}"
+        )
     return info
 
 

@@ -99,7 +99,9 @@ def _checkpoint_files(folder: Path, results: Sequence[str | Path]) -> dict[str, 
     manifest = read_json(folder / MANIFEST_NAME)
     checkpoint = load_checkpoint(folder, kind=manifest.get("kind", "policy"))
     readme = folder / "README.md"
-    card = with_measured(readme.read_text() if readme.is_file() else "", measured(checkpoint.kind, folder, results))
+    card = with_measured(
+        readme.read_text("utf-8") if readme.is_file() else "", measured(checkpoint.kind, folder, results)
+    )
     digests = {**manifest["sha256"], "README.md": hashlib.sha256(card.encode()).hexdigest()}
     files: dict[str, Path | bytes] = {name: folder / name for name in digests}
     told = json.dumps({**manifest, "sha256": digests}, indent=2, sort_keys=True) + "\n"

@@ -17,7 +17,7 @@ from rise_gym._source_rows import SourceRows, broken_episode
 from rise_gym._translation import chosen, translated
 from rise_gym.coverage import CoverageReport, coverage
 from rise_gym.episodes import DatasetSummary, EpisodeWriter, dataset_summary
-from rise_gym.errors import InvalidDataset, InvalidMapping
+from rise_gym.errors import InvalidDataset, InvalidMapping, RiseGymError
 from rise_gym.findings import Finding, refuse
 from rise_gym.mapping import CameraMapping, Content, DatasetMapping, mapping_of
 from rise_gym.tasks import TaskCard
@@ -171,16 +171,22 @@ def import_dataset(
     Args:
         source: what `open_source` found. mapping: what `mapped` made of it. task: for which task.
         folder: ours; may hold other episodes of the task.
-        limit: at most so many, the first ones.
+        limit: at most so many, the first ones; one or more.
         like: a dataset or a world model whose cameras are right, see `camera_findings`.
         on_episode: called with each new episode, for progress.
 
     Raises:
-        InvalidDataset: if the data does not fit, or an earlier part was read otherwise; then nothing is written. Or if
-            pictures can't be decoded after all; episodes before these are kept.
+        InvalidDataset: if the data does not fit, an earlier part was read otherwise, or it is the folder itself; then
+            nothing is written. Or if pictures can't be decoded after all; episodes before these are kept.
         SaveFailed: if the disk is full; what was saved before is kept.
     """
     root = Path(folder)
+    if limit is not None and limit < 1:
+        raise RiseGymError(f"a limit of one episode or more was wanted, got {limit}")
+    if root.resolve() == source.folder.resolve():
+        raise InvalidDataset(
+            f"{root} can't be imported into itself, its episodes would be there twice; use another folder"
+        )
     rows = SourceRows.of(source, mapping, limit)
     cameras = camera_findings(source, mapping, task, folder=root, like=like)
     refuse(rows.findings(source, mapping, task) + cameras, source.name)

@@ -256,7 +256,7 @@ def test_another_layout_is_refused_with_a_way_out(written: Path, tmp_path: Path)
     folder = copied(written, tmp_path)
     info = json.loads((folder / "meta/info.json").read_text())
     (folder / "meta/info.json").write_text(json.dumps({**info, "codebase_version": "v2.1"}))
-    with pytest.raises(InvalidDataset, match=r"version v2\.1; v3\.0 was wanted.*convert_dataset_v21_to_v30"):
+    with pytest.raises(InvalidDataset, match=r"version v2\.1; v3\.0 was wanted: .* `rise-gym import`"):
         read_episodes(folder)
 
 
@@ -267,6 +267,16 @@ def test_missing_cameras_are_named(written: Path, tmp_path: Path) -> None:
     (folder / "meta/info.json").write_text(json.dumps(info))
     with pytest.raises(InvalidDataset, match="lacks cameras head"):
         read_episodes(folder)
+
+
+def test_somebody_elses_dataset_is_to_be_imported(written: Path, tmp_path: Path) -> None:
+    folder = copied(written, tmp_path)
+    (folder / "meta/rise_gym_task.json").unlink()
+    for changed in ({"fps": 30}, {"features": {}}):
+        info = json.loads((written / "meta/info.json").read_text())
+        (folder / "meta/info.json").write_text(json.dumps(info | changed))
+        with pytest.raises(InvalidDataset, match="`rise-gym import` makes one of ours of it"):
+            read_episodes(folder, task=TASK)
 
 
 def test_missing_frames_are_counted(written: Path, tmp_path: Path) -> None:

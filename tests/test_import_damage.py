@@ -17,7 +17,7 @@ from toy_dataset import NAMES, Toy, toy, write_v21, write_v30
 
 from rise_gym._video import encode_clips
 from rise_gym.episodes import read_episodes
-from rise_gym.errors import InvalidDataset, InvalidMapping
+from rise_gym.errors import InvalidDataset, InvalidMapping, RiseGymError
 from rise_gym.importing import import_dataset, mapped, open_source, source_coverage, source_findings
 
 GIVEN: dict[str, Any] = {"joints": {"gripper_m": {"unit": "range", "range": [0, 100], "to": [0.0, 0.08]}}}
@@ -320,3 +320,15 @@ def test_a_folder_of_another_task_is_left_as_it_is(theirs: Path, tmp_path: Path)
     with pytest.raises(InvalidDataset, match="use another folder"):
         import_dataset(source, mapping, replace(CARD, name="other"), tmp_path / "ours")
     assert not record.exists()
+
+
+def test_no_dataset_is_imported_into_itself(theirs: Path, tmp_path: Path) -> None:
+    first = open_source(theirs)
+    import_dataset(first, mapped(first, CARD, GIVEN), CARD, tmp_path / "ours", limit=1)
+    source = open_source(tmp_path / "ours")
+    mapping = mapped(source, CARD, {})
+    with pytest.raises(InvalidDataset, match="can't be imported into itself"):
+        import_dataset(source, mapping, CARD, tmp_path / "theirs/../ours")
+    with pytest.raises(RiseGymError, match="a limit of one episode or more was wanted, got -1"):
+        import_dataset(source, mapping, CARD, tmp_path / "more", limit=-1)
+    assert len(read_episodes(tmp_path / "ours")) == 1
