@@ -6,7 +6,7 @@ What is imported has a row every control tick, whatever the times were before; s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,23 @@ _REFUSING = ("skip", "largest_gap_s")
 _GAP = ("missing", "twice", "longest_s")  # of a `Timing`
 
 
-def remember_mapping(folder: Path, name: str, mapping: DatasetMapping, *, begun: bool) -> None:
-    """How a source is read, so that all of it is read alike; `begun` if episodes of it are there.
+def remember_mapping(folder: Path, name: str, mapping: DatasetMapping, *, begun: Callable[[str], bool]) -> None:
+    """How a source is read, so that all of it is read alike; `begun` tells of which ones there are episodes.
 
     Raises:
-        InvalidDataset: if a part of it was read otherwise before.
+        InvalidDataset: if a part of it was read otherwise before, or it is there under another name.
     """
     path = folder / _MAPPINGS_PATH
     known = _known(path)
+    twins = [one for one in known if one != name and _digest(one) == _digest(name) and begun(one)]
+    if twins:
+        raise InvalidDataset(
+            f"{folder} holds episodes of {twins[0]} whose first one has the very same numbers as that of {name}: the "
+            "same recordings would be there twice; give the data by its name of then, or import into another folder"
+        )
     plain = json.loads(json.dumps(mapping.content))
     before, now = _reading(known.get(name, plain)), _reading(plain)
-    if begun and before != now:
+    if before != now and begun(name):
         odd = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
         raise InvalidDataset(
             f"{folder} holds episodes of {name} that were read with another mapping ({', '.join(odd)}); import into "
@@ -40,6 +46,11 @@ def remember_mapping(folder: Path, name: str, mapping: DatasetMapping, *, begun:
         )
     if known.get(name) != plain:
         layout.write_atomically(path, layout.json_bytes({**known, name: plain}))
+
+
+def _digest(name: str) -> str:
+    """What `LeRobotSource.identity` ends with: of the first episode's numbers."""
+    return name.rpartition("-")[2]
 
 
 def _reading(content: dict[str, Any]) -> dict[str, Any]:

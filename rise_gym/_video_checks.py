@@ -57,7 +57,7 @@ def _length_s(path: Path) -> float | str | None:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             known = stream.duration is not None and stream.time_base is not None
-            return float(stream.duration * stream.time_base) if known else None  # type: ignore[operator]  # known
+            return float(stream.duration * stream.time_base) if known else None
     except FileNotFoundError:
         return "is missing"
     except (OSError, av.FFmpegError, IndexError) as error:

@@ -193,7 +193,7 @@ def import_dataset(
     robot = str(source.info.get("robot_type") or "unknown")
     with EpisodeWriter(root, task, robot_type=robot) as writer:
         done = writer.seeds(source.identity)
-        remember_mapping(root, source.identity, mapping, begun=bool(done))
+        remember_mapping(root, source.identity, mapping, begun=lambda name: bool(writer.seeds(name)))
         remember_gaps(root, source.identity, rows.timings, mapping.largest_gap_s)
         for episode in rows.episodes:
             if episode.index not in done:

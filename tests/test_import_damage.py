@@ -332,3 +332,16 @@ def test_no_dataset_is_imported_into_itself(theirs: Path, tmp_path: Path) -> Non
     with pytest.raises(RiseGymError, match="a limit of one episode or more was wanted, got -1"):
         import_dataset(source, mapping, CARD, tmp_path / "more", limit=-1)
     assert len(read_episodes(tmp_path / "ours")) == 1
+
+
+def test_the_same_recordings_under_another_name_are_not_there_twice(theirs: Path, tmp_path: Path) -> None:
+    first = open_source(theirs)
+    import_dataset(first, mapped(first, CARD, GIVEN), CARD, tmp_path / "ours", limit=1)
+    moved = open_source(theirs.rename(tmp_path / "moved"))
+    mapping = mapped(moved, CARD, GIVEN)
+    with pytest.raises(
+        InvalidDataset, match=r"episodes of theirs-.* as that of moved-.* would be there twice; give the"
+    ):
+        import_dataset(moved, mapping, CARD, tmp_path / "ours")
+    again = open_source((tmp_path / "moved").rename(tmp_path / "theirs"))
+    assert import_dataset(again, mapped(again, CARD, GIVEN), CARD, tmp_path / "ours").episodes == 3
