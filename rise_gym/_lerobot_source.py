@@ -197,8 +197,10 @@ class LeRobotSource:
         stored = table[camera].take(pa.array(self._rows(table, episode)))
         nearest = np.abs(times[:, None] - wanted).argmin(0)
         for row, second in zip(nearest, wanted, strict=True):
-            entry = stored[int(row)].as_py()
-            found = imageio.imread(entry["bytes"] or (self.folder / entry["path"]).read_bytes())
+            entry = stored[int(row)].as_py() or {}
+            if not (entry.get("bytes") or entry.get("path")):
+                raise ValueError(f"row {row} has none")
+            found = imageio.imread(entry.get("bytes") or (self.folder / entry["path"]).read_bytes())
             yield _rgb(found), abs(float(times[row] - second))
 
     @cached_property

@@ -18,7 +18,7 @@ from toy_dataset import NAMES, Toy, toy, write_v21, write_v30
 from rise_gym._video import encode_clips
 from rise_gym.episodes import read_episodes
 from rise_gym.errors import InvalidDataset, InvalidMapping, RiseGymError
-from rise_gym.importing import import_dataset, mapped, open_source, source_coverage, source_findings
+from rise_gym.importing import import_dataset, mapped, open_source, source_coverage, source_findings, translated
 
 GIVEN: dict[str, Any] = {"joints": {"gripper_m": {"unit": "range", "range": [0, 100], "to": [0.0, 0.08]}}}
 Table = dict[str, list[Any]]
@@ -345,3 +345,12 @@ def test_the_same_recordings_under_another_name_are_not_there_twice(theirs: Path
         import_dataset(moved, mapping, CARD, tmp_path / "ours")
     again = open_source((tmp_path / "moved").rename(tmp_path / "theirs"))
     assert import_dataset(again, mapped(again, CARD, GIVEN), CARD, tmp_path / "ours").episodes == 3
+
+
+@pytest.mark.parametrize("entry", [None, {"bytes": None, "path": None}])
+def test_a_picture_that_is_not_there_is_named(toys: list[Toy], tmp_path: Path, entry: object) -> None:
+    folder = write_v21(tmp_path / "stills", toys[:1], kind="image")
+    change_rows(folder, 0, lambda table: table["observation.images.front_cam"].__setitem__(4, entry))
+    source = open_source(folder)
+    with pytest.raises(InvalidDataset, match=r"front_cam', episode 0: pictures can't be decoded \(row 4 has none\)"):
+        translated(source, source.episodes[0], mapped(source, CARD, GIVEN), CARD)
