@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from rise_gym import _lerobot as layout
-from rise_gym._statistics import pooled_statistics, statistics_of
+from rise_gym._folder_lock import alone
+from rise_gym._statistics import Pooled, pooled_statistics, statistics_of
 from rise_gym._video import encode_clips
 from rise_gym.errors import InvalidDataset, SaveFailed
 from rise_gym.tasks import TaskCard
@@ -22,7 +23,8 @@ class EpisodeWriter:
     """Appends episodes to a dataset folder, new or begun before.
 
     Every `episodes_per_file` episodes become one file a camera and one parquet; closing (also by Ctrl-C) writes the
-    rest. Whatever happens, what was written stays readable, and another writer on the folder goes on after it.
+    rest. Whatever happens, what was written stays readable, and another writer on the folder goes on after it, also one
+    that writes at the same time.
 
     Args:
         folder: the dataset.
@@ -31,7 +33,7 @@ class EpisodeWriter:
         episodes_per_file: how many episodes a hard kill may lose at most.
 
     Raises:
-        InvalidDataset: if the folder holds a dataset of another task or layout.
+        InvalidDataset: if the folder holds a dataset of another task or layout, or one without its description.
     """
 
     def __init__(
@@ -40,12 +42,28 @@ class EpisodeWriter:
         self.folder, self.task, self.robot_type = Path(folder), task, robot_type
         self.episodes_per_file = episodes_per_file
         self._waiting: list[Episode] = []
+        self._look()
+
+    def _look(self) -> None:
+        """Take in what the folder holds."""
         self._rows: list[layout.Row] = []
-        self._files = len(list(self.folder.glob("meta/episodes/*/*.parquet")))
+        self._files = self._files_there()
         self._features: dict[str, Any] | None = None
+        self._pooled: Pooled = {}
+        self._counted = 0  # episodes whose statistics are pooled
+        self._told = 0  # episodes that the description counts: fewer than there are if the last writer was killed
         if (self.folder / layout.INFO_PATH).exists():
-            self._features = layout.checked_info(self.folder, task)["features"]
+            info = layout.checked_info(self.folder, self.task)
+            self._features, self._told = info["features"], info.get("total_episodes", 0)
             self._rows = layout.read_episode_rows(self.folder)
+        elif self._files:
+            raise InvalidDataset(
+                f"{self.folder} holds episodes but no {layout.INFO_PATH}, without which they would be numbered anew; "
+                "get that file back, or use another folder"
+            )
+
+    def _files_there(self) -> int:
+        return len(list(self.folder.glob("meta/episodes/*/*.parquet")))
 
     def __len__(self) -> int:
         return len(self._rows) + len(self._waiting)
@@ -69,9 +87,20 @@ class EpisodeWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write the episodes that wait; a file's description comes last and makes it part of the dataset."""
+        """Write the episodes that wait; a file's description comes last and makes it part of the dataset.
+
+        Raises:
+            InvalidDataset: if another writer made another dataset of the folder meanwhile.
+            SaveFailed: if the disk is full; the episodes that could not be written wait for the next `flush`.
+        """
         if not self._waiting:
             return
+        with alone(self.folder):
+            if self._files != self._files_there():  # another writer was faster: go on after it
+                self._look()
+            self._write()
+
+    def _write(self) -> None:
         if self._features is None:
             self._begin()
         where = layout.file_number(self._files)
@@ -90,8 +119,11 @@ class EpisodeWriter:
         self._summarise()
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write what waits, and what a writer that was killed left unsaid of the whole."""
         self.flush()
+        if self._told < len(self._rows):
+            with alone(self.folder):
+                self._summarise()
 
     def __enter__(self) -> EpisodeWriter:
         return self
@@ -163,9 +195,17 @@ class EpisodeWriter:
         }
         tasks = layout.tasks_table(_instructions(self._rows))
         layout.write_atomically(self.folder / layout.TASKS_PATH, layout.parquet_bytes(tasks))
-        pooled = pooled_statistics(self._rows)
-        layout.write_atomically(self.folder / layout.STATS_PATH, layout.json_bytes(pooled))
+        self._pool()
+        layout.write_atomically(self.folder / layout.STATS_PATH, layout.json_bytes(self._pooled))
         layout.write_atomically(self.folder / layout.INFO_PATH, layout.json_bytes(info))
+        self._told = len(self._rows)
+
+    def _pool(self) -> None:
+        """Add the statistics of new episodes to those of all; of each episode they are kept on disk only."""
+        fresh = self._rows[self._counted :]
+        self._pooled = pooled_statistics(fresh, self._pooled)
+        kept = [{key: value for key, value in row.items() if not key.startswith("stats/")} for row in fresh]
+        self._rows, self._counted = self._rows[: self._counted] + kept, len(self._rows)
 
 
 def write_episodes(folder: str | Path, episodes: Iterable[Episode], task: TaskCard) -> None:

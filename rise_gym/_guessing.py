@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rise_gym._camera_names import likeness, words
 from rise_gym._lerobot_source import PREFIX, LeRobotSource
-from rise_gym.errors import InvalidMapping
+from rise_gym.errors import InvalidDataset, InvalidMapping
 from rise_gym.mapping import Content
 from rise_gym.tasks import TaskCard
 
@@ -136,11 +136,19 @@ def _places(
 
 
 def _values(source: LeRobotSource, column: str) -> NDArray[np.float64] | None:
-    """A column (N, D) of some episodes."""
-    some = source.episodes[:: max(1, len(source.episodes) // _LOOKED_AT)]
-    parts = [source.columns(episode, (column,))[column] for episode in some]
-    joined = np.concatenate([part.reshape(len(part), -1) for part in parts]).astype(np.float64)
-    return joined if np.isfinite(joined).all() else None
+    """A column (N, D) of some episodes, None if it has no numbers; broken episodes and rows are left out."""
+    parts = []
+    for episode in source.episodes[:: max(1, len(source.episodes) // _LOOKED_AT)]:
+        try:
+            part = source.columns(episode, (column,))[column]
+            parts.append(part.reshape(len(part), -1).astype(np.float64))
+        except InvalidDataset:
+            continue
+        except (TypeError, ValueError):
+            return None
+    joined = np.concatenate([np.empty((0, source.width_of(column))), *parts])
+    finite = joined[np.isfinite(joined).all(1)]
+    return finite if len(finite) else None
 
 
 def _number(source: LeRobotSource, column: str, place: str | int | None) -> int:
@@ -154,10 +162,16 @@ def place_of(source: LeRobotSource, column: str, place: str | int) -> int:
         InvalidMapping: if the column has none of that name or index.
     """
     names = source.names_of(column)
-    if isinstance(place, int) and 0 <= place < len(names):
+    if isinstance(place, int) and not isinstance(place, bool) and 0 <= place < len(names):
         return place
     if isinstance(place, str) and names.count(place) == 1:
         return names.index(place)
+    if isinstance(place, str) and place in names:
+        which = " or ".join(str(index) for index, name in enumerate(names) if name == place)
+        raise InvalidMapping(
+            f"column {column!r} of {source.name} has {names.count(place)} numbers called {place!r}; say which by its "
+            f"index: `from = ...`, {which}"
+        )
     raise InvalidMapping(
         f"{place!r} is no number of column {column!r} of {source.name}, which has {', '.join(names)} "
         f"(or 0 to {len(names) - 1})"

@@ -60,7 +60,7 @@ def dataset_card(folder: Path) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidResults(f"{path} can't be read as JSON ({error}); give what `evaluate --json` wrote") from error
     if not isinstance(found, dict):

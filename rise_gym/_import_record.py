@@ -6,7 +6,7 @@ What is imported has a row every control tick, whatever the times were before; s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,46 @@ from rise_gym.mapping import DatasetMapping
 
 _MAPPINGS_PATH = "meta/rise_gym_import.json"
 _GAPS_PATH = "meta/rise_gym_import_gaps.json"
+_REFUSING = ("skip", "largest_gap_s")
 _GAP = ("missing", "twice", "longest_s")  # of a `Timing`
 
 
-def remember_mapping(folder: Path, name: str, mapping: DatasetMapping) -> None:
-    """How a source is read, so that all of it is read alike.
+def remember_mapping(folder: Path, name: str, mapping: DatasetMapping, *, begun: Callable[[str], bool]) -> None:
+    """How a source is read, so that all of it is read alike; `begun` tells of which ones there are episodes.
 
     Raises:
-        InvalidDataset: if a part of it was read otherwise before.
+        InvalidDataset: if a part of it was read otherwise before, or it is there under another name.
     """
     path = folder / _MAPPINGS_PATH
     known = _known(path)
+    twins = [one for one in known if one != name and _digest(one) == _digest(name) and begun(one)]
+    if twins:
+        raise InvalidDataset(
+            f"{folder} holds episodes of {twins[0]} whose first one has the very same numbers as that of {name}: the "
+            "same recordings would be there twice; give the data by its name of then, or import into another folder"
+        )
     plain = json.loads(json.dumps(mapping.content))
-    if name in known and {**known[name], "skip": 0} != {**plain, "skip": 0}:
-        odd = sorted(key for key in {*known[name], *plain} if known[name].get(key) != plain.get(key))
+    before, now = _reading(known.get(name, plain)), _reading(plain)
+    if before != now and begun(name):
+        odd = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
         raise InvalidDataset(
             f"{folder} holds episodes of {name} that were read with another mapping ({', '.join(odd)}); import into "
             "another folder"
         )
     if known.get(name) != plain:
         layout.write_atomically(path, layout.json_bytes({**known, name: plain}))
+
+
+def _digest(name: str) -> str:
+    """What `LeRobotSource.identity` ends with: of the first episode's numbers."""
+    return name.rpartition("-")[2]
+
+
+def _reading(content: dict[str, Any]) -> dict[str, Any]:
+    """Of a mapping, what changes how an episode is read; the rest only says which ones are refused."""
+    kept = {key: value for key, value in content.items() if key not in _REFUSING}
+    cameras = {name: {**camera, "check": True} for name, camera in content.get("cameras", {}).items()}
+    return {**kept, "cameras": cameras}
 
 
 def remember_gaps(folder: Path, name: str, timings: Iterable[Timing], largest_gap_s: float) -> None:

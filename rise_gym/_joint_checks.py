@@ -38,21 +38,30 @@ class _Outside:
 
 
 def joint_findings(
-    state: Array, action: Array, following: NDArray[np.bool_], task: TaskCard, *, clip: bool = False
+    state: Array,
+    action: Array,
+    following: NDArray[np.bool_],
+    task: TaskCard,
+    *,
+    clip: bool = False,
+    episodes: Sequence[int] = (),
 ) -> list[Finding]:
     """What is odd about measured joints and targets (N, A) in rad and m; `following` (N - 1,): row and next are one's.
 
     With `clip` targets outside the card's ranges are meant to be cut off. What is odd in the same way is said once.
+    `episodes` are their numbers; default: 0, 1, ...
     """
     found: list[Finding] = []
     outside: list[_Outside] = []
     for side, values, allowed in (("action", action, ROUNDING), ("state", state, _STATE_OUTSIDE)):
         if not np.isfinite(values).all():
-            rows = int((~np.isfinite(values)).any(1).sum())
+            rows = (~np.isfinite(values)).any(1)
+            places = np.unique(np.cumsum(np.append(False, ~following))[rows]).tolist()
             found.append(
                 Finding(
-                    level="error", field=side, found=f"{rows} rows have numbers that are not finite",
+                    level="error", field=side, found=f"{rows.sum()} rows have numbers that are not finite",
                     advice="leave these episodes out with `skip` in the mapping",
+                    episodes=tuple(episodes[place] if episodes else place for place in places),
                 )
             )  # fmt: skip
             continue

@@ -6,6 +6,7 @@ A dataset is a sequence of *files* (a parquet, and an mp4 a camera, of some epis
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -103,9 +104,17 @@ def table(parts: Sequence[Row]) -> pa.Table:
 
 
 def array_of(column: pa.ChunkedArray, rows: NDArray[np.integer]) -> NDArray[Any]:
-    """Some rows of a column as an array (N,) or (N, D)."""
+    """Some rows of a column as an array (N,) or (N, D).
+
+    Raises:
+        ValueError: if rows of a vector are empty, or not equally long.
+    """
     chosen = column.take(pa.array(rows)).combine_chunks()
     if pa.types.is_list(chosen.type) or pa.types.is_fixed_size_list(chosen.type):
+        if chosen.null_count:  # flattened, they would be left out, and those after them move up
+            raise ValueError(f"{chosen.null_count} of {len(rows)} rows are empty")
+        if len(lengths := chosen.value_lengths().unique()) > 1:
+            raise ValueError(f"its rows have {' or '.join(map(str, sorted(lengths.to_pylist())))} numbers")
         flat: NDArray[Any] = chosen.flatten().to_numpy(zero_copy_only=False)
         return flat.reshape(len(rows), -1).copy()
     return np.array(chosen.to_numpy(zero_copy_only=False))
@@ -156,12 +165,19 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        if partial.exists():
-            partial.unlink()
+        _forget(partial)
         raise SaveFailed(
             f"could not write {path} ({error}); all episodes saved before are untouched: free some space (or make the "
             "folder writable) and start the same command again"
         ) from error
+    except BaseException:  # Ctrl-C
+        _forget(partial)
+        raise
+
+
+def _forget(partial: Path) -> None:
+    with contextlib.suppress(OSError):
+        partial.unlink(missing_ok=True)
 
 
 def read_parquet(path: Path) -> pa.Table:
@@ -177,7 +193,7 @@ def read_parquet(path: Path) -> pa.Table:
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """Raises InvalidDataset: if the file is missing, damaged, or no JSON object."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidDataset(f"{what} was wanted at {path}, which can't be read ({error})") from error
     if not isinstance(content, dict):
@@ -194,8 +210,8 @@ def read_info(folder: Path) -> dict[str, Any]:
     info = read_json(folder / INFO_PATH, "the description of a LeRobot dataset")
     if (version := info.get("codebase_version")) != VERSION:
         raise InvalidDataset(
-            f"{folder} is a LeRobot dataset of version {version}; {VERSION} was wanted: convert it with lerobot's own "
-            "`convert_dataset_v21_to_v30`, where lerobot is installed"
+            f"{folder} is a LeRobot dataset of version {version}; {VERSION} was wanted: read it into another folder "
+            "with `rise-gym import`"
         )
     return info
 
@@ -217,6 +233,9 @@ def stored_task(folder: str | Path) -> TaskCard:
 def checked_info(folder: Path, task: TaskCard) -> dict[str, Any]:
     """The dataset's description, if it is of this layout and task."""
     info = read_info(folder)
+    foreign = (
+        "" if (folder / CARD_PATH).exists() else "; it is somebody else's: `rise-gym import` makes one of ours of it"
+    )
     if (folder / CARD_PATH).exists() and (name := stored_task(folder).name) != task.name:
         raise InvalidDataset(f"a dataset of task {task.name!r} was wanted, {folder} is of {name!r}; use another folder")
     found = info.get("features", {})
@@ -224,13 +243,15 @@ def checked_info(folder: Path, task: TaskCard) -> dict[str, Any]:
         have = sorted(name for name, feature in found.items() if feature.get("dtype") == "video")
         raise InvalidDataset(
             f"{folder} lacks cameras {', '.join(missing)}; it has {', '.join(have) or 'none'}: record them, or use a "
-            "task whose cameras it has"
+            f"task whose cameras it has{foreign}"
         )
     for name, width in (("observation.state", len(task.proprio_names)), ("action", len(task.action_names))):
         if (shape := found.get(name, {}).get("shape")) != [width]:
-            raise InvalidDataset(f"{folder}: column {name!r} of shape [{width}] was wanted, {shape} came")
+            raise InvalidDataset(f"{folder}: column {name!r} of shape [{width}] was wanted, {shape} came{foreign}")
     if info.get("fps") != task.control_hz:
-        raise InvalidDataset(f"{folder} has {info.get('fps')} frames a second; {task.name!r} wants {task.control_hz}")
+        raise InvalidDataset(
+            f"{folder} has {info.get('fps')} frames a second; {task.name!r} wants {task.control_hz}{foreign}"
+        )
     return info
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -69,13 +70,26 @@ class LeRobotSource:
                 f"{name} is a LeRobot dataset of version {self.version}; {', '.join(VERSIONS)} can be read: convert it "
                 "with lerobot's own scripts"
             )
-        if not (isinstance(self.info.get("fps"), int | float) and isinstance(self.info.get("features"), dict)):
-            raise InvalidDataset(f"{name}: meta/info.json has no fps or no features; copy the dataset again")
+        _check_info(self.info, name)
         self.fps, self.features = float(self.info["fps"]), dict(self.info["features"])
-        self.episodes = _per_episode_files(self) if self.version in _PER_EPISODE_VERSIONS else _shared_files(self)
-        self._tasks = _tasks_of(folder)
+        try:
+            self.episodes = _per_episode_files(self) if self.version in _PER_EPISODE_VERSIONS else _shared_files(self)
+            self._tasks = _tasks_of(folder)
+        except InvalidDataset:
+            raise
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise InvalidDataset(
+                f"{name}: what meta says of its episodes and tasks can't be used ({type(error).__name__}: {error}); "
+                "copy the dataset again"
+            ) from error
         if not self.episodes:
             raise InvalidDataset(f"{name} has no episodes; record some, or copy it again")
+        counts = Counter(episode.index for episode in self.episodes)
+        if twice := [index for index, count in counts.items() if count > 1]:
+            raise InvalidDataset(
+                f"{name}: meta describes episodes {', '.join(map(str, twice))} more than once; leave one description "
+                "of each"
+            )
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -92,7 +106,7 @@ class LeRobotSource:
             have = ", ".join(name for name in self.features if name not in self.cameras)
             raise InvalidMapping(f"{self.name} has no column {column!r}; it has {have}")
         feature = self.features[column]
-        width = int(np.prod(feature.get("shape") or [1]))
+        width = self.width_of(column)
         names = _flat(feature.get("names"))
         return tuple(names) if len(names) == width else tuple(map(str, range(width)))
 
@@ -100,7 +114,7 @@ class LeRobotSource:
         """Columns of an episode, (N,) or (N, D), in the order of its rows.
 
         Raises:
-            InvalidDataset: if one is missing, or the episode has another number of rows than it should.
+            InvalidDataset: if one is missing, is not as it is described, or the episode has another number of rows.
         """
         table = _table_of(episode.data)
         if missing := [name for name in names if name not in table.column_names]:
@@ -109,7 +123,24 @@ class LeRobotSource:
                 f"it has {', '.join(table.column_names)}"
             )
         rows = self._rows(table, episode)
-        return {name: layout.array_of(table[name], rows) for name in names}
+        return {name: self._column(table, name, rows, episode) for name in names}
+
+    def _column(self, table: pa.Table, name: str, rows: NDArray[np.integer], episode: SourceEpisode) -> NDArray[Any]:
+        where = f"{self.name}, episode {episode.index}: column {name!r}"
+        try:
+            values = layout.array_of(table[name], rows)
+        except (ValueError, pa.ArrowException) as error:
+            raise InvalidDataset(f"{where} can't be read ({error}); correct it") from error
+        width = values.size // len(rows)
+        if name in self.features and width != (described := self.width_of(name)):
+            raise InvalidDataset(
+                f"{where} has {width} numbers a row, meta/info.json says {described}; correct one of them"
+            )
+        return values
+
+    def width_of(self, column: str) -> int:
+        """How many numbers a row of a column has, as it is described."""
+        return int(np.prod(self.features[column].get("shape") or [1]))
 
     def _rows(self, table: pa.Table, episode: SourceEpisode) -> NDArray[np.integer]:
         rows = np.arange(len(table))
@@ -166,24 +197,34 @@ class LeRobotSource:
         stored = table[camera].take(pa.array(self._rows(table, episode)))
         nearest = np.abs(times[:, None] - wanted).argmin(0)
         for row, second in zip(nearest, wanted, strict=True):
-            entry = stored[int(row)].as_py()
-            found = imageio.imread(entry["bytes"] or (self.folder / entry["path"]).read_bytes())
+            entry = stored[int(row)].as_py() or {}
+            if not (entry.get("bytes") or entry.get("path")):
+                raise ValueError(f"row {row} has none")
+            found = imageio.imread(entry.get("bytes") or (self.folder / entry["path"]).read_bytes())
             yield _rgb(found), abs(float(times[row] - second))
 
     @cached_property
     def identity(self) -> str:
         """The dataset's name with what tells it from another of the same name, also when episodes are added to it."""
-        first = self.episodes[0]
         names = [name for name in ("observation.state", "action", "timestamp") if name in self.features]
-        columns = self.columns(first, names)
+        columns = self._first_readable(names)
         digest = hashlib.blake2b(digest_size=3)
         for name in names:
             digest.update(np.ascontiguousarray(columns[name]).tobytes())
         return f"{self.name}-{digest.hexdigest()}"
 
+    def _first_readable(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Columns of the first episode, or, where that is broken and may be left out, of the first that is not."""
+        for episode in self.episodes:
+            try:
+                return self.columns(episode, names)
+            except InvalidDataset as error:
+                broken = error
+        raise broken
+
 
 def open_source(name: str | Path) -> LeRobotSource:
-    """A dataset by its folder, or by its hub id `owner/name`, optionally with `@revision`.
+    """A dataset by its folder, or, as a text, by its hub id `owner/name`, optionally with `@revision`.
 
     Raises:
         InvalidDataset: if nothing is there, it can't be read, or the hub can't be reached.
@@ -191,7 +232,7 @@ def open_source(name: str | Path) -> LeRobotSource:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return LeRobotSource(folder, folder.resolve().name)
-    if str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
+    if isinstance(name, Path) or str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
         raise InvalidDataset(f"{name} is no folder; a dataset is a folder or a hub id `owner/name`")
     return LeRobotSource(downloaded_dataset(str(name)), str(name))
 
@@ -261,9 +302,27 @@ def _shared_files(source: LeRobotSource) -> list[SourceEpisode]:
     return found
 
 
+def _check_info(info: dict[str, Any], name: str) -> None:
+    """Raises InvalidDataset: naming what `meta/info.json` lacks."""
+    fps, columns = info.get("fps"), info.get("features")
+    described = isinstance(columns, dict) and all(isinstance(what, dict) for what in columns.values())
+    filmed = isinstance(columns, dict) and described and any(what.get("dtype") == "video" for what in columns.values())
+    for entry, fine, wanted in (
+        ("fps", isinstance(fps, int | float) and not isinstance(fps, bool) and 0 < fps < float("inf"), "rows a second"),
+        ("features", described, "a description of each column"),
+        ("data_path", isinstance(info.get("data_path"), str), "where the rows of an episode are"),
+        ("video_path", isinstance(info.get("video_path"), str) or not filmed, "where videos are, as it has some"),
+    ):
+        if not fine:
+            raise InvalidDataset(
+                f"{name}: `{entry}` of meta/info.json, {wanted}, was wanted, got {info.get(entry)!r}; correct it, or "
+                "copy the dataset again"
+            )
+
+
 def _json_lines(path: Path) -> list[dict[str, Any]]:
-    try:
-        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    try:  # lines end with \n only: `splitlines` would also cut texts at the line separators of Unicode
+        return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line.strip()]
     except (OSError, ValueError) as error:
         raise InvalidDataset(f"{path} can't be read ({error}); copy the dataset again") from error
 

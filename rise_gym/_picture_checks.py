@@ -48,6 +48,7 @@ class PictureTally:
         self._frozen: dict[str, list[int]] = {camera: [] for camera in cameras}
         self._starts: list[Small] = []
         self._means: list[Small] = []
+        self._compared_before: tuple[int, tuple[tuple[tuple[int, int], ...], int]] | None = None
 
     def look(self, episode: Episode) -> None:
         """Take in one episode, whose number is its seed."""
@@ -81,15 +82,26 @@ class PictureTally:
         return tuple(found)
 
     def near_duplicates(self) -> tuple[tuple[int, int], ...]:
-        """Pairs of episodes whose first pictures are nearly the same, of all cameras together."""
+        """Pairs of episodes whose first pictures are nearly the same, of all cameras together; the first ones."""
+        return self._compared()[0]
+
+    def _compared(self) -> tuple[tuple[tuple[int, int], ...], int]:
+        """The first pairs of starts that are alike, and how many episodes have another that begins alike."""
         if len(self._starts) < 2:
-            return ()
+            return (), 0
+        if self._compared_before is not None and self._compared_before[0] == len(self._starts):
+            return self._compared_before[1]
         flat = np.stack(self._starts[:_COMPARED]).reshape(min(len(self._starts), _COMPARED), -1)
         found: list[tuple[int, int]] = []
+        alike = np.zeros(len(flat), bool)
         for index in range(1, len(flat)):
-            distance = np.sqrt(((flat[:index] - flat[index]) ** 2).mean(1))
-            found += [(self._numbers[other], self._numbers[index]) for other in np.flatnonzero(distance < _SAME_START)]
-        return tuple(found[:_TOLD])
+            near = np.flatnonzero(np.sqrt(((flat[:index] - flat[index]) ** 2).mean(1)) < _SAME_START)
+            alike[near] = True
+            alike[index] |= bool(len(near))
+            found += [(self._numbers[other], self._numbers[index]) for other in near[: _TOLD - len(found)]]
+        told = tuple(found), int(alike.sum())
+        self._compared_before = len(self._starts), told
+        return told
 
     def findings(self) -> list[Finding]:
         """What is wrong with the pictures."""
@@ -155,12 +167,13 @@ class PictureTally:
         return found
 
     def _starts_alike(self) -> list[Finding]:
-        alike = {number for pair in self.near_duplicates() for number in pair}
-        if len(alike) < 3 or len(alike) < 0.2 * len(self._numbers):
+        _, alike = self._compared()
+        of = min(len(self._numbers), _COMPARED)
+        if alike < 3 or alike < 0.2 * of:
             return []
         return [
             Finding(
-                level="warning", field="starts", found=f"{len(alike)} of {len(self._numbers)} begin nearly alike",
+                level="warning", field="starts", found=f"{alike} of {of} begin nearly alike",
                 advice="vary where things lie: a dream begins where recordings begin",
             )
         ]  # fmt: skip

@@ -11,9 +11,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
+
+from rise_gym.errors import RiseGymError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,9 @@ def in_order(
             that has a `close`, it is called at the end, in this process; other processes just end.
         jobs: plain data.
         processes: 1 works in this process and keeps its thread settings; more are spawned, with one thread each.
+
+    Raises:
+        RiseGymError: if a process ended in the middle of its work. What `prepare` and jobs raise is raised here.
     """
     if processes <= 1:
         work = prepare()
@@ -68,10 +75,20 @@ def in_order(
     waiting: deque[Future[Result]] = deque(pool.submit(_do, job) for job in islice(coming, 2 * processes))
     try:
         while waiting:
-            yield waiting.popleft().result()
+            yield _result(waiting.popleft())
             waiting.extend(pool.submit(_do, job) for job in islice(coming, 1))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _result(job: Future[Result]) -> Result:
+    try:
+        return job.result()
+    except BrokenProcessPool as error:
+        raise RiseGymError(
+            "one of the processes ended in the middle of its work, killed perhaps for want of memory; what is finished "
+            "is kept: start the same command again, with fewer `--processes`"
+        ) from error
 
 
 _work: Callable[[Any], Any] | None = None  # of a worker process, whose jobs can reach it in no other way
@@ -84,7 +101,14 @@ def _begin(prepare: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then stops its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _work = pickle.loads(prepare)()
+    try:
+        _work = pickle.loads(prepare)()
+    except Exception as error:  # here it would break the pool, which does not say why: the first job raises it
+        _work = partial(_raise, error)
+
+
+def _raise(error: Exception, _: Any) -> Any:
+    raise error
 
 
 def _end_with_parent() -> None:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from rise_gym._lerobot import Row, video_key
 from rise_gym.types import Episode
 
+Pooled = dict[str, dict[str, Any]]
+
 _FRAMES_IN_STATS = 10  # an episode's colour statistics come from this many of its frames
 
 
@@ -33,9 +35,12 @@ def statistics_of(columns: Row, episode: Episode) -> Row:
     return found
 
 
-def pooled_statistics(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
-    """`meta/stats.json` from the episodes' statistics."""
-    parts: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
+def pooled_statistics(rows: Iterable[Row], before: Pooled | None = None) -> Pooled:
+    """`meta/stats.json` from the episodes' statistics, and from what was pooled of others `before`."""
+    parts: dict[str, list[dict[str, NDArray[np.float64]]]] = {
+        name: [{measure: np.asarray(value, np.float64) for measure, value in measures.items()}]
+        for name, measures in (before or {}).items()
+    }
     for row in rows:
         mine: dict[str, dict[str, NDArray[np.float64]]] = {}
         for key, value in row.items():

@@ -19,7 +19,7 @@ _SKIP = "leave them out with `skip` in the mapping"
 class Timing:
     """Of one episode: rows missing and rows twice by their times, the longest and the median step in s, and all of it.
 
-    Steps are NaN where times go back or are no numbers.
+    `last_s` is the time of its last row. Steps are NaN where times go back or are no numbers.
     """
 
     episode: int
@@ -28,33 +28,39 @@ class Timing:
     longest_s: float = float("nan")
     median_s: float = float("nan")
     span_s: float = 0.0
+    last_s: float = float("nan")
+
+    @property
+    def ordered(self) -> bool:
+        """Whether times are numbers that rise."""
+        return bool(np.isfinite(self.longest_s))
 
     @classmethod
     def of(cls, episode: int, times: NDArray[Any], fps: float) -> Timing:
         """Of the times (N,) in s of an episode's rows."""
         steps = np.diff(np.asarray(times, np.float64))
         if not len(steps):
-            return cls(episode=episode, longest_s=0.0, median_s=1 / fps)
+            return cls(episode=episode, longest_s=0.0, median_s=1 / fps, last_s=float(times[-1]))
         if not np.isfinite(times).all() or (steps < 0).any():
             return cls(episode=episode)
         return cls(
             episode=episode, missing=int((np.round(steps * fps) - 1).clip(min=0).sum()),
             twice=int((steps < 0.25 / fps).sum()), longest_s=float(steps.max()), median_s=float(np.median(steps)),
-            span_s=float(times[-1] - times[0]),
+            span_s=float(times[-1] - times[0]), last_s=float(times[-1]),
         )  # fmt: skip
 
 
 def timing_findings(timings: Iterable[Timing], fps: float, *, largest_gap_s: float, shortest_s: float) -> list[Finding]:
     """What is odd; a gap longer than `largest_gap_s` is an error, as is an episode shorter than `shortest_s`."""
     known = list(timings)
-    ordered = [one for one in known if np.isfinite(one.longest_s)]
+    ordered = [one for one in known if one.ordered]
     short = [one for one in ordered if one.span_s < shortest_s - 1e-3]
     gaps = [one for one in ordered if one.longest_s > largest_gap_s + 1e-3]
-    odd = [one for one in ordered if (one.missing or one.twice) and one not in gaps]
+    odd = [one for one in ordered if (one.missing or one.twice) and one.longest_s <= largest_gap_s + 1e-3]
     missing, twice = sum(one.missing for one in ordered), sum(one.twice for one in ordered)
     longest = max((one.longest_s for one in gaps), default=0.0)
     rows: list[tuple[Level, list[Timing], str, str]] = [
-        ("error", [one for one in known if one not in ordered], "times that go back or are no numbers", _SKIP),
+        ("error", [one for one in known if not one.ordered], "times that go back or are no numbers", _SKIP),
         ("error", short, "shorter than a control tick", _SKIP),
         (
             "error",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rise_gym._guessing import place_of
 from rise_gym._lerobot_source import LeRobotSource, SourceEpisode
+from rise_gym._outcome_checks import progress_of, success_of
 from rise_gym._pictures import shaped
 from rise_gym._resampling import Times, between, in_force, tick_times
 from rise_gym.errors import InvalidDataset
@@ -21,18 +22,17 @@ def translated(source: LeRobotSource, episode: SourceEpisode, mapping: DatasetMa
     """One episode at the task's rate, in its units, with its cameras.
 
     Raises:
-        InvalidDataset: if something is missing, or targets lie outside the task's ranges.
+        InvalidDataset: if something is missing or can't be read; what lies outside the task's ranges is cut off.
     """
     times, state, action = numbers(source, episode, mapping)
     ticks = tick_times(times, task.control_hz)
     resampled = in_force if mapping.targets == "held" else between
     scaled = np.clip(task.scale_action(resampled(times, action, ticks)), -1, 1)
     scaled[-1] = scaled[-2] if len(scaled) > 1 else scaled[-1]  # the last row is what was seen at the end
-    success = _success(source, episode, mapping)
+    success, measured = success_of(source, episode, mapping), progress_of(source, episode, mapping)
     progress = None
-    if mapping.progress is not None:
-        measured = source.columns(episode, (mapping.progress,))[mapping.progress].reshape(len(times), 1)
-        progress = between(times, measured, ticks)[:, 0].clip(0, 1).astype(np.float32)
+    if measured is not None:
+        progress = between(times, measured[:, None], ticks)[:, 0].clip(0, 1).astype(np.float32)
     return Episode(
         task=task.name, instruction=mapping.instruction or source.instruction_of(episode) or task.instruction,
         frames={name: _frames(source, episode, entry, times, ticks, mapping, task)
@@ -51,7 +51,7 @@ def chosen(source: LeRobotSource, mapping: DatasetMapping) -> Iterator[SourceEpi
 def numbers(
     source: LeRobotSource, episode: SourceEpisode, mapping: DatasetMapping
 ) -> tuple[Times, NDArray[np.float64], NDArray[np.float64]]:
-    """Times (N,) in s from the first row on, measured joints and targets (N, A) in rad and m."""
+    """Times (N,) in s from the episode's beginning on, measured joints and targets (N, A) in rad and m."""
     columns = source.columns(episode, ("timestamp", *mapping.columns()))
     times = np.asarray(columns["timestamp"], np.float64).reshape(-1)
 
@@ -63,14 +63,6 @@ def numbers(
         return np.stack(parts, axis=-1)
 
     return times, joined(mapping.state), joined(mapping.action)
-
-
-def _success(source: LeRobotSource, episode: SourceEpisode, mapping: DatasetMapping) -> bool:
-    if isinstance(mapping.success, bool):
-        return mapping.success
-    if mapping.success in source.features:
-        return bool(np.asarray(source.columns(episode, (mapping.success,))[mapping.success]).any())
-    return bool(episode.facts.get(mapping.success))
 
 
 def _frames(

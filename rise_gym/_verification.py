@@ -71,7 +71,7 @@ def read_card(folder: Path) -> TaskCard:
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file."""
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidCheckpoint(f"{path} can't be read ({error}); get the checkpoint anew") from error
     if not isinstance(data, dict):

@@ -142,7 +142,7 @@ def save_checkpoint(
             shutil.copyfile(source, partial / name)
         (partial / "model_index.json").write_text(_to_json(_model_index(kind, task, components, extra or {})))
         (partial / "task.json").write_text(_to_json(task.to_dict()))
-        (partial / "README.md").write_text(card)
+        (partial / "README.md").write_text(card, "utf-8")
         manifest = {"format_version": FORMAT_VERSION, "kind": kind, "task": task.name, "extra": dict(extra or {})}
         for name in file_names(partial):
             (partial / name).chmod(0o644)  # safetensors writes files that only their owner may read
@@ -156,6 +156,10 @@ def save_checkpoint(
             f"could not write the checkpoint {target} ({error}); what was there before is untouched: "
             "free some space or choose another folder"
         ) from error
+    except BaseException:  # Ctrl-C: weights that nobody would find again
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
     return target
 
 

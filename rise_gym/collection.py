@@ -65,6 +65,7 @@ class CollectionConfig:
     """What to collect: `episodes` episodes, of the replica seeds from `first_seed` on.
 
     Raises:
+        RiseGymError: if a number is too small.
         ReservedSeed: if any of the seeds is kept for evaluation.
     """
 
@@ -77,6 +78,9 @@ class CollectionConfig:
     episodes_per_file: int = 10
 
     def __post_init__(self) -> None:
+        for name, least in (("episodes", 1), ("first_seed", 0), ("processes", 1), ("episodes_per_file", 1)):
+            if getattr(self, name) < least:
+                raise RiseGymError(f"{name} of {least} or more was wanted, got {getattr(self, name)}")
         last = self.first_seed + self.episodes - 1
         if last >= FIRST_EVALUATION_SEED:
             raise ReservedSeed(
@@ -118,7 +122,9 @@ def collect(
     with EpisodeWriter(folder, task, episodes_per_file=config.episodes_per_file) as writer:
         done = writer.seeds(config.policy)
         seeds = [seed for seed in config.seeds if seed not in done]
-        with closing(in_order(prepare, seeds, processes=min(config.processes, max(1, len(seeds))))) as episodes:
+        if not seeds:
+            return dataset_summary(folder)  # building the env alone may move a robot
+        with closing(in_order(prepare, seeds, processes=min(config.processes, len(seeds)))) as episodes:
             for episode in episodes:
                 writer.append(episode)
                 if on_episode is not None:

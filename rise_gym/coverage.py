@@ -112,7 +112,7 @@ def coverage(
         following.append(np.arange(len(episode)) < len(episode) - 1)
     if not states:
         empty = Finding(level="error", field="episodes", found="there are none", advice="record or import some")
-        return _report(task, counts, sources, texts, (), pictures, known, [*(numbers or ()), empty])
+        return _report(task, counts, sources, texts, (), pictures, known, list(numbers or ()) or [empty])
     state, scaled = (np.concatenate(part).astype(np.float64) for part in (states, actions))
     action = task.unscale_action(scaled)
     found = [] if numbers is None else list(numbers)

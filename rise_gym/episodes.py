@@ -133,8 +133,8 @@ def _checked_rows(folder: Path, info: dict[str, Any]) -> list[layout.Row]:
         )
     if rows and (missing := [name for name in _PER_EPISODE if name not in rows[0]]):
         raise InvalidDataset(
-            f"{folder}: meta/episodes lacks {', '.join(missing)}; each episode needs them: build "
-            "`Episode`s yourself and write them with `write_episodes`"
+            f"{folder}: meta/episodes lacks {', '.join(missing)}; each episode needs them: read it into another folder "
+            "with `rise-gym import`, or build `Episode`s yourself and write them with `write_episodes`"
         )
     return rows
 

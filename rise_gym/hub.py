@@ -20,7 +20,6 @@ from rise_gym.checkpoints import load_checkpoint
 from rise_gym.errors import HubFault, InvalidDataset
 from rise_gym.locations import HUB_ID
 
-_DATASET_FOLDERS = ("data", "meta", "videos")
 _KEPT = {".gitattributes"}  # the hub's own
 
 
@@ -71,13 +70,28 @@ def to_push(folder: Path, results: Sequence[str | Path] = ()) -> tuple[str, dict
         )
     if results:
         measured("dataset", folder, results)  # which says that a dataset has none
-    files: dict[str, Path | bytes] = {
-        path.relative_to(folder).as_posix(): path
-        for part in _DATASET_FOLDERS
-        for path in sorted((folder / part).rglob("*"))
-        if path.is_file()
-    }
-    return "dataset", {**files, "README.md": dataset_card(folder).encode()}
+    card = dataset_card(folder)  # which looks whether all episodes are described
+    return "dataset", {**_dataset_files(folder), "README.md": card.encode()}
+
+
+def _dataset_files(folder: Path) -> dict[str, Path | bytes]:
+    """What is part of a dataset: not what a writer left that was killed, which lerobot would take for episodes.
+
+    Raises:
+        InvalidDataset: if a file is missing.
+    """
+    info, named = layout.read_info(folder), set[str]()
+    for row in layout.read_episode_rows(folder):
+        for key in (key.removesuffix("/chunk_index") for key in row if key.endswith("/chunk_index")):
+            where = {name: row[f"{key}/{name}"] for name in ("chunk_index", "file_index")}
+            if key == "data":
+                named.add(str(info["data_path"]).format(**where))
+            elif key.startswith("videos/"):
+                named.add(str(info["video_path"]).format(video_key=key.removeprefix("videos/"), **where))
+    if missing := sorted(name for name in named if not (folder / name).is_file()):
+        raise InvalidDataset(f"{folder} lacks {', '.join(missing[:4])}, which meta/episodes names; copy it again")
+    described = (path for path in (folder / "meta").rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {name: folder / name for name in sorted({*named, *(p.relative_to(folder).as_posix() for p in described)})}
 
 
 def _checkpoint_files(folder: Path, results: Sequence[str | Path]) -> dict[str, Path | bytes]:
@@ -85,7 +99,9 @@ def _checkpoint_files(folder: Path, results: Sequence[str | Path]) -> dict[str, 
     manifest = read_json(folder / MANIFEST_NAME)
     checkpoint = load_checkpoint(folder, kind=manifest.get("kind", "policy"))
     readme = folder / "README.md"
-    card = with_measured(readme.read_text() if readme.is_file() else "", measured(checkpoint.kind, folder, results))
+    card = with_measured(
+        readme.read_text("utf-8") if readme.is_file() else "", measured(checkpoint.kind, folder, results)
+    )
     digests = {**manifest["sha256"], "README.md": hashlib.sha256(card.encode()).hexdigest()}
     files: dict[str, Path | bytes] = {name: folder / name for name in digests}
     told = json.dumps({**manifest, "sha256": digests}, indent=2, sort_keys=True) + "\n"

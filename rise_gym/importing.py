@@ -10,12 +10,14 @@ from rise_gym._camera_names import name_findings
 from rise_gym._guessing import completed, place_of
 from rise_gym._import_record import remember_gaps, remember_mapping
 from rise_gym._known_pictures import KnownPictures, bundled_pictures, first_pictures, known_pictures
+from rise_gym._lerobot import checked_info
 from rise_gym._lerobot_source import PREFIX, LeRobotSource, open_source
+from rise_gym._mapping_entries import check_entries
 from rise_gym._source_rows import SourceRows, broken_episode
 from rise_gym._translation import chosen, translated
 from rise_gym.coverage import CoverageReport, coverage
 from rise_gym.episodes import DatasetSummary, EpisodeWriter, dataset_summary
-from rise_gym.errors import InvalidDataset, InvalidMapping
+from rise_gym.errors import InvalidDataset, InvalidMapping, RiseGymError
 from rise_gym.findings import Finding, refuse
 from rise_gym.mapping import CameraMapping, Content, DatasetMapping, mapping_of
 from rise_gym.tasks import TaskCard
@@ -38,6 +40,7 @@ def mapped(source: LeRobotSource, task: TaskCard, content: Content) -> DatasetMa
     Raises:
         InvalidMapping: if it lacks something that can't be told, or names what the dataset does not have.
     """
+    check_entries(content)
     mapping = mapping_of(completed(source, task, content), task)
     for camera, entry in mapping.cameras.items():
         if entry.source not in source.cameras:
@@ -46,11 +49,20 @@ def mapped(source: LeRobotSource, task: TaskCard, content: Content) -> DatasetMa
         _check_crop(camera, entry, source)
     for joint in (*mapping.state, *mapping.action):
         place_of(source, joint.column, joint.source)
-    flags = [name for name in (mapping.success, mapping.progress) if isinstance(name, str)]
-    for name in flags:
-        if name not in source.features and name not in source.episodes[0].facts:
-            raise InvalidMapping(f"{source.name} has no column and no fact {name!r} of its episodes")
+        _check_numbers(joint.column, source)
+    told = mapping.success
+    if isinstance(told, str) and told not in source.features and not any(told in one.facts for one in source.episodes):
+        raise InvalidMapping(f"success: {source.name} has no column and no fact {told!r} of its episodes")
+    if mapping.progress is not None:
+        if len(source.names_of(mapping.progress)) != 1:
+            raise InvalidMapping(f"progress: one number a row was wanted, {mapping.progress!r} has more")
+        _check_numbers(mapping.progress, source)
     return mapping
+
+
+def _check_numbers(column: str, source: LeRobotSource) -> None:
+    if (kind := source.features[column].get("dtype")) in ("string", "video", "image"):
+        raise InvalidMapping(f"column {column!r} of {source.name} holds no numbers, its dtype is {kind}")
 
 
 def _check_crop(camera: str, entry: CameraMapping, source: LeRobotSource) -> None:
@@ -62,9 +74,11 @@ def _check_crop(camera: str, entry: CameraMapping, source: LeRobotSource) -> Non
         raise InvalidMapping(f"cameras.{camera}.crop {list(entry.crop)} leaves pictures of {shape[0]} x {shape[1]} px")
 
 
-def source_findings(source: LeRobotSource, mapping: DatasetMapping, task: TaskCard) -> list[Finding]:
-    """What is wrong or odd with the episodes that the mapping does not skip, without looking at pictures."""
-    return SourceRows.of(source, mapping).findings(source, mapping, task)
+def source_findings(
+    source: LeRobotSource, mapping: DatasetMapping, task: TaskCard, *, limit: int | None = None
+) -> list[Finding]:
+    """What is wrong or odd with the episodes that the mapping does not skip (the first `limit`), pictures undecoded."""
+    return SourceRows.of(source, mapping, limit).findings(source, mapping, task)
 
 
 def source_coverage(
@@ -83,11 +97,12 @@ def source_coverage(
         cameras: what `camera_findings` found. on_episode: called with each episode, for progress.
     """
     rows, unread = SourceRows.of(source, mapping, limit), list[Finding]()
+    numbers = rows.findings(source, mapping, task)
+    told = {number for one in numbers if one.level == "error" for number in one.episodes}
 
     def episodes() -> Iterator[Episode]:
-        broken = {number for finding in rows.broken for number in finding.episodes}
-        for episode in list(chosen(source, mapping))[:limit]:
-            if episode.index in broken:
+        for episode in rows.episodes:
+            if episode.index in told:  # their ticks or pictures would make no sense
                 continue
             try:
                 ours = translated(source, episode, mapping, task)
@@ -98,8 +113,7 @@ def source_coverage(
                 on_episode(ours)
             yield ours
 
-    numbers = [*rows.findings(source, mapping, task), *cameras]
-    report = coverage(episodes(), task, rows.timings, numbers=numbers)
+    report = coverage(episodes(), task, rows.timings, numbers=[*numbers, *cameras])
     return replace(report, findings=(*unread, *report.findings))
 
 
@@ -120,7 +134,7 @@ def camera_findings(
             which can give no more than a warning.
 
     Raises:
-        InvalidCheckpoint, InvalidDataset: if `like` has no first pictures of the task.
+        InvalidCheckpoint, InvalidDataset: if `like` has no first pictures of the task, or the folder is another task's.
     """
     names = {camera: entry.source.removeprefix(PREFIX) for camera, entry in mapping.cameras.items()}
     found = name_findings(names, [camera for camera, entry in mapping.cameras.items() if entry.check])
@@ -135,6 +149,7 @@ def _known(task: TaskCard, folder: str | Path | None, like: str | Path | None) -
     if like is not None:
         return known_pictures(like, task)
     if folder is not None and list(Path(folder).glob("meta/episodes/*/*.parquet")):
+        checked_info(Path(folder), task)
         return known_pictures(folder, task)
     return bundled_pictures(task)
 
@@ -156,24 +171,31 @@ def import_dataset(
     Args:
         source: what `open_source` found. mapping: what `mapped` made of it. task: for which task.
         folder: ours; may hold other episodes of the task.
-        limit: at most so many, the first ones.
+        limit: at most so many, the first ones; one or more.
         like: a dataset or a world model whose cameras are right, see `camera_findings`.
         on_episode: called with each new episode, for progress.
 
     Raises:
-        InvalidDataset: if the data does not fit; then nothing is written. Or if an earlier part was read otherwise.
+        InvalidDataset: if the data does not fit, an earlier part was read otherwise, or it is the folder itself; then
+            nothing is written. Or if pictures can't be decoded after all; episodes before these are kept.
         SaveFailed: if the disk is full; what was saved before is kept.
     """
     root = Path(folder)
-    rows = SourceRows.of(source, mapping)
+    if limit is not None and limit < 1:
+        raise RiseGymError(f"a limit of one episode or more was wanted, got {limit}")
+    if root.resolve() == source.folder.resolve():
+        raise InvalidDataset(
+            f"{root} can't be imported into itself, its episodes would be there twice; use another folder"
+        )
+    rows = SourceRows.of(source, mapping, limit)
     cameras = camera_findings(source, mapping, task, folder=root, like=like)
     refuse(rows.findings(source, mapping, task) + cameras, source.name)
-    remember_mapping(root, source.identity, mapping)
-    remember_gaps(root, source.identity, rows.timings, mapping.largest_gap_s)
     robot = str(source.info.get("robot_type") or "unknown")
     with EpisodeWriter(root, task, robot_type=robot) as writer:
         done = writer.seeds(source.identity)
-        for episode in list(chosen(source, mapping))[:limit]:
+        remember_mapping(root, source.identity, mapping, begun=lambda name: bool(writer.seeds(name)))
+        remember_gaps(root, source.identity, rows.timings, mapping.largest_gap_s)
+        for episode in rows.episodes:
             if episode.index not in done:
                 ours = translated(source, episode, mapping, task)
                 writer.append(ours)

@@ -71,11 +71,13 @@ def four_ends(where: str, entry: Mapping[str, object]) -> tuple[float, float, fl
     Raises:
         InvalidMapping: if these are no two ends each.
     """
-    ends = [*_listed(entry.get("range")), *_listed(entry.get("to"))]
+    told = {name: entry.get(name) for name in ("range", "to")}
+    ends = [end for pair in told.values() for end in _listed(pair)]
     if len(ends) != 4:
-        raise InvalidMapping(f'{where}: unit = "range" wants `range = [low, high]` and `to = [low, high]`, got {ends}')
+        raise InvalidMapping(f'{where}: unit = "range" wants `range = [low, high]` and `to = [low, high]`, got {told}')
     return ends[0], ends[1], ends[2], ends[3]
 
 
 def _listed(value: object) -> list[float]:
-    return [float(one) for one in value] if isinstance(value, list | tuple) else []
+    fine = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(one, int | float) for one in value)
+    return [float(one) for one in value] if fine else []  # type: ignore[attr-defined]  # a list, then

@@ -59,8 +59,10 @@ class Recordings:
         """Lay `episodes` end to end: of `task`, or of several tasks that share its cameras, ranges and rates.
 
         Raises:
-            InvalidDataset: if an episode is of a task that does not.
+            InvalidDataset: if there are none, or one is of a task that does not.
         """
+        if not episodes:
+            raise InvalidDataset(f"episodes of {task.name!r} were wanted, there are none; record or import some")
         for name in sorted({episode.task for episode in episodes} - {task.name}):
             require_alike(task, TASKS.get(name, task))
         lengths = np.array([len(episode) for episode in episodes])

@@ -60,7 +60,7 @@ def read_plain(path: Path) -> dict[str, Any]:
         InvalidTask: if it can't be read, or holds something else.
     """
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
         content = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except (OSError, ValueError) as error:
         raise InvalidTask(f"{path} can't be read ({error})") from error

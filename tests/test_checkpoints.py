@@ -176,6 +176,23 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_whole(folder: Path) -> None:
     load_checkpoint(folder, kind="world_model")
 
 
+class Interrupted:
+    """Ctrl-C while a part is written."""
+
+    def save_pretrained(self, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_leaves_the_earlier_checkpoint_and_nothing_else(folder: Path) -> None:
+    before = contents(folder)
+    with pytest.raises(KeyboardInterrupt):
+        save(folder, components={"autoencoder": tiny_codec(1), "value": Interrupted()})
+    assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
+
+
 def test_a_save_that_died_between_its_renames_is_undone(folder: Path) -> None:
     before = contents(folder)
     folder.rename(locations.previous_folder(folder))

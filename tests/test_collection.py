@@ -7,7 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import fake_env
 import numpy as np
@@ -19,7 +23,7 @@ from rise_gym.collection import AgentActor, CollectionConfig, ExplorationNoise, 
 from rise_gym.commands.collect import collect as collect_command
 from rise_gym.corrections import OversightConfig
 from rise_gym.episodes import EpisodeWriter, dataset_summary, read_episodes
-from rise_gym.errors import UnsuitableEnv
+from rise_gym.errors import InvalidCheckpoint, RiseGymError, UnsuitableEnv
 from rise_gym.tasks import BOX_CLOSE, BRICK_SORT
 from rise_gym.types import Episode
 
@@ -81,6 +85,63 @@ def test_nothing_is_left_to_do(tmp_path: Path) -> None:
     with pytest.raises(AttributeError, match="nothing_of_this_name"):
         collect(config(3), tmp_path, broken, ACTOR)
     assert dataset_summary(tmp_path).episodes == 2
+
+
+def test_with_nothing_left_to_do_no_env_is_built(tmp_path: Path) -> None:
+    collect(config(1), tmp_path, ENV, ACTOR)
+    assert collect(config(1), tmp_path, Factory(target="fake_env:Nothing"), ACTOR).episodes == 1
+
+
+class PoolHere:
+    """A pool of processes as the standard library's breaks, but in this process, which takes no seconds to begin."""
+
+    def __init__(self, count: int, context: object, initializer: Callable[..., None], initargs: tuple[bytes]) -> None:
+        try:
+            initializer(*initargs)
+            self.broken = False
+        except BaseException:
+            self.broken = True
+
+    def submit(self, call: Callable[[Any], Any], job: Any) -> Future[Any]:
+        future = Future[Any]()
+        try:
+            future.set_result(call(job) if not self.broken else None)
+        except Exception as error:
+            future.set_exception(error)
+        return future if not self.broken else self._dead()
+
+    @staticmethod
+    def _dead() -> Future[Any]:
+        future = Future[Any]()
+        future.set_exception(BrokenProcessPool("a process was terminated abruptly"))
+        return future
+
+    def shutdown(self, *, cancel_futures: bool) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "told"),
+    [
+        ("rise_gym.locations:resolve", InvalidCheckpoint, "'runs/no/where' is no folder; a checkpoint is a folder"),
+        ("sys:exit", RiseGymError, "killed perhaps for want of memory; .* with fewer `--processes`"),
+    ],
+)
+def test_what_goes_wrong_in_another_process_is_said_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, error: type[Exception], told: str
+) -> None:
+    monkeypatch.setattr("rise_gym._processes.ProcessPoolExecutor", PoolHere)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
+    actor = Factory(target=target, arguments={"name": "runs/no/where"} if "resolve" in target else {})
+    with pytest.raises(error, match=told):
+        collect(config(2, processes=2), tmp_path / "set", ENV, actor)
+
+
+@pytest.mark.parametrize(("name", "value"), [("episodes", 0), ("first_seed", -3), ("processes", 0)])
+def test_numbers_that_are_too_small_are_named(name: str, value: int) -> None:
+    with pytest.raises(RiseGymError, match=f"{name} of .* or more was wanted, got {value}"):
+        config(**{name: value})
 
 
 def test_another_policy_joins_a_dataset_with_its_own_seeds(tmp_path: Path) -> None:

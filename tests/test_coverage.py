@@ -63,6 +63,24 @@ def test_starts_that_are_alike_are_paired() -> None:
     assert any("4 of 4 begin nearly alike" in text for text in texts(alike))
 
 
+def test_many_starts_that_are_alike_are_all_counted() -> None:
+    one = episode(CARD, 1, rows=3)
+    report = coverage([replace(one, seed=number) for number in range(120)], CARD)
+    assert any("120 of 120 begin nearly alike" in str(finding) for finding in report.findings)
+    assert len(report.near_duplicate_starts) == 200  # the first ones
+
+
+def test_several_instructions_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    episodes = varied(3)
+    write_episodes(
+        tmp_path, [*episodes, *(replace(one, seed=9, instruction="Räum auf.") for one in episodes[:1])], CARD
+    )
+    with contextlib.suppress(SystemExit):
+        inspect(tmp_path)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "asked for: 3 times 'Put the cube in the bowl.', 1 times 'Räum auf.'" in shown
+
+
 def test_what_cameras_do_not_show_is_found() -> None:
     episodes = varied()
     dark = {**episodes[1].frames, "wrist": np.zeros_like(episodes[1].frames["wrist"])}

@@ -256,7 +256,7 @@ def test_another_layout_is_refused_with_a_way_out(written: Path, tmp_path: Path)
     folder = copied(written, tmp_path)
     info = json.loads((folder / "meta/info.json").read_text())
     (folder / "meta/info.json").write_text(json.dumps({**info, "codebase_version": "v2.1"}))
-    with pytest.raises(InvalidDataset, match=r"version v2\.1; v3\.0 was wanted.*convert_dataset_v21_to_v30"):
+    with pytest.raises(InvalidDataset, match=r"version v2\.1; v3\.0 was wanted: .* `rise-gym import`"):
         read_episodes(folder)
 
 
@@ -267,6 +267,16 @@ def test_missing_cameras_are_named(written: Path, tmp_path: Path) -> None:
     (folder / "meta/info.json").write_text(json.dumps(info))
     with pytest.raises(InvalidDataset, match="lacks cameras head"):
         read_episodes(folder)
+
+
+def test_somebody_elses_dataset_is_to_be_imported(written: Path, tmp_path: Path) -> None:
+    folder = copied(written, tmp_path)
+    (folder / "meta/rise_gym_task.json").unlink()
+    for changed in ({"fps": 30}, {"features": {}}):
+        info = json.loads((written / "meta/info.json").read_text())
+        (folder / "meta/info.json").write_text(json.dumps(info | changed))
+        with pytest.raises(InvalidDataset, match="`rise-gym import` makes one of ours of it"):
+            read_episodes(folder, task=TASK)
 
 
 def test_missing_frames_are_counted(written: Path, tmp_path: Path) -> None:
@@ -305,3 +315,55 @@ def test_degrees_are_refused(written: Path, tmp_path: Path) -> None:
     pq.write_table(table.set_column(table.column_names.index("action"), "action", degrees), path)
     with pytest.raises(InvalidDataset, match="degrees"):
         read_episodes(tmp_path / "copy")
+
+
+def test_two_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
+    one, two = (EpisodeWriter(tmp_path, TASK, episodes_per_file=2) for _ in range(2))
+    for seed in range(3):
+        one.append(make_episode(seed))
+        two.append(replace(make_episode(10 + seed), policy="other"))
+    one.close()
+    two.close()
+    assert sorted(episode.seed for episode in read_episodes(tmp_path)) == [0, 1, 2, 10, 11, 12]
+    rows = [
+        row for path in sorted(tmp_path.glob("meta/episodes/*/*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
+    assert [row["episode_index"] for row in rows] == [0, 1, 2, 3, 4, 5]
+    assert [row["dataset_from_index"] for row in rows[1:]] == [row["dataset_to_index"] for row in rows[:-1]]
+    assert json.loads((tmp_path / "meta/info.json").read_text())["total_episodes"] == 6
+
+
+def test_what_a_killed_writer_left_unsaid_is_said_when_the_next_one_closes(tmp_path: Path) -> None:
+    told = [tmp_path / name for name in ("meta/info.json", "meta/stats.json", "meta/tasks.parquet")]
+    write_episodes(tmp_path, [make_episode(0)], TASK)
+    before = [path.read_bytes() for path in told]
+    write_episodes(tmp_path, [replace(make_episode(1), instruction="Again.")], TASK)
+    after = [path.read_bytes() for path in told]
+    for path, content in zip(told, before, strict=True):
+        path.write_bytes(content)
+    with EpisodeWriter(tmp_path, TASK):
+        pass
+    assert [path.read_bytes() for path in (told[0], told[2])] == [after[0], after[2]]
+    found, wanted = json.loads(told[1].read_bytes()), json.loads(after[1])
+    np.testing.assert_allclose(found["action"]["std"], wanted["action"]["std"])
+    assert found["action"]["count"] == wanted["action"]["count"]
+
+
+def test_episodes_without_their_description_are_not_numbered_anew(tmp_path: Path) -> None:
+    write_episodes(tmp_path, [make_episode(0)], TASK)
+    (tmp_path / "meta/info.json").unlink()
+    with pytest.raises(InvalidDataset, match=r"holds episodes but no meta/info.json, .* get that file back"):
+        EpisodeWriter(tmp_path, TASK)
+
+
+def test_ctrl_c_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_episodes(tmp_path, [make_episode(0)], TASK)
+    assert not list(tmp_path.rglob("*.partial"))
+    write_episodes(tmp_path, [make_episode(0)], TASK)
+    assert len(read_episodes(tmp_path)) == 1

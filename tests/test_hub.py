@@ -141,6 +141,21 @@ def test_a_dataset_goes_there_and_back(hub: LocalHub, tmp_path: Path) -> None:
     assert dataset_summary("lab/demos").seeds == (3,)
 
 
+def test_what_a_killed_writer_left_is_not_pushed(tmp_path: Path) -> None:
+    """It is no part of the dataset, but lerobot, which reads all files there are, would take it for episodes."""
+    write_episodes(tmp_path, [recorded()], BOX_CLOSE)
+    whole = set(to_push(tmp_path)[1])
+    for name in ("data/chunk-000/file-000.parquet", "videos/observation.images.head/chunk-000/file-000.mp4"):
+        path = tmp_path / name
+        path.with_name(path.name.replace("000", "001")).write_bytes(path.read_bytes())
+        path.with_name(f".{path.name}.partial").write_bytes(b"")
+    (tmp_path / "meta/.info.json.partial").write_bytes(b"")
+    assert set(to_push(tmp_path)[1]) == whole
+    (tmp_path / "data/chunk-000/file-000.parquet").unlink()
+    with pytest.raises(InvalidDataset, match=r"lacks data/chunk-000/file-000.parquet, which meta/episodes names"):
+        to_push(tmp_path)
+
+
 def test_a_dataset_is_tagged_as_lerobot_wants_it(
     hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,3 +190,8 @@ def test_a_share_of_what_is_not_there_changes_nothing_and_all_is_no_share() -> N
     assert shared_moments(flat, torch.tensor([0, 1]), torch.tensor([False, True]), 0.5).tolist() == [0, 1]
     with pytest.raises(ValueError, match="between 0 and 1"):
         shared_moments(flat, torch.tensor([0, 1]), torch.tensor([False, True]), 1.0)
+
+
+def test_no_episodes_are_no_recordings() -> None:
+    with pytest.raises(InvalidDataset, match="there are none; record or import some"):
+        Recordings.of([], BOX_CLOSE)

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from rise_gym.coverage import CoverageReport
 
 
+_TOLD = 6  # instructions that are printed
+
+
 def show_coverage(report: CoverageReport, name: str) -> None:
     """Print tables of joints and cameras, what is missing, and what looks wrong."""
     from rich.console import Console
@@ -21,6 +24,11 @@ def show_coverage(report: CoverageReport, name: str) -> None:
         f"progress {progress}, {', '.join(f'{count} {name}s' for name, count in report.sources.items())}",
         markup=False,
     )
+    if len(report.instructions) > 1:
+        some = sorted(report.instructions.items(), key=lambda one: -one[1])
+        told = [f"{count} times {text!r}" for text, count in some[:_TOLD]]
+        rest = f", and {len(some) - _TOLD} other instructions" if len(some) > _TOLD else ""
+        console.print(f"asked for: {', '.join(told)}{rest}", markup=False)
     joints = Table("joint", "card", "targets", "of the range", "at its ends", "measured", "outside")
     for joint in report.joints:
         joints.add_row(

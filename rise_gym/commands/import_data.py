@@ -11,6 +11,7 @@ import tyro
 from rise_gym.commands._progress import progress_bar
 from rise_gym.commands._shared import known_task
 from rise_gym.commands._shown_coverage import show_coverage
+from rise_gym.errors import RiseGymError
 
 
 def import_data(
@@ -53,6 +54,8 @@ def import_data(
     )
     from rise_gym.mapping import read_mapping
 
+    if limit is not None and limit < 1:
+        raise RiseGymError(f"--limit of one episode or more was wanted, got {limit}")
     card, source = known_task(task), open_source(data)
     found = mapped(source, card, {} if mapping is None else read_mapping(mapping))
     print(
@@ -67,7 +70,7 @@ def import_data(
         if report.errors:
             sys.exit(1)
         return
-    findings = source_findings(source, found, card) + cameras
+    findings = source_findings(source, found, card, limit=limit) + cameras
     for finding in findings:
         if finding.level == "warning":  # errors are said by the refusal
             print(f"{finding.level}: {finding}")

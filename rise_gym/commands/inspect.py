@@ -50,6 +50,8 @@ def inspect(
     from rise_gym.evaluation import write_report_json
     from rise_gym.importing import open_source
 
+    if limit is not None and limit < 1:
+        raise RiseGymError(f"--limit of one episode or more was wanted, got {limit}")
     source = open_source(folder)
     if task is None and not (folder / CARD_PATH).is_file():
         raise RiseGymError(f"{folder} is somebody else's dataset; look at it with: rise-gym import ... --show")
