@@ -241,13 +241,13 @@ def test_one_round_takes_no_step_outside_of_imagination_and_is_the_first_of_seve
 ) -> None:
     for place in ("gymnasium.make", "gymnasium.make_vec", "rise_gym.collection.collect"):
         monkeypatch.setattr(place, lambda *_, **__: pytest.fail("nothing but the dream was wanted"))
-    improve(tmp_path / "out", **{**given, "rounds": 1})
+    improve(tmp_path / "out", **{**given, "rounds": 1, "collect_from": "replica"})
     assert alike(policy_of(tmp_path / "out"), policy_of(done, "round_1/policy"))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["checkpoint", "run"]
     with pytest.raises(RiseGymError, match="holds a run of one round"):
         improve(tmp_path / "out", **given)
     with pytest.raises(RiseGymError, match="holds several rounds"):
-        improve(done, **{**given, "rounds": 1})
+        improve(done, **{**given, "rounds": 1, "collect_from": "replica"})
 
 
 def test_seeds_that_are_reserved_or_were_used_are_refused_before_anything_is_done(
@@ -266,6 +266,13 @@ def test_other_settings_are_refused(given: dict[str, Any], done: Path) -> None:
     for wrong in ({"rounds": 0}, {"newest_share": 1.0}, {"refresh_steps": 0}):
         with pytest.raises(ValueError, match="wanted"):
             improve(done, **{**given, **wrong})
+
+
+@pytest.mark.parametrize("wrong", [{"collect_from": "hand"}, {"execution": ExecutionOptions(fade_ticks=2)}])
+def test_one_round_collects_nothing(given: dict[str, Any], tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(RiseGymError, match="one round collects nothing"):
+        improve(tmp_path / "out", **{**given, "rounds": 1, "collect_from": "replica", **wrong})
+    assert not (tmp_path / "out").exists()
 
 
 def test_episodes_can_come_from_a_persons_hand(given: dict[str, Any], done: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from rise_gym.commands._refreshing import RefreshConfig
 from rise_gym.commands._robots import AS_USUAL, ExecutionOptions
 from rise_gym.commands._rounds import RoundsConfig, RoundsJob, improve_in_rounds, improve_once
 from rise_gym.commands._shared import Device, Spread, chosen_device, known_task
+from rise_gym.errors import RiseGymError
 
 
 def improve(
@@ -107,6 +108,11 @@ def improve(
     from rise_gym.agents.improve import ImproveConfig
     from rise_gym.collection import ExplorationNoise
 
+    if rounds == 1 and (collect_from != "replica" or execution != AS_USUAL):
+        raise RiseGymError(
+            "one round collects nothing, so --collect-from, --execution and its ticks say nothing: add --rounds 2, or "
+            "leave them out"
+        )
     given: dict[str, Any] = {
         "steps": steps,
         "minutes": minutes,
