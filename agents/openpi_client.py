@@ -88,8 +88,8 @@ class OpenpiAgent:
         self._end = weakref.finalize(self, self._link.close)  # its reading thread would keep it open for ever
         self._own: Generator | None = None
         told_chunk = self._link.connect().get("chunk")
-        believed = type(told_chunk) is int and told_chunk > 0
-        self.chunk: int = self.config.chunk or (told_chunk if believed else self.task.chunk)
+        believed = isinstance(told_chunk, int) and not isinstance(told_chunk, bool) and told_chunk > 0
+        self.chunk = self.config.chunk or (int(told_chunk) if believed else self.task.chunk)  # type: ignore[arg-type]
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class Layout:
         Pictures of another size are resized with padding; (3, H, W) is understood as well, as openpi does.
 
         Raises:
-            InvalidMessage: if something is missing, or has another type, shape or width.
+            InvalidMessage: if something is missing, has another type, shape or width, or is in other units.
         """
         pictures = _found(request, self.images_under, self.name) if self.images_under else request
         if not isinstance(pictures, Mapping):
@@ -121,7 +121,20 @@ class Layout:
             )
         if not np.isfinite(state).all():
             raise InvalidMessage("the proprioception has to be finite, NaN or infinite numbers came")
-        return {**seen, "proprio": self.from_wire(state, task).astype(np.float32)}
+        proprio = self.from_wire(state, task)
+        self._check_units(proprio, task)
+        return {**seen, "proprio": proprio.astype(np.float32)}
+
+    def _check_units(self, proprio: NDArray[np.float64], task: TaskCard) -> None:
+        """Refuse what no joint can measure: further beyond its range than half of that."""
+        low, high = np.array(task.action_low), np.array(task.action_high)
+        place = np.abs((proprio - low) / (high - low) - 0.5)
+        column = int(place.argmax())
+        if place[column] > 1:
+            raise InvalidMessage(
+                f"{task.proprio_names[column]} has to be from {low[column]:g} to {high[column]:g}, what came for it "
+                f"means {proprio[column]:.4g}: is it in degrees, or are the grippers not as in layout {self.name!r}?"
+            )
 
     def _fractions(self, task: TaskCard) -> list[tuple[int, float, float]]:
         """Our columns, with their ranges, that they give as fractions."""

@@ -199,7 +199,7 @@ def _check_fits(venv: VecEnv, policy: FlowPolicy) -> None:
         raise UnsuitableEnv(f"observations with {', '.join(sorted(missing))} were wanted; the env has {sorted(names)}")
     wanted = (*policy.card.image_size, 3)
     for camera in policy.card.cameras:
-        space = venv.observation_space[camera]  # type: ignore[index]  # it is a Dict
+        space = venv.observation_space[camera]
         if space.shape != wanted or space.dtype != np.uint8:
             raise UnsuitableEnv(
                 f"{camera} uint8 {wanted}, as the policy looks at it, was wanted; the env has {space.dtype} "

@@ -18,7 +18,7 @@ from websockets.sync.server import serve as serve_anything
 import rise_gym
 from rise_gym.agents.baselines import RandomAgent
 from rise_gym.agents.openpi_client import OpenpiAgent, OpenpiConfig
-from rise_gym.agents.openpi_layout import ALOHA, RISE
+from rise_gym.agents.openpi_layout import ALOHA, RISE, Layout
 from rise_gym.agents.openpi_link import LinkConfig, PolicyLink
 from rise_gym.agents.openpi_server import PolicyServer, ServerConfig
 from rise_gym.agents.openpi_wire import pack
@@ -105,6 +105,18 @@ def test_questions_that_are_refused(change: dict[str, Any], message: str) -> Non
         link = PolicyLink(server.address.replace("openpi", "ws"), LinkConfig())
         with pytest.raises(RemoteFault, match=message):
             link.ask(question)
+
+
+@pytest.mark.parametrize(("layout", "unit"), [(RISE, 57.3), (ALOHA, 57.3), (RISE, 1e300)])
+def test_a_state_in_other_units_is_refused(layout: Layout, unit: float) -> None:
+    seen = {name: column[0] for name, column in batch().items()}
+    question = layout.request(seen, TEXT, BOX_CLOSE, None)
+    question["state"] = question["state"] * unit
+    with PolicyServer(RandomAgent(BOX_CLOSE), BOX_CLOSE, ServerConfig(port=0, layout=layout)) as server:
+        link = PolicyLink(server.address.replace("openpi", "ws"), LinkConfig())
+        with pytest.raises(RemoteFault, match=r"joint\d_rad has to be from .* means .*in degrees"):
+            link.ask(pack(question))
+        link.close()
 
 
 def test_a_slow_server() -> None:
