@@ -240,8 +240,8 @@ def _check_size(initial: LTXDynamics, task: TaskCard, codec: LTXCodec) -> None:
     if wanted != found:
         raise InvalidCheckpoint(
             f"a dynamics of {wanted[0]} x {wanted[1]} latents a picture was wanted, as task {task.name!r} and the "
-            f"codec have them, the initial one is of {found[0]} x {found[1]}: begin from one of that image_size, or from "
-            "public weights, which take any"
+            f"codec have them, the initial one is of {found[0]} x {found[1]}: begin from one of that image_size, "
+            "or from public weights, which take any"
         )
 
 
