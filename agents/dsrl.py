@@ -79,7 +79,7 @@ def _randomness(seed: int) -> Iterator[None]:
     """SB3 draws from the global generators: they are seeded here, and put back afterwards."""
     before = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
-        set_random_seed(seed)
+        set_random_seed(seed % 2**32)  # numpy takes no larger ones
         try:
             yield
         finally:

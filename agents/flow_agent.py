@@ -23,7 +23,7 @@ from torch import Generator, Tensor
 
 from rise_gym.agents.action_scales import Scales
 from rise_gym.agents.flow_layers import draw_noise, jitter_light, noise_levels, shift_randomly
-from rise_gym.agents.trainable import PushedWhole, TrainableAgent, observed
+from rise_gym.agents.trainable import PushedWhole, TrainableAgent, check_told, observed
 from rise_gym.protocols import Generators
 
 Context = TypeVar("Context")
@@ -99,6 +99,7 @@ class FlowAgent(PushedWhole, TrainableAgent, ModelMixin, ConfigMixin, Generic[Co
     ) -> tuple[Context, Tensor]:
         """What a batched observation means to the policy, without augmentation: its context, and proprio (B, P)."""
         pixels, proprio = self._tensors(observation)
+        check_told(instruction, len(pixels))
         asked = torch.as_tensor(advantage, dtype=torch.float32, device=self.device).expand(len(pixels))
         return self.context(_images(pixels), self.scales.proprio(proprio), instruction, asked), proprio
 

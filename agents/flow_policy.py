@@ -20,7 +20,7 @@ from rise_gym.agents.flow_agent import FlowAgent
 from rise_gym.agents.flow_layers import ChunkHead, ViewEncoder
 from rise_gym.agents.trainable import load_trainable
 from rise_gym.agents.trainable import save_policy as save_policy
-from rise_gym.errors import InvalidCheckpoint
+from rise_gym.errors import InvalidCheckpoint, UnsuitableEnv
 from rise_gym.instruction import InstructionEncoder
 from rise_gym.tasks import TaskCard, task_card
 
@@ -130,6 +130,12 @@ class FlowPolicy(FlowAgent[Tensor]):
 
         An advantage that is NaN was not told.
         """
+        wanted, came = (" x ".join(map(str, size)) for size in (self.card.image_size, images.shape[-2:]))
+        if wanted != came:
+            raise UnsuitableEnv(
+                f"pictures of {wanted} pixels, as task {self.card.name!r} has them, were wanted, {came} came: make the "
+                "env without an image_size of its own, or resize them"
+            )
         seen = torch.stack([encoder(images[:, view]) for view, encoder in enumerate(self.views)]).sum(0)
         fused = self.fuse(seen + self.proprio(proprio) + self.instruction(list(instruction)))
         return fused + self.advantage(self._bins(advantage))

@@ -147,9 +147,11 @@ class LerobotAgent(TrainableAgent):
         """
         learning = self.training
         batch = self._ready(self._batch(pixels, proprio, self._texts(instruction, advantage)))
-        planned = self._planned(batch, len(pixels), generator, temperature)
+        try:
+            planned = self._planned(batch, len(pixels), generator, temperature)
+        finally:
+            self.train(learning)  # lerobot's policies switch themselves to acting
         targets = self.postprocess(planned)[:, : self.chunk].float().cpu()
-        self.train(learning)  # lerobot's policies switch themselves to acting
         return torch.from_numpy(self.card.scale_action(targets.numpy())).clamp(-1, 1)
 
     def _planned(self, batch: dict[str, Any], rows: int, generator: Generators, temperature: float) -> Tensor:

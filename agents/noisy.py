@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from rise_gym.agents.flow_policy import FlowPolicy
+from rise_gym.agents.flow_agent import FlowAgent
 from rise_gym.agents.named import named_agent
 from rise_gym.collection import ExplorationNoise, act_with
 from rise_gym.protocols import Generators
@@ -39,7 +39,7 @@ class NoisyAgent:
         self.task = card
         self._agent: Any = named_agent(policy, task=task)
         if temperature is not None:
-            if not isinstance(self._agent, FlowPolicy):
+            if not isinstance(self._agent, FlowAgent):
                 raise ValueError(f"a temperature is a flow policy's, {policy} is a {type(self._agent).__name__}")
             self._agent.register_to_config(temperature=temperature)
         self.chunk: int = self._agent.chunk

@@ -6,9 +6,11 @@ from this agent's play learns from actions that are scaled like anyone else's.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn, Self
 from urllib.parse import parse_qsl, urlsplit
 
@@ -23,7 +25,7 @@ from rise_gym.agents.openpi_wire import pack, unpack
 from rise_gym.agents.prompts import PROMPT, prompt_of
 from rise_gym.errors import InvalidMessage, RemoteFault
 from rise_gym.protocols import Generators
-from rise_gym.tasks import task_card
+from rise_gym.tasks import TaskCard, task_card
 from rise_gym.types import Observation
 
 SCHEME = "openpi://"
@@ -36,7 +38,8 @@ class OpenpiConfig:
     Attributes:
         layout: its keys, order and units.
         resize_px: side of the squares that pictures are brought to, with padding, or None to send them as they are.
-        advantage_in_prompt: write the advantage that is asked for into the prompt, as the paper does: one of ten.
+        advantage_in_prompt: write the advantage that is asked for into the prompt, as the paper does: one of ten; not
+            for a server of this package, which is told it beside the prompt.
         prompt: how it is written.
         chunk: how many ticks of an answer are used; default: what the server says of itself, else the task's.
         overshoot: how far an answer may leave the task's ranges, in scaled units: a little is cut off, more means that
@@ -69,24 +72,29 @@ class OpenpiAgent:
 
     Attributes:
         chunk: ticks of an action chunk.
-        metadata: what the server says about itself.
 
     Raises:
         RemoteFault: if nobody answers there. InvalidMessage: if it serves another task, or in another layout.
+        UnsuitableEnv: if the layout has pictures of cameras that the task does not have.
         MissingPackage: without the extra `openpi`.
     """
 
     def __init__(self, address: str, task: str, config: OpenpiConfig | None = None) -> None:
         url, told = read_address(address)
         self.task, self.config = task_card(task), config or told
-        self._link = PolicyLink(url, self.config.link)
+        self.config.layout.check_cameras(self.task, all_seen=False)
+        check = partial(_check, url, self.config.layout, self.task)  # a method of this one would keep it alive
+        self._link = PolicyLink(url, self.config.link, check)
         self._end = weakref.finalize(self, self._link.close)  # its reading thread would keep it open for ever
         self._own: Generator | None = None
-        self.metadata = self._link.connect()
-        self._check(self.metadata)
-        told_chunk, accepted = self.metadata.get("chunk"), self.metadata.get("accepts")
-        self.chunk = self.config.chunk or (told_chunk if isinstance(told_chunk, int) else self.task.chunk)
-        self._accepted: list[Any] = accepted if isinstance(accepted, list) else []
+        told_chunk = self._link.connect().get("chunk")
+        believed = isinstance(told_chunk, int) and not isinstance(told_chunk, bool) and told_chunk > 0
+        self.chunk = self.config.chunk or (int(told_chunk) if believed else self.task.chunk)  # type: ignore[arg-type]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the server says about itself; another may have begun at the same address, if it fits."""
+        return self._link.metadata
 
     def close(self) -> None:
         """Let go of the server; acting again connects again."""
@@ -116,7 +124,8 @@ class OpenpiAgent:
         not at all.
 
         Raises:
-            RemoteFault: if the server is gone, too slow, or failed. InvalidMessage: if its answer is no such chunk.
+            RemoteFault: if the server is gone, too slow, or failed. InvalidMessage: if its answer is no such chunk, or
+                if another server is there now, which does not fit.
         """
         rows, drawing = len(instruction), generator or self._own
         asked = np.broadcast_to(np.asarray(advantage, dtype=np.float64), rows)
@@ -137,12 +146,14 @@ class OpenpiAgent:
         raise NotImplementedError("a served policy only acts; train it where its weights are, and serve it again")
 
     def _chunk(self, seen: Observation, text: str, advantage: float, drawing: Generator | None) -> NDArray[np.float32]:
-        if self.config.advantage_in_prompt:
+        told = self.metadata.get("accepts")
+        accepted = told if isinstance(told, list) else []
+        if self.config.advantage_in_prompt and "advantage" not in accepted:  # which writes it there itself
             text = prompt_of(text, advantage, template=self.config.prompt)
         request = self.config.layout.request(seen, text, self.task, self.config.resize_px)
-        if "advantage" in self._accepted:
+        if "advantage" in accepted:
             request["advantage"] = advantage
-        if "seed" in self._accepted and drawing is not None:
+        if "seed" in accepted and drawing is not None:
             request["seed"] = int(torch.randint(2**62, (), generator=drawing))
         return self._scaled(unpack(self._link.ask(pack(request))))
 
@@ -180,22 +191,25 @@ class OpenpiAgent:
             raise InvalidMessage("finite actions were wanted, NaN or infinite ones came; look after the policy there")
         return targets
 
-    def _check(self, metadata: Mapping[str, Any]) -> None:
-        """Refuse a server that says itself that it does not fit; most say nothing."""
-        layout, task = self.config.layout, self.task
-        wanted = {
-            "task": task.name,
-            "layout": layout.name,
-            "control_hz": task.control_hz,
-            "action_names": [task.action_names[column] for column in layout.order(task.action_names)],
-        }
-        for name, value in wanted.items():
-            if name in metadata and metadata[name] != value:
-                self.close()
-                raise InvalidMessage(
-                    f"{name} {value!r} was wanted, the server at {self._link.url} says {metadata[name]!r}; serve "
-                    "another policy, or ask it for its own task and layout (openpi://host:port?layout=...)"
-                )
+
+def _check(url: str, layout: Layout, task: TaskCard, metadata: Mapping[str, Any]) -> None:
+    """Refuse a server that says itself that it does not fit; most say nothing.
+
+    Raises:
+        InvalidMessage: says in what.
+    """
+    wanted = {
+        "task": task.name,
+        "layout": layout.name,
+        "control_hz": task.control_hz,
+        "action_names": [task.action_names[column] for column in layout.order(task.action_names)],
+    }
+    for name, value in wanted.items():
+        if name in metadata and metadata[name] != value:
+            raise InvalidMessage(
+                f"{name} {value!r} was wanted, the server at {url} says {metadata[name]!r}; serve another policy, or "
+                "ask it for its own task and layout (openpi://host:port?layout=...)"
+            )
 
 
 def read_address(address: str) -> tuple[str, OpenpiConfig]:
@@ -206,8 +220,12 @@ def read_address(address: str) -> tuple[str, OpenpiConfig]:
     Raises:
         RemoteFault: if it is no such address.
     """
-    parts = urlsplit(address)
-    if parts.scheme not in ("openpi", "ws", "wss") or not parts.netloc:
+    try:
+        parts = urlsplit(address)
+        is_one = parts.scheme in ("openpi", "ws", "wss") and parts.hostname and parts.port != 0
+    except ValueError:  # of a port that is none, or half an IPv6 host
+        is_one = False
+    if not is_one:
         raise RemoteFault(f"a served policy's address is openpi://host:port, {address!r} came")
     settings: dict[str, Any] = {}
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
@@ -216,7 +234,7 @@ def read_address(address: str) -> tuple[str, OpenpiConfig]:
         except (KeyError, ValueError):
             raise RemoteFault(
                 f"{name}={text} is no setting of a served policy; there are layout ({', '.join(LAYOUTS)}), resize_px, "
-                "chunk, timeout_s and advantage_in_prompt (yes, no)"
+                "chunk, timeout_s (numbers above 0) and advantage_in_prompt (yes, no)"
             ) from None
     if "timeout_s" in settings:
         settings["link"] = LinkConfig(timeout_s=settings.pop("timeout_s"))
@@ -224,10 +242,16 @@ def read_address(address: str) -> tuple[str, OpenpiConfig]:
     return f"{scheme}://{parts.netloc}{parts.path}", OpenpiConfig(**settings)
 
 
+def _above_zero(number: float) -> float:
+    if not 0 < number < math.inf:
+        raise ValueError(f"a number above 0 was wanted, got {number}")
+    return number
+
+
 _SETTINGS: Mapping[str, Any] = {
     "layout": LAYOUTS.__getitem__,
-    "resize_px": int,
-    "chunk": int,
-    "timeout_s": float,
+    "resize_px": lambda text: _above_zero(int(text)),
+    "chunk": lambda text: _above_zero(int(text)),
+    "timeout_s": lambda text: _above_zero(float(text)),
     "advantage_in_prompt": {"yes": True, "no": False}.__getitem__,
 }

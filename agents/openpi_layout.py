@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rise_gym.errors import InvalidMessage
+from rise_gym.errors import InvalidMessage, UnsuitableEnv
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Observation
 
@@ -25,7 +25,7 @@ class Layout:
 
     Attributes:
         name: what `LAYOUTS` and the command line call it.
-        cameras: pairs of our camera's name and its key there.
+        cameras: pairs of our camera's name and its key there; without any, all of the task's, under "observation/".
         images_under: the key of a dict that holds the pictures; "" if they lie beside the rest.
         channels_first: pictures are (3, H, W) instead of (H, W, 3).
         state: the key of the proprioception, in the task's order; or two, of all joints and of all grippers. Actions
@@ -34,11 +34,29 @@ class Layout:
     """
 
     name: str
-    cameras: tuple[tuple[str, str], ...]
+    cameras: tuple[tuple[str, str], ...] = ()
     images_under: str = ""
     channels_first: bool = False
     state: tuple[str] | tuple[str, str] = ("state",)
     gripper: Literal["metres", "open", "closed"] = "metres"
+
+    def cameras_of(self, task: TaskCard) -> tuple[tuple[str, str], ...]:
+        """Pairs of the task's camera and its key there."""
+        return self.cameras or tuple((name, f"observation/{name}") for name in task.cameras)
+
+    def check_cameras(self, task: TaskCard, *, all_seen: bool) -> None:
+        """Refuse a task that lacks one of the cameras, or if `all_seen`, has one more.
+
+        Raises:
+            UnsuitableEnv: names both.
+        """
+        ours = {name for name, _ in self.cameras_of(task)}
+        if ours - set(task.cameras) or (all_seen and set(task.cameras) - ours):
+            raise UnsuitableEnv(
+                f"layout {self.name!r} has pictures of {', '.join(sorted(ours))}, the task {task.name!r} has "
+                f"{', '.join(task.cameras)}: use the layout 'rise', which takes all of them, or in Python a Layout of "
+                "your own"
+            )
 
     def order(self, names: Sequence[str]) -> list[int]:
         """Which of our columns stands where in theirs."""
@@ -69,7 +87,7 @@ class Layout:
         `resize_px` is the side that pictures are brought to with `resized`, or None to leave them as they are.
         """
         pictures = {}
-        for ours, theirs in self.cameras:
+        for ours, theirs in self.cameras_of(task):
             picture = np.asarray(observation[ours], dtype=np.uint8)
             if resize_px is not None:
                 picture = resized(picture, (resize_px, resize_px))
@@ -85,14 +103,14 @@ class Layout:
         Pictures of another size are resized with padding; (3, H, W) is understood as well, as openpi does.
 
         Raises:
-            InvalidMessage: if something is missing, or has another type, shape or width.
+            InvalidMessage: if something is missing, has another type, shape or width, or is in other units.
         """
         pictures = _found(request, self.images_under, self.name) if self.images_under else request
         if not isinstance(pictures, Mapping):
             raise InvalidMessage(f"{self.images_under!r} has to hold the pictures by name")
         seen: Observation = {
             ours: _picture(_found(pictures, theirs, self.name), theirs, task.image_size)
-            for ours, theirs in self.cameras
+            for ours, theirs in self.cameras_of(task)
         }
         parts = [np.ravel(_numbers(_found(request, key, self.name), key)) for key in self.state]
         state, width = np.concatenate(parts), len(task.proprio_names)
@@ -103,7 +121,20 @@ class Layout:
             )
         if not np.isfinite(state).all():
             raise InvalidMessage("the proprioception has to be finite, NaN or infinite numbers came")
-        return {**seen, "proprio": self.from_wire(state, task).astype(np.float32)}
+        proprio = self.from_wire(state, task)
+        self._check_units(proprio, task)
+        return {**seen, "proprio": proprio.astype(np.float32)}
+
+    def _check_units(self, proprio: NDArray[np.float64], task: TaskCard) -> None:
+        """Refuse what no joint can measure: further beyond its range than half of that."""
+        low, high = np.array(task.action_low), np.array(task.action_high)
+        place = np.abs((proprio - low) / (high - low) - 0.5)
+        column = int(place.argmax())
+        if place[column] > 1:
+            raise InvalidMessage(
+                f"{task.proprio_names[column]} has to be from {low[column]:g} to {high[column]:g}, what came for it "
+                f"means {proprio[column]:.4g}: is it in degrees, or are the grippers not as in layout {self.name!r}?"
+            )
 
     def _fractions(self, task: TaskCard) -> list[tuple[int, float, float]]:
         """Our columns, with their ranges, that they give as fractions."""
@@ -113,9 +144,7 @@ class Layout:
         return [(column, low, high) for column, (name, low, high) in enumerate(ranges) if is_gripper(name)]
 
 
-RISE = Layout(
-    name="rise", cameras=tuple((name, f"observation/{name}") for name in ("head", "left_wrist", "right_wrist"))
-)
+RISE = Layout(name="rise")
 ALOHA = Layout(
     name="aloha",
     cameras=(("head", "cam_high"), ("left_wrist", "cam_left_wrist"), ("right_wrist", "cam_right_wrist")),

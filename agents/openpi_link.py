@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rise_gym.agents.openpi_wire import LARGEST_MESSAGE_BYTES, require_packages, unpack
-from rise_gym.errors import InvalidMessage, RemoteFault
+from rise_gym.errors import InvalidMessage, RemoteFault, RiseGymError
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
@@ -34,11 +37,18 @@ class PolicyLink:
     Args:
         url: `ws://host:port`, or `wss://`.
         config: see `LinkConfig`.
+        check: given what a server says about itself, of every new connection; raises if it is not the one wanted.
+
+    Attributes:
+        metadata: what the server said about itself last.
     """
 
-    def __init__(self, url: str, config: LinkConfig) -> None:
+    def __init__(
+        self, url: str, config: LinkConfig, check: Callable[[dict[str, Any]], None] = lambda metadata: None
+    ) -> None:
         require_packages()
-        self.url, self.config = url, config
+        self.url, self.config, self._check = url, config, check
+        self.metadata: dict[str, Any] = {}
         self._connection: ClientConnection | None = None
         self._entered = ExitStack()  # newer websockets want connections entered, and left
 
@@ -47,7 +57,7 @@ class PolicyLink:
 
         Raises:
             RemoteFault: if no server is there, or it says nothing in time.
-            InvalidMessage: if it speaks another protocol.
+            InvalidMessage: if it speaks another protocol. What `check` raises.
         """
         from websockets.exceptions import WebSocketException
 
@@ -55,14 +65,23 @@ class PolicyLink:
         try:
             self._connection = self._opened()
             message = self._connection.recv(timeout=self.config.connect_timeout_s)
-        except (OSError, WebSocketException) as error:
+        except (OSError, WebSocketException, UnicodeError) as error:  # the last of a host that no name can be
             self.close()
             raise RemoteFault(
                 f"no policy answers at {self.url} ({_told(error)}); check host and port, or start one: rise-gym serve"
             ) from error
+        try:
+            self.metadata = self._introduced(message)
+        except RiseGymError:
+            self.close()  # or the next question would go to it
+            raise
+        return self.metadata
+
+    def _introduced(self, message: str | bytes) -> dict[str, Any]:
         metadata = unpack(self._bytes(message))
         if not isinstance(metadata, dict):
             raise InvalidMessage(f"{self.url} has to begin with a dict about itself, {type(metadata).__name__} came")
+        self._check(metadata)
         return metadata
 
     def ask(self, message: bytes) -> bytes:
@@ -94,8 +113,8 @@ class PolicyLink:
         if self._connection is None:
             self.connect()
         assert self._connection is not None
-        self._connection.send(message)
         try:
+            self._send(self._connection, message)
             answer = self._connection.recv(timeout=self.config.timeout_s)
         except TimeoutError as error:
             self.close()  # an answer that comes later would be taken for the next one's
@@ -104,6 +123,33 @@ class PolicyLink:
                 "Give it longer: openpi://host:port?timeout_s=120"
             ) from error
         return self._bytes(answer)
+
+    def _send(self, connection: ClientConnection, message: bytes) -> None:
+        """Send, or give up in time: who reads nothing would keep a large message waiting for ever.
+
+        Raises:
+            TimeoutError: if it was not taken in time.
+        """
+        from websockets.exceptions import ConnectionClosed
+
+        late = threading.Event()
+
+        def cut() -> None:
+            late.set()
+            with suppress(OSError):  # it may be gone already
+                connection.socket.shutdown(socket.SHUT_RDWR)
+
+        watch = threading.Timer(self.config.timeout_s, cut)
+        watch.daemon = True
+        watch.start()
+        try:
+            connection.send(message)
+        except ConnectionClosed as error:
+            if late.is_set():
+                raise TimeoutError from error
+            raise
+        finally:
+            watch.cancel()
 
     def _bytes(self, answer: str | bytes) -> bytes:
         if isinstance(answer, bytes):

@@ -66,6 +66,7 @@ class PolicyServer:
 
     Raises:
         RemoteFault: if the port can't be listened on. MissingPackage: without the extra `openpi`.
+        UnsuitableEnv: if the layout has no place for one of the task's cameras, or wants others.
     """
 
     def __init__(self, agent: Agent, task: TaskCard, config: ServerConfig | None = None) -> None:
@@ -73,8 +74,11 @@ class PolicyServer:
         from websockets.sync.server import serve
 
         self.agent, self.task, self.config = agent, task, config or ServerConfig()
+        self.config.layout.check_cameras(task, all_seen=True)
         self._asking, self._open, self._serving = threading.Lock(), set[Any](), False
         try:
+            if not 0 <= self.config.port < 2**16:  # which Python notices too late to close its socket
+                raise OSError("ports are from 0 to 65535")
             self._server = serve(
                 self._connected, self.config.host, self.config.port, compression=None, max_size=LARGEST_MESSAGE_BYTES,
                 process_request=_health, origins=[None], close_timeout=1,  # no origin: a web page has no business here
@@ -98,7 +102,7 @@ class PolicyServer:
             "task": self.task.name,
             "instruction": self.task.instruction,
             "layout": layout.name,
-            "cameras": [theirs for _, theirs in layout.cameras],
+            "cameras": [theirs for _, theirs in layout.cameras_of(self.task)],
             "image_size": list(self.task.image_size),
             "action_names": ordered,
             "units": [gripper if is_gripper(name) else "rad" for name in ordered],

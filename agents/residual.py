@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from rise_gym._one_task import task_of
 from rise_gym.agents.flow_policy import FlowPolicy
 from rise_gym.agents.interaction import check_card, check_chunk, row_of
+from rise_gym.agents.sb3 import check_not_normalised
 from rise_gym.agents.steering import AugmentedPolicy, features_of, small_network
 from rise_gym.collection import ExplorationNoise
 from rise_gym.errors import UnsuitableEnv
@@ -79,8 +80,8 @@ class ResidualVecEnv(VecEnvWrapper):
         tries: bends of each state, the last of which is played.
 
     Raises:
-        UnsuitableEnv: if the env is another task's or tells none, has other cameras, takes other chunks, or tells no
-            advantage where that is paid.
+        UnsuitableEnv: if the env is another task's or tells none, has other cameras or changes what they show, takes
+            other chunks, or tells no advantage where that is paid.
         ValueError: for knots or a reach that bend nothing, a negative charge, another pay, or tries of what only
             playing tells.
     """
@@ -196,6 +197,15 @@ def _check_fits(venv: VecEnv, policy: FlowPolicy) -> None:
     names = set(venv.observation_space) if isinstance(venv.observation_space, gymnasium.spaces.Dict) else set()
     if missing := {*policy.card.cameras, "proprio"} - names:
         raise UnsuitableEnv(f"observations with {', '.join(sorted(missing))} were wanted; the env has {sorted(names)}")
+    wanted = (*policy.card.image_size, 3)
+    for camera in policy.card.cameras:
+        space = venv.observation_space[camera]
+        if space.shape != wanted or space.dtype != np.uint8:
+            raise UnsuitableEnv(
+                f"{camera} uint8 {wanted}, as the policy looks at it, was wanted; the env has {space.dtype} "
+                f"{space.shape}: put wrappers that change pictures around this one"
+            )
+    check_not_normalised(venv)
 
 
 def _cards(venv: VecEnv) -> list[TaskCard | None]:
@@ -237,7 +247,9 @@ class ResidualPolicy(AugmentedPolicy):
 
         Raises:
             ValueError: if its networks are not as `residual_networks` makes them.
+            UnsuitableEnv: if it learnt on normalised observations.
         """
+        check_not_normalised(model.get_env())
         layers = _actor_layers(model)
         widths = [layer.out_features for layer in layers[:-1]]
         agent = cls.on(

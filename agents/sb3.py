@@ -7,8 +7,7 @@ without a batched env of their own (the replica) run one after the other, as in 
 from __future__ import annotations
 
 import importlib
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -18,7 +17,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from numpy.typing import NDArray
 from stable_baselines3 import A2C, DDPG, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 from torch import Tensor
 
@@ -197,12 +196,15 @@ class Sb3Agent:
             raise UnsuitableEnv(
                 f"actions (K, {len(task.action_names)}) of task {task.name!r} were wanted, the model's are {shape}"
             )
-        self._seen = set(getattr(model.observation_space, "spaces", {}))
+        spaces = dict(getattr(model.observation_space, "spaces", {}))
+        self._seen = set(spaces)
         if not self._seen or self._seen - {*task.cameras, "proprio"}:
             raise UnsuitableEnv(
                 f"a model that sees cameras and proprio of task {task.name!r} was wanted, it sees "
                 f"{', '.join(sorted(self._seen)) or model.observation_space}"
             )
+        check_shown(spaces, task)
+        check_not_normalised(model.get_env())
         self.model, self.task, self.chunk = model, task, int(shape[0])
 
     def act(
@@ -217,10 +219,42 @@ class Sb3Agent:
         return torch.zeros(())
 
 
+def check_shown(spaces: Mapping[str, gymnasium.Space[Any]], task: TaskCard) -> None:
+    """Refuse what is not shown as the task's envs show it; SB3 itself puts the colours of pictures first.
+
+    Raises:
+        UnsuitableEnv: names the first that differs.
+    """
+    height, width = task.image_size
+    for name, space in spaces.items():
+        shapes = {(height, width, 3), (3, height, width)} if name in task.cameras else {(len(task.proprio_names),)}
+        if space.shape not in shapes or (name in task.cameras and space.dtype != np.uint8):
+            raise UnsuitableEnv(
+                f"a model of observations as task {task.name!r} has them was wanted, of the shapes "
+                f"{' or '.join(map(str, sorted(shapes)))}{', uint8' * (name in task.cameras)}; it sees {name} "
+                f"{space.dtype} {space.shape}: leave out the wrapper that changes it"
+            )
+
+
+def check_not_normalised(envs: VecEnv | None) -> None:
+    """Refuse SB3's `VecNormalize` of observations: whoever plays later is shown them as they are.
+
+    Raises:
+        UnsuitableEnv: if it is around the env.
+    """
+    found = None if envs is None else unwrap_vec_normalize(envs)
+    if found is not None and found.norm_obs:
+        raise UnsuitableEnv(
+            "observations without VecNormalize were wanted, since what plays is not told its means; learn without, or "
+            "with VecNormalize(..., norm_obs=False)"
+        )
+
+
 def load_sb3(name: str, task: TaskCard) -> Sb3Agent:
     """An agent from `<algorithm>:<file>`, `ppo:model.zip` say, as a model's `save` wrote it.
 
-    Such files are pickles, which run code when they are read: take only your own.
+    Such files are pickles, which run code when they are read: take only your own. Means of a `VecNormalize` are not in
+    them, nor whether there was one: what learnt on normalised proprioception plays badly here without a word.
 
     Raises:
         InvalidCheckpoint: if there is no such algorithm, or no such file, or it can't be read.
@@ -233,10 +267,10 @@ def load_sb3(name: str, task: TaskCard) -> Sb3Agent:
         )
     try:
         model = ALGORITHMS[algorithm].load(path, device="cpu")
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a file of another algorithm fails in any way, assertions among them
         raise InvalidCheckpoint(
             f"{path} is no model that {algorithm.upper()} of Stable-Baselines3 saved ({error}); name the zip file that "
-            "its `save` wrote"
+            "its `save` wrote, and the algorithm that learnt it"
         ) from error
     return Sb3Agent(model, task)
 

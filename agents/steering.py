@@ -25,7 +25,7 @@ from rise_gym.agents.interaction import check_fits, row_of
 from rise_gym.agents.trainable import PushedWhole, TrainableAgent
 from rise_gym.checkpoints import load_checkpoint
 from rise_gym.collection import AnyEnv
-from rise_gym.errors import InvalidCheckpoint
+from rise_gym.errors import InvalidCheckpoint, StepOutOfOrder
 from rise_gym.locations import resolve
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Observation
@@ -95,7 +95,13 @@ class NoiseSteering(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._seen(observation), info
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Take the chunk that the policy makes of the noise (noise_ticks · A,)."""
+        """Take the chunk that the policy makes of the noise (noise_ticks · A,).
+
+        Raises:
+            StepOutOfOrder: before the first `reset`.
+        """
+        if not self._context.numel():
+            raise StepOutOfOrder("`reset` was wanted before the first `step`; call env.reset(seed=...)")
         noise = torch.as_tensor(np.asarray(action, np.float32), device=self._context.device)[None]
         with torch.no_grad():
             noise = held_noise(noise, self.policy.chunk, self.noise_ticks)

@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 
 from rise_gym._policy_cards import policy_card
 from rise_gym.checkpoints import load_checkpoint, save_checkpoint
-from rise_gym.errors import InvalidCheckpoint
+from rise_gym.errors import InvalidCheckpoint, UnsuitableEnv
 from rise_gym.locations import resolve
 from rise_gym.protocols import Generators
 from rise_gym.tasks import TaskCard, task_card
@@ -116,8 +116,12 @@ class TrainableAgent(nn.Module, ABC):
             advantage: what to ask for, one number or (B,) in [-1, 1]; 1.0 is the best.
             generator: the noise (none is left at `temperature` 0), one for the batch or one a row; by default the
                 generators that `seed` set.
+
+        Raises:
+            UnsuitableEnv: if it is no such observation, or not every row has a text.
         """
         pixels, proprio = observed(observation, self.card.cameras)
+        check_told(instruction, len(pixels))
         asked = torch.as_tensor(advantage, dtype=torch.float32).expand(len(pixels))
         noise = self._own_generators(len(pixels)) if generator is None else generator
         chunks = self.propose(pixels, proprio, instruction, asked, generator=noise, temperature=self.temperature)
@@ -131,9 +135,39 @@ class TrainableAgent(nn.Module, ABC):
 
 
 def observed(observation: Mapping[str, Any], cameras: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """A batched observation as pixels uint8 (B, V, H, W, 3), in the order of `cameras`, and proprio float32 (B, P)."""
+    """A batched observation as pixels uint8 (B, V, H, W, 3), in the order of `cameras`, and proprio float32 (B, P).
+
+    Raises:
+        UnsuitableEnv: if something is missing, or has another type or shape.
+    """
+    for name in (*cameras, "proprio"):
+        if name not in observation:
+            raise UnsuitableEnv(f"{name!r} was wanted, {', '.join(observation)} came: is the env of another task?")
     views = [torch.as_tensor(observation[camera]) for camera in cameras]
-    return torch.stack(views, dim=1), torch.as_tensor(observation["proprio"], dtype=torch.float32)
+    for camera, view in zip(cameras, views, strict=True):
+        if view.dtype != torch.uint8 or view.ndim != 4 or view.shape[-1] != 3 or view.shape != views[0].shape:
+            came = f"{str(view.dtype).removeprefix('torch.')} {tuple(view.shape)}"
+            raise UnsuitableEnv(
+                f"pictures {camera!r} uint8 (B, H, W, 3) of one size were wanted, {came} came; one picture a row, 0 to "
+                "255, colours last: leave out the wrapper that changes them"
+            )
+    proprio = torch.as_tensor(observation["proprio"], dtype=torch.float32)
+    if proprio.ndim != 2 or len(proprio) != len(views[0]):
+        wanted = (len(views[0]), *proprio.shape[-1:])
+        raise UnsuitableEnv(f"'proprio' {wanted} was wanted, {tuple(proprio.shape)} came: one a row, as pictures are")
+    return torch.stack(views, dim=1), proprio
+
+
+def check_told(instruction: Sequence[str], rows: int) -> None:
+    """Refuse fewer or more texts than rows, which would be told somebody else's.
+
+    Raises:
+        UnsuitableEnv: says how many came.
+    """
+    if len(instruction) != rows:
+        raise UnsuitableEnv(
+            f"{rows} instructions were wanted, one for each row, {len(instruction)} came: a list of texts"
+        )
 
 
 def trained_parameters(policy: nn.Module) -> list[nn.Parameter]:

@@ -134,9 +134,9 @@ class Backbone(nn.Module):
         rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(prompts))]
         longest = max(map(len, rows))
         device = next(self.model.parameters()).device
-        ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
-        told = torch.tensor([[place < len(row) for place in range(longest)] for row in rows], device=device)
-        return ids, told
+        ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], dtype=torch.long, device=device)
+        told = torch.tensor([[place < len(row) for place in range(longest)] for row in rows], dtype=torch.bool)
+        return ids, told.to(device)
 
 
 def fetch_backbone(name: str, *, layers: int | None = None) -> tuple[dict[str, Any], dict[str, Tensor], Tokenizer]:

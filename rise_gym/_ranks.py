@@ -51,11 +51,7 @@ class Ranks:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-        if self.count == 1:
-            raise InvalidTraining(
-                "a module is sharded over several processes, this is one: start more (`torchrun --nproc-per-node N -m "
-                "rise_gym ...`), or leave out --sharded"
-            )
+        check_shared(self.count, processes=self.count, sharded=True)
         device = self._accelerator.device
         mesh = init_device_mesh(device.type, (self.count,))
         half = torch.bfloat16 if self._accelerator.mixed_precision == "bf16" else None
@@ -71,8 +67,7 @@ class Ranks:
         Raises:
             InvalidTraining: if the processes can't have equally many.
         """
-        if batch % self.count:
-            raise InvalidTraining(f"a batch size that {self.count} processes can share was wanted, got {batch}")
+        check_shared(batch, processes=self.count)
         return torch.arange(self.index, batch, self.count)
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -118,6 +113,21 @@ class Ranks:
         if not isinstance(like, DTensor) or tensor.shape != like.shape:
             return tensor
         return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
+
+
+def check_shared(batch: int, *, processes: int, sharded: bool = False) -> None:
+    """Refuse a batch of which processes can't have equally many rows, and shares of a module for a single process.
+
+    Raises:
+        InvalidTraining: says which.
+    """
+    if sharded and processes == 1:
+        raise InvalidTraining(
+            "a module is sharded over several processes, this is one: start more (`torchrun --nproc-per-node N -m "
+            "rise_gym ...`), or leave out --sharded"
+        )
+    if batch < 1 or batch % processes:
+        raise InvalidTraining(f"a batch size that {processes} processes can share was wanted, got {batch}")
 
 
 def _complete(tensor: Tensor) -> Tensor:

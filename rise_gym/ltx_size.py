@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rise_gym.errors import InvalidCheckpoint
 from rise_gym.ltx_codec import LTXCodec
 from rise_gym.ltx_dynamics import LTXDynamics, LTXDynamicsConfig
 from rise_gym.tasks import TaskCard
@@ -118,10 +119,29 @@ class LTXSize:
         )
 
 
-def saved_config(folder: Path) -> dict[str, Any]:
-    """Of a part that was saved there; empty if none was."""
+def saved_config(folder: Path, kind: type | None = None) -> dict[str, Any]:
+    """Of a part that was saved there; empty if none was.
+
+    Raises:
+        InvalidCheckpoint: if it can't be read, or is of another class than `kind`.
+    """
     path = folder / "config.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"a {type(found).__name__} is no configuration")
+    except ValueError as error:
+        raise InvalidCheckpoint(
+            f"{path.parent.name}/config.json can't be read ({error}); copy {folder} again"
+        ) from error
+    if kind is not None and found.get("_class_name") != kind.__name__:
+        raise InvalidCheckpoint(
+            f"{folder}: an {kind.__name__} was wanted, it holds a {found.get('_class_name')}; choose another folder, "
+            "or leave out --architecture"
+        )
+    return found
 
 
 def _count(module: nn.Module) -> int:

@@ -17,10 +17,11 @@ from torch import Generator, Tensor, nn
 
 from rise_gym._batch_moments import BatchMoments
 from rise_gym._ranks import Ranks
-from rise_gym.errors import InvalidDataset
+from rise_gym.errors import InvalidCheckpoint, InvalidDataset
 from rise_gym.ltx_codec import LTXCodec
 from rise_gym.ltx_dynamics import LTXDynamics, LTXDynamicsConfig
 from rise_gym.recordings import Recordings
+from rise_gym.tasks import TaskCard
 from rise_gym.training import Trainer, TrainingConfig
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def train_ltx_dynamics(
 
     Raises:
         InvalidDataset: if the recordings have no frames, or no episode has a second one.
+        InvalidCheckpoint: if `initial` was made for other pictures or cameras.
         InvalidTraining: if the processes can't share a batch, or a single one is to hold a share of the model.
     """
     moments = torch.arange(len(recordings)) if moments is None else moments
@@ -208,17 +210,39 @@ def clip_loss(
 
 
 def _begun(recordings: Recordings, codec: LTXCodec, config: LTXTraining, initial: LTXDynamics | None) -> LTXDynamics:
-    """A copy of `initial` for the recordings' task, or a new model that fits the task and the codec."""
+    """A copy of `initial` for the recordings' task, or a new model that fits the task and the codec.
+
+    Raises:
+        InvalidCheckpoint: if `initial` was made for pictures or cameras that the task does not have.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         if initial is None:
             model = LTXDynamics.of(config.dynamics.fitted(recordings.task, codec.compression), recordings.task)
         else:
             shape = {name: value for name, value in initial.config.items() if not name.startswith("_")}
+            _check_size(initial, recordings.task, codec)
             model = LTXDynamics.from_config({**shape, "task": recordings.task.name})
-            model.load_state_dict(initial.state_dict())
+            try:
+                model.load_state_dict(initial.state_dict())
+            except RuntimeError as error:
+                raise InvalidCheckpoint(
+                    f"the initial model does not fit the task {recordings.task.name!r} ({error}); begin from one with "
+                    "as many cameras and frames"
+                ) from error
     model.use_codec(codec)
     return model
+
+
+def _check_size(initial: LTXDynamics, task: TaskCard, codec: LTXCodec) -> None:
+    wanted = tuple(pixels // side for pixels, side in zip(task.image_size, codec.compression[1:], strict=True))
+    found = tuple(initial.config.latent_size)
+    if wanted != found:
+        raise InvalidCheckpoint(
+            f"a dynamics of {wanted[0]} x {wanted[1]} latents a picture was wanted, as task {task.name!r} and the "
+            f"codec have them, the initial one is of {found[0]} x {found[1]}: begin from one of that image_size, "
+            "or from public weights, which take any"
+        )
 
 
 def _gathered(model: LTXDynamics, ranks: Ranks) -> LTXDynamics:

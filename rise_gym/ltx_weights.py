@@ -47,6 +47,7 @@ _RENAMED = (
     (r"act_vit_in\.mlp_head\.(.+)", r"action_encoder.leave.\1"),
 )
 _UNUSED = re.compile(r"act_in\.(weight|bias)")
+_TRANSFORMER = ("LTXVideoTransformer3DModel", "a transformer of LTX-Video")  # its class, and what that is
 _OURS = ("network.view_", "action_encoder.", "empty_text")  # what LTX-Video has nothing of
 
 
@@ -104,11 +105,15 @@ def config_of(name: str | Path | None, config: LTXDynamicsConfig | None = None) 
     """The size that a dynamics which begins from `name` will have, as far as local files tell, else `config`.
 
     By default that is the paper's. No weights are read and nothing is downloaded.
+
+    Raises:
+        InvalidCheckpoint: if `name` can't be where something is, or what is there is no transformer of LTX-Video.
     """
-    config, path = config or LTXDynamicsConfig(), Path(name or ".").expanduser() / "transformer/config.json"
-    if name is None or not path.is_file():
+    config = config or LTXDynamicsConfig()
+    if name is None or (local := _local(name)) is None or not (local / "transformer/config.json").is_file():
         return config
-    return replace(config, transformer=_plain(json.loads(path.read_text())))
+    _require_class(local / "transformer", *_TRANSFORMER)
+    return replace(config, transformer=_plain(json.loads((local / "transformer/config.json").read_text())))
 
 
 def empty_text(name: str | Path, tokens: int) -> Tensor:
@@ -220,11 +225,20 @@ def _listed(what: str, names: list[str]) -> str:
 
 def _root(name: str | Path, patterns: list[str]) -> Path:
     """A local file or folder, or what is wanted of a hub repository."""
+    return _local(name) or downloaded(str(name), patterns)
+
+
+def _local(name: str | Path) -> Path | None:
+    """A local file or folder, or None if it is a hub repository's.
+
+    Raises:
+        InvalidCheckpoint: if it is neither.
+    """
     path = Path(name).expanduser()
     if path.exists():
         return path
     if HUB_ID.fullmatch(str(name)) and not str(name).startswith("."):
-        return downloaded(str(name), patterns)
+        return None
     raise InvalidCheckpoint(f"{str(name)!r} is neither a file, a folder nor a hub id `owner/name`")
 
 
@@ -234,7 +248,7 @@ def _found(root: Path) -> Path:
         return root
     for folder in (root / "transformer", root):
         if (folder / "config.json").is_file():
-            _require_class(folder, "LTXVideoTransformer3DModel", "a transformer of LTX-Video")
+            _require_class(folder, *_TRANSFORMER)
             return folder
     for file in (root / RISE_FOLDER / WEIGHTS_NAME, root / WEIGHTS_NAME):
         if file.is_file():
@@ -248,7 +262,7 @@ def _found(root: Path) -> Path:
 def _require_class(folder: Path, name: str, wanted: str) -> None:
     try:
         found = json.loads((folder / "config.json").read_text()).get("_class_name")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError) as error:  # the last of a list, say
         raise InvalidCheckpoint(f"{folder}: {wanted} was wanted, its config.json can't be read ({error})") from error
     if found != name:
         raise InvalidCheckpoint(f"{folder}: {wanted} was wanted, a {name}, it holds a {found}")

@@ -55,6 +55,13 @@ def test_dagger_collects_corrections_and_clones_them_with_the_demonstrations(
     assert trained | {"data": [Path("demos"), folder], "initial": "runs/base", "steps": 9} == trained
 
 
+@pytest.mark.parametrize("wrong", [{"learning_rate": -1.0}, {"learning_rate": float("nan")}, {"steps": 0}])
+def test_constants_that_teach_nothing_are_refused_at_once(wrong: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(RiseGymError, match=f"{next(iter(wrong))} above 0 was wanted, got"):
+        baseline("ppo", tmp_path / "out", policy="nowhere", **wrong)
+    assert not (tmp_path / "out").exists()
+
+
 def test_data_are_for_dagger_alone(tmp_path: Path) -> None:
     with pytest.raises(RiseGymError, match="give --data"):
         baseline("dagger", tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from rise_gym.commands.doctor import doctor
 from rise_gym.commands.train import train
 from rise_gym.envs.imagined import ImaginedEnv
 from rise_gym.episodes import write_episodes
-from rise_gym.errors import RiseGymError
+from rise_gym.errors import InvalidCheckpoint, InvalidTraining, RiseGymError
 from rise_gym.ltx_dynamics import LTXDynamics
 from rise_gym.tasks import BOX_CLOSE
 from rise_gym.types import Episode
@@ -75,6 +76,36 @@ def test_a_dry_run_tells_the_size_and_touches_nothing(
     assert "dynamics: 1,990,602,940 parameters" in told
     assert "8 rows in each of 1 processes" in told
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_refuses_what_training_refuses(data: Path, start: Path, tmp_path: Path) -> None:
+    def dry(part: Any = "dynamics", out: str = "out", **options: Any) -> None:
+        train(part, tmp_path / out, data=[data], architecture="ltx", dry_run=True, **options)
+
+    def folder(name: str, config: str) -> str:
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text(config)
+        return str(tmp_path / name.split("/")[0])
+
+    with pytest.raises(RiseGymError, match="has codec, dynamics, value, no renderer"):
+        dry("renderer")
+    with pytest.raises(InvalidTraining, match=r"start more .*leave out --sharded"):
+        dry(sharded=True)
+    compact = folder("compact/dynamics", '{"_class_name": "VideoDynamics", "history": 2}')
+    with pytest.raises(InvalidCheckpoint, match="an LTXDynamics was wanted, it holds a VideoDynamics"):
+        dry(initial=compact)
+    with pytest.raises(InvalidCheckpoint, match="an LTXCodec was wanted, it holds a FrameCodec"):
+        dry(out=Path(folder("small/codec", '{"_class_name": "FrameCodec"}')).name)
+    for broken in ("{", "[]"):
+        name = folder(f"broken{len(broken)}/codec", broken)
+        with pytest.raises(InvalidCheckpoint, match=r"config\.json can't be read"):
+            dry(out=Path(name).name)
+    for name, wrong in (("torn/transformer", "{"), ("odd/transformer", '{"_class_name": "UNet"}')):
+        with pytest.raises(InvalidCheckpoint, match="a transformer of LTX-Video was wanted"):
+            dry(initial=folder(name, wrong))
+    with pytest.raises(InvalidCheckpoint, match="neither a file, a folder nor a hub id"):
+        dry(initial="bundled:box_close/world_model")
+    dry(initial=str(start))
 
 
 def test_the_doctor_tells_the_papers_size(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

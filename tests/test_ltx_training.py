@@ -15,7 +15,7 @@ from ltx_training_process import moving_squares, settings, trained
 from tiny_ltx import tiny_codec, tiny_dynamics
 
 from rise_gym._ranks import Ranks
-from rise_gym.errors import InvalidDataset, InvalidTraining
+from rise_gym.errors import InvalidCheckpoint, InvalidDataset, InvalidTraining
 from rise_gym.ltx_dynamics import LTXDynamics
 from rise_gym.ltx_training import clip_loss, clip_window, drawn_noise, train_ltx_dynamics
 
@@ -82,6 +82,18 @@ def test_it_learns_the_actions(tmp_path: Path) -> None:
     errors = [float(clip_loss(model.eval(), codec, window, noise, cpu)[0].detach()) for model in (before, after)]
     assert errors[1] < 0.8 * errors[0]
     assert any(bool(p.detach().any()) for p in after.action_encoder.leave[-1].parameters())
+
+
+def test_an_initial_model_of_another_shape_is_refused(tmp_path: Path) -> None:
+    codec, recordings = tiny_codec(), moving_squares(1)
+    of_two_views = tiny_dynamics(codec)
+    of_two_views.network.view_embedding = torch.nn.Parameter(of_two_views.network.view_embedding[:2].detach())
+    for initial, wrong in (
+        (tiny_dynamics(codec, latent_size=(2, 2)), r"4 x 4 latents .* wanted, .* the initial one is of 2 x 2"),
+        (of_two_views, r"(?s)does not fit the task 'box_close' .*view_embedding"),
+    ):
+        with pytest.raises(InvalidCheckpoint, match=wrong):
+            train_ltx_dynamics(recordings, codec, settings(1), tmp_path, initial=initial)
 
 
 def test_only_frames_that_were_recorded_teach() -> None:

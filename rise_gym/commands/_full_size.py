@@ -30,10 +30,17 @@ def full_size_parts() -> dict[Any, tuple[Callable[[PartJob], Any], str]]:
 
 
 def tell_size(job: PartJob) -> None:
-    """Print what the job would train, and what memory that takes in each of the processes that were started."""
+    """Print what the job would train, and what memory that takes in each of the processes that were started.
+
+    Raises:
+        InvalidTraining: if these processes could not train it. InvalidCheckpoint: if what lies there is something else.
+    """
     from accelerate import PartialState
 
+    from rise_gym._ranks import check_shared
+
     processes = PartialState(cpu=_on_cpu())
+    check_shared(_settings(job).training.batch_size, processes=processes.num_processes, sharded=job.full_size.sharded)
     if processes.is_main_process:
         print(_told(job, processes.num_processes))
 
@@ -110,13 +117,13 @@ def _start(job: PartJob, codec: LTXCodec) -> LTXDynamics | None:
 
 def _told(job: PartJob, processes: int) -> str:
     from rise_gym.ltx_codec import LTXCodec
-    from rise_gym.ltx_dynamics import LTXDynamicsConfig
+    from rise_gym.ltx_dynamics import LTXDynamics, LTXDynamicsConfig
     from rise_gym.ltx_size import LTXSize, saved_config
 
     config = _settings(job)
-    settings = saved_config(job.out / "codec").get("settings")
+    settings = saved_config(job.out / "codec", LTXCodec).get("settings")
     shape = config.dynamics.fitted(job.card, LTXCodec.compression_of(settings))
-    if job.initial is not None and (own := saved_config(Path(job.initial) / "dynamics")):
+    if job.initial is not None and (own := saved_config(Path(job.initial) / "dynamics", LTXDynamics)):
         shape = LTXDynamicsConfig(**{field.name: own[field.name] for field in fields(LTXDynamicsConfig)})
     size = LTXSize.of(shape, job.card, settings)
     return size.told(

@@ -88,6 +88,7 @@ def train_world_part(job: PartJob) -> None:
     if job.architecture == "ltx" and job.full_size.dry_run:
         from rise_gym.commands._full_size import tell_size
 
+        _maker(job)  # refuses a part that there is not
         tell_size(job)
         return
     folders = datasets_of_tasks(job)
@@ -104,16 +105,26 @@ def train_part(job: PartJob) -> bool:
     Raises:
         RiseGymError: if the architecture has no such part.
     """
-    from rise_gym.commands._full_size import full_size_parts
-
-    parts = _PARTS if job.architecture == "compact" else {"value": _PARTS["value"], **full_size_parts()}
-    if job.part not in parts:
-        raise RiseGymError(f"architecture {job.architecture!r} has {', '.join(sorted(parts))}, no {job.part}")
-    train, place = parts[job.part]
+    train, place = _maker(job)
     trained = train(job)
     if trained is not None:
         trained.save_pretrained(job.out / place)
     return trained is not None
+
+
+def _maker(job: PartJob) -> tuple[Callable[[PartJob], Any], str]:
+    """What trains the job's part, and the folder that it is saved in.
+
+    Raises:
+        RiseGymError: if the architecture has no such part.
+    """
+    from rise_gym.commands._full_size import full_size_parts
+
+    parts: dict[Any, Any] = _PARTS if job.architecture == "compact" else {"value": _PARTS["value"], **full_size_parts()}
+    if job.part not in parts:
+        raise RiseGymError(f"architecture {job.architecture!r} has {', '.join(sorted(parts))}, no {job.part}")
+    maker: tuple[Callable[[PartJob], Any], str] = parts[job.part]
+    return maker
 
 
 def datasets_of_tasks(job: PartJob) -> dict[str, Path]:

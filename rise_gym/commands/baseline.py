@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,9 @@ def baseline(
         processes: for dagger: how many episodes are played side by side.
         seed: of the training.
     """
+    for name, number in (("steps", steps), ("learning_rate", learning_rate)):
+        if number is not None and not 0 < number < math.inf:
+            raise RiseGymError(f"{name} above 0 was wanted, got {number}; without it the method takes its own")
     task = known_task(task).name
     policy = policy or f"bundled:{task}/base"
     if method == "dagger":

@@ -16,7 +16,7 @@ from rise_gym.agents.dsrl import DsrlConfig, learn_dsrl
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig, load_policy, save_policy
 from rise_gym.agents.steering import NoiseSteering, SteeredPolicy, held_noise, load_agent
 from rise_gym.collection import ReservedSeed
-from rise_gym.errors import InvalidCheckpoint, UnsuitableEnv
+from rise_gym.errors import InvalidCheckpoint, StepOutOfOrder, UnsuitableEnv
 from rise_gym.evaluation import evaluate
 from rise_gym.protocols import Agent
 from rise_gym.tasks import BOX_CLOSE
@@ -48,6 +48,8 @@ def test_the_noise_space() -> None:
     assert float(env.action_space.high.max()) == 1.5
     assert float(env.action_space.low.min()) == -1.5
     assert env.observation_space.shape == (16 + 14,)
+    with pytest.raises(StepOutOfOrder, match="reset"):
+        env.step(np.zeros(28, np.float32))
     seen, _ = env.reset(seed=0)
     assert seen in env.observation_space
     check_env(NoiseSteering(FakeEnv(), narrow_policy(), noise_bound=1.0), warn=False)
@@ -102,6 +104,10 @@ def test_a_killed_run_comes_to_the_same_weights(tmp_path: Path, dying_after: Cal
     torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
     with pytest.raises(InvalidCheckpoint, match="other settings"):
         learn_dsrl(policy, FakeEnv(), config(noise_bound=1.0), tmp_path / "killed")
+
+
+def test_a_large_seed_is_one_too(tmp_path: Path) -> None:
+    learn_dsrl(narrow_policy(), FakeEnv(), config(1, seed=5000, updates_per_episode=1), tmp_path)
 
 
 def test_checkpoints_come_back_and_can_be_evaluated(tmp_path: Path) -> None:

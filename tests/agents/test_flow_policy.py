@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig, load_policy, save_policy
 from rise_gym.checkpoints import save_checkpoint
-from rise_gym.errors import InvalidCheckpoint
+from rise_gym.errors import InvalidCheckpoint, UnsuitableEnv
 from rise_gym.protocols import Agent
 from rise_gym.tasks import BOX_CLOSE
 
@@ -62,6 +62,31 @@ def test_is_an_agent_of_the_promised_size() -> None:
     policy = FlowPolicy.of(FlowPolicyConfig(), BOX_CLOSE)
     assert isinstance(policy, Agent)
     assert 3e6 < sum(p.numel() for p in policy.parameters()) < 5e6
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"head": np.zeros((2, 64, 64, 3), np.float32)}, r"'head' uint8 \(B, H, W, 3\) .* wanted, float32 .*0 to 255"),
+        ({"head": np.zeros((64, 64, 3), np.uint8)}, r"'head' uint8 .* wanted, uint8 \(64, 64, 3\) came"),
+        ({"head": np.zeros((2, 3, 64, 64), np.uint8)}, r"'head' uint8 .* wanted, uint8 \(2, 3, 64, 64\) came"),
+        ({camera: np.zeros((2, 48, 48, 3), np.uint8) for camera in BOX_CLOSE.cameras}, r"64 x 64 .* wanted, 48 x 48"),
+        ({"proprio": np.zeros((1, 14), np.float32)}, r"'proprio' \(2, 14\) was wanted, \(1, 14\) came"),
+        ({"head": None}, "'head' was wanted, left_wrist, right_wrist, proprio came"),
+    ],
+)
+def test_observations_that_are_none_are_refused(changed: dict, message: str) -> None:
+    given = {**observation(random_batch(2)), **changed}
+    given = {name: given[name] for name in given if given[name] is not None}
+    with pytest.raises(UnsuitableEnv, match=message):
+        narrow_policy().eval().act(given, [TEXT] * 2)
+
+
+def test_every_row_has_its_instruction() -> None:
+    policy, seen = narrow_policy().eval(), observation(random_batch(2))
+    for asked in (policy.act, policy.perceived):
+        with pytest.raises(UnsuitableEnv, match="2 instructions were wanted, one for each row, 1 came"):
+            asked(seen, [TEXT])
 
 
 def test_overfits_eight_samples() -> None:

@@ -179,6 +179,20 @@ def test_the_advantage_in_the_prompt() -> None:
     assert heard == [f"{TEXT}, Advantage: {ten}" for ten in (10, 6, 1)] + [TEXT]
 
 
+def test_the_advantage_is_told_once() -> None:
+    """A server that takes it beside the prompt writes it there itself, if its policy wants that."""
+    heard: list[dict[str, Any]] = []
+
+    def answer(request: Any) -> bytes:
+        heard.append(request)
+        return pack({"actions": BOX_CLOSE.unscale_action(np.zeros((10, 14)))})
+
+    says = {"accepts": ["advantage"]}
+    with stub(answer, says) as address, OpenpiAgent(f"{address}?advantage_in_prompt=yes", "box_close") as agent:
+        act(agent, advantage=0.5)
+    assert (heard[0]["prompt"], heard[0]["advantage"]) == (TEXT, 0.5)
+
+
 def test_addresses() -> None:
     url, config = read_address("openpi://robot:8000?layout=aloha&timeout_s=5")
     assert (url, config) == ("ws://robot:8000", OpenpiConfig(layout=ALOHA, link=LinkConfig(timeout_s=5)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO, SAC
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper, VecMonitor
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecEnvWrapper,
+    VecFrameStack,
+    VecMonitor,
+    VecNormalize,
+    VecTransposeImage,
+)
 
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
 from rise_gym.agents.named import named_agent
@@ -298,6 +306,50 @@ def test_files_and_names_that_are_none_are_told(tmp_path: Path) -> None:
     ):
         with pytest.raises(InvalidCheckpoint, match=wrong):
             named_agent(name, task="box_close")
+
+
+def test_a_file_of_another_algorithm_or_without_a_model_is_told(tmp_path: Path) -> None:
+    ALGORITHMS["ppo"](residual_env()).save(tmp_path / "ppo.zip")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as other:
+        other.writestr("readme.txt", "no model")
+    for name, wrong in (("td3", "ppo"), ("sac", "ppo"), ("ppo", "other")):
+        with pytest.raises(InvalidCheckpoint, match=rf"{wrong}.zip is no model that {name.upper()} .*saved"):
+            named_agent(f"sb3:{name}:{tmp_path / wrong}.zip", task="box_close")
+
+
+NORMALISED = "without VecNormalize were wanted"
+
+
+def scratch(venv: Any) -> PPO:
+    few: dict[str, Any] = {"n_steps": 4, "batch_size": 4, "policy_kwargs": {"net_arch": [4]}}
+    return PPO("MultiInputPolicy", venv, device="cpu", **few)
+
+
+def test_models_that_saw_something_else_are_refused() -> None:
+    def envs() -> Any:  # anew each time, for SB3's wrappers change the space of what they go around
+        return make_sb3_env(fake_env.SINGLE_ID, 1, seed=0)
+
+    for changed, wrong in (
+        (VecFrameStack(envs(), 2), r"sees head .*\(6, 64, 64\)"),
+        (VecNormalize(envs()), "sees head float32"),
+        (VecNormalize(envs(), norm_obs_keys=["proprio"]), NORMALISED),
+    ):
+        with pytest.raises(UnsuitableEnv, match=wrong):
+            Sb3Agent(scratch(changed), BOX_CLOSE)
+    assert Sb3Agent(scratch(VecNormalize(envs(), norm_obs=False)), BOX_CLOSE).chunk == 10
+
+
+def test_a_residual_of_what_was_changed_before_is_refused() -> None:
+    envs = make_sb3_env(fake_env.SINGLE_ID, 2, seed=0)
+    with pytest.raises(
+        UnsuitableEnv, match=r"head uint8 \(64, 64, 3\), .* was wanted; the env has uint8 \(3, 64, 64\)"
+    ):
+        ResidualVecEnv(VecTransposeImage(envs), narrow_policy())
+    with pytest.raises(UnsuitableEnv, match=NORMALISED):
+        ResidualVecEnv(VecMonitor(VecNormalize(envs, norm_obs_keys=["proprio"])), narrow_policy())
+    env = residual_env()
+    with pytest.raises(UnsuitableEnv, match=NORMALISED):
+        ResidualPolicy.learnt(ALGORITHMS["ppo"](VecNormalize(env)), env)
 
 
 def test_a_model_of_another_env_is_refused() -> None:

@@ -17,6 +17,7 @@ from rise_gym.advantage import label_recordings
 from rise_gym.agents import vla
 from rise_gym.agents.improve import ImproveConfig, improve
 from rise_gym.agents.named import named_agent
+from rise_gym.agents.noisy import NoisyAgent
 from rise_gym.agents.trainable import load_trainable, save_policy, trained_parameters
 from rise_gym.agents.vla import VisionLanguagePolicy
 from rise_gym.collection import ExplorationNoise
@@ -251,6 +252,18 @@ def test_saves_and_loads_as_a_whole_without_pickle(tmp_path: Path) -> None:
     (tmp_path / "policy" / "policy" / "tokenizer.json").unlink()
     with pytest.raises(InvalidCheckpoint, match=r"tokenizer\.json"):
         load_trainable(tmp_path / "policy")
+
+
+def test_its_temperature_is_told_as_that_of_the_compact_policy(tmp_path: Path) -> None:
+    folder = save_policy(tmp_path / "policy", decided(tiny_vla()))
+    noisy = NoisyAgent("box_close", str(folder), 1.0, 0.0, temperature=0.0)
+    first, second = (noisy.act(seen(1), [TEXT], generator=Generator().manual_seed(seed)) for seed in (0, 1))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_nothing_may_be_said() -> None:
+    acted = tiny_vla().act(seen(2), ["", ""], float("nan"))
+    assert np.isfinite(acted).all()
 
 
 def test_a_public_backbone_keeps_its_weights_and_its_words(tmp_path: Path) -> None:
