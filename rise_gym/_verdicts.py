@@ -213,7 +213,7 @@ def _false_success(found: Record | None) -> Verdict:
 
 
 def _exploit(found: Record | None) -> Verdict:
-    """Met if a gap with uncertainty lies below the one without, its whole interval."""
+    """Met if a gap with uncertainty lies below the one without, its whole interval; not where nothing is exploited."""
     asked = Verdict(
         about="uncertainty against an adversary",
         question="If an adversary exploits the dream, does uncertainty stop it?",
@@ -228,6 +228,10 @@ def _exploit(found: Record | None) -> Verdict:
     name, smallest = min(gaps.items(), key=lambda one: number_of(one[1]) or 0.0)
     ends = ends_of(smallest)
     stopped = ends is not None and ends[1] < without
+    alone = ends_of(settings["adversary"]["gap"])
+    if alone is not None and alone[0] <= 0:
+        words = "This adversary exploits nothing that could be told, so that there is nothing to stop."
+        return replace(asked, state="not met", figure=value_text(smallest, signed=True), answer=words)
     words = f"Without it {without:+.2f} of progress is imagined and not true; "
     words += f"{name}, less." if stopped else f"{name}, not less that could be told."
     return replace(asked, state=_aimed(stopped), figure=value_text(smallest, signed=True), answer=words)
