@@ -231,6 +231,14 @@ def test_verdicts_follow_the_figures(tmp_path: Path) -> None:
     assert found["what PPO as a residual gains"].state == found["warnings of errors in pictures"].state == "met"
 
 
+def test_where_an_adversary_finds_nothing_there_is_nothing_to_stop(tmp_path: Path) -> None:
+    found = records()
+    found["exploit"]["settings_measured"]["adversary"]["gap"] = {"value": -0.1, "ci95": [-0.2, 0.04]}
+    one = judged(tmp_path, found)["uncertainty against an adversary"]
+    assert one.state == "not met"
+    assert one.answer.startswith("This adversary exploits nothing")
+
+
 def test_few_policies_are_warned_of(tmp_path: Path) -> None:
     found = records()
     of = found["imagined_vs_real"]["tasks"]["BoxClose"]
