@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from rise_gym.advantage import judged_episodes
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
 from rise_gym.agents.trainable import TrainableAgent, trained_parameters
-from rise_gym.errors import InvalidDataset
+from rise_gym.errors import InvalidDataset, InvalidTraining
 from rise_gym.recordings import Recordings
 from rise_gym.training import Trainer, TrainingConfig
 from rise_gym.types import Source
@@ -162,7 +162,7 @@ def mixed_moments(recordings: Recordings, demonstration_share: float | None) -> 
     expert asks for movements so large that a few of them outweigh everything else.
 
     Raises:
-        ValueError: for a share that is not from 0 to 1.
+        InvalidTraining: for a share that is not from 0 to 1.
     """
     acting = acting_moments(recordings)
     shown = torch.tensor([source in TOP_SOURCES for source in recordings.sources])
@@ -171,7 +171,7 @@ def mixed_moments(recordings: Recordings, demonstration_share: float | None) -> 
     if demonstration_share is None:
         return learnt
     if not 0 <= demonstration_share <= 1:
-        raise ValueError(f"demonstration_share is a fraction from 0 to 1, got {demonstration_share}")
+        raise InvalidTraining(f"demonstration_share is a fraction from 0 to 1, got {demonstration_share}")
     shown_moments = demonstration_moments(recordings)
     if demonstration_share == 1:
         return shown_moments

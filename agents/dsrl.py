@@ -26,6 +26,7 @@ from rise_gym.agents.flow_policy import FlowPolicy
 from rise_gym.agents.interaction import Curves, OnEpisode, RunState, episode_figures, fingerprint, training_seeds
 from rise_gym.agents.steering import NoiseSteering, SteeredPolicy
 from rise_gym.collection import AnyEnv
+from rise_gym.errors import InvalidTraining
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +60,9 @@ class DsrlConfig:
     def __post_init__(self) -> None:
         training_seeds(self.first_seed, self.episodes)
         if not 0 < self.seed_fraction <= 1:
-            raise ValueError(f"seed_fraction is above 0 and at most 1, got {self.seed_fraction}")
+            raise InvalidTraining(f"seed_fraction is above 0 and at most 1, got {self.seed_fraction}")
         if min(self.episodes, self.updates_per_episode, self.batch_size) < 1 or self.entropy_start <= 0:
-            raise ValueError(f"episodes, updates and batches are at least 1, entropy_start positive, got {self}")
+            raise InvalidTraining(f"episodes, updates and batches are at least 1, entropy_start positive, got {self}")
 
     @property
     def seed_episodes(self) -> int:

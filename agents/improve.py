@@ -29,7 +29,7 @@ from rise_gym.agents.cloning import (
 from rise_gym.agents.rollouts import Imaginer, RolloutConfig, Samples, imagine_samples
 from rise_gym.agents.trainable import TrainableAgent
 from rise_gym.collection import ExplorationNoise
-from rise_gym.errors import InvalidDataset
+from rise_gym.errors import InvalidDataset, InvalidTraining
 from rise_gym.recordings import Recordings
 from rise_gym.training import Trainer, TrainingConfig
 
@@ -63,8 +63,9 @@ class ImproveConfig(RolloutConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.offline_ratio <= 1 or not 0 <= self.rollout_decay <= 1 or self.update_epochs < 1:
-            raise ValueError(
-                f"offline_ratio and rollout_decay are from 0 to 1 and update_epochs at least 1, got {self}"
+            raise InvalidTraining(
+                "offline_ratio and rollout_decay from 0 to 1 and update_epochs from 1 were wanted, got "
+                f"{self.offline_ratio}, {self.rollout_decay} and {self.update_epochs}"
             )
 
     @classmethod

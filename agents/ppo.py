@@ -37,6 +37,7 @@ from rise_gym.agents.interaction import (
 from rise_gym.agents.policy_gradient import ChunkGaussian, clipped_surrogate, generalised_advantages
 from rise_gym.agents.steering import feature_count, features_of
 from rise_gym.collection import AnyEnv, ExplorationNoise
+from rise_gym.errors import InvalidTraining
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +78,9 @@ class PpoConfig:
     def __post_init__(self) -> None:
         training_seeds(self.first_seed, self.episodes)
         if min(self.episodes_per_rollout, self.updates, self.batch_size) < 1 or self.critic_rollouts < 0:
-            raise ValueError(f"rollouts, updates and batches are at least 1, got {self}")
+            raise InvalidTraining(f"rollouts, updates and batches are at least 1, got {self}")
         if not 0 < self.discount <= 1 or not 0 <= self.trace_decay <= 1 or self.clip <= 0 or self.kl_limit <= 0:
-            raise ValueError(f"discount and trace_decay are fractions, clip and kl_limit positive, got {self}")
+            raise InvalidTraining(f"discount and trace_decay are fractions, clip and kl_limit positive, got {self}")
 
     @property
     def rollouts(self) -> int:

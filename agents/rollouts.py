@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from rise_gym.advantage import rank_among
 from rise_gym.agents.trainable import TrainableAgent
 from rise_gym.collection import ExplorationNoise
+from rise_gym.errors import InvalidTraining
 from rise_gym.protocols import Generators, Value
 from rise_gym.recordings import Recordings
 from rise_gym.tasks import TaskCard
@@ -89,13 +90,19 @@ class RolloutConfig:
 
     def __post_init__(self) -> None:
         if min(self.rollout_batch, self.proposals_per_state, self.max_imagined_chunks) < 1:
-            raise ValueError(f"the sizes of the rollout stage must be at least 1, got {self}")
+            raise InvalidTraining(
+                "rollout_batch, proposals_per_state and max_imagined_chunks from 1 were wanted, got "
+                f"{self.rollout_batch}, {self.proposals_per_state} and {self.max_imagined_chunks}"
+            )
         if not 0 <= self.proposal_temperature <= 1:
-            raise ValueError(f"proposal_temperature is from 0 to 1, got {self.proposal_temperature}")
+            raise InvalidTraining(f"proposal_temperature is from 0 to 1, got {self.proposal_temperature}")
         if self.proposal_temperature == 0 and self.exploration is None and self.proposals_per_state > 1:
-            raise ValueError("all proposals are the same: set exploration, or proposal_temperature above 0")
+            raise InvalidTraining("all proposals are the same: set exploration, or proposal_temperature above 0")
         if self.ascent < 0 or (self.ascent and self.exploration is None):
-            raise ValueError(f"ascent is in standard deviations of exploration, which has to be set, got {self}")
+            raise InvalidTraining(
+                "ascent from 0 was wanted, in standard deviations of exploration, which has to be set for it; got "
+                f"{self.ascent} of {self.exploration}"
+            )
 
     @property
     def imagined_samples(self) -> int:

@@ -44,7 +44,7 @@ class InvalidMapping(InvalidDataset):
 
 
 class InvalidTraining(RiseGymError, ValueError):
-    """Settings that the processes which train together can't follow."""
+    """Settings with which nothing can be trained, or which processes that train together can't follow."""
 
 
 class SaveFailed(RiseGymError, OSError):

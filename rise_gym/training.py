@@ -8,6 +8,7 @@ Several processes under Accelerate write the same folder as one does: a run may 
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from rise_gym._ranks import Ranks, norm_clipped
-from rise_gym.errors import InvalidCheckpoint, SaveFailed
+from rise_gym.errors import InvalidCheckpoint, InvalidTraining, SaveFailed
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -40,6 +41,9 @@ class TrainingConfig:
     `steps`, or over `minutes` where these are nearer their end, so that it has fallen when a run stops; it is never
     below `learning_rate_floor` times its peak. `ema_decay` 0 keeps no average. `device` is where the module learns, as
     torch names it.
+
+    Raises:
+        InvalidTraining: for numbers with which nothing can be trained.
     """
 
     steps: int
@@ -56,6 +60,15 @@ class TrainingConfig:
     minutes: float | None = None
     seed: int = 0
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1 or not 0 <= self.learning_rate < math.inf:
+            raise InvalidTraining(
+                "steps and a batch size from 1 and a learning rate from 0 were wanted, got "
+                f"{self.steps}, {self.batch_size} and {self.learning_rate}"
+            )
+        if self.minutes is not None and not self.minutes > 0:
+            raise InvalidTraining(f"minutes above 0 were wanted, or None for as long as it takes, got {self.minutes}")
 
 
 @dataclass

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from rise_gym.advantage import values_of
-from rise_gym.errors import InvalidDataset
+from rise_gym.errors import InvalidDataset, InvalidTraining
 from rise_gym.protocols import Value
 from rise_gym.recordings import Recordings
 from rise_gym.training import Trainer, TrainingConfig, noise_like
@@ -78,16 +78,16 @@ class ValueTraining:
 
     def __post_init__(self) -> None:
         if not 0 <= self.success_margin < 1:
-            raise ValueError(
+            raise InvalidTraining(
                 f"success_margin is a fraction of all progress, from 0 to below 1, got {self.success_margin}"
             )
         if min(self.progress_weight, self.td_weight) < 0 or not self.progress_weight + self.td_weight:
-            raise ValueError(
+            raise InvalidTraining(
                 "weights from 0 up were wanted, and one of them above it, for something to be learnt; got "
                 f"progress_weight {self.progress_weight} and td_weight {self.td_weight}"
             )
         if self.progress_on == "everything" and self.progress_target == "time":
-            raise ValueError(
+            raise InvalidTraining(
                 'elapsed time is no progress in a failure: progress_on="everything" needs "measured" targets'
             )
 

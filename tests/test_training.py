@@ -17,7 +17,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from rise_gym import training
-from rise_gym.errors import InvalidCheckpoint, SaveFailed
+from rise_gym.agents.improve import ImproveConfig
+from rise_gym.errors import InvalidCheckpoint, InvalidTraining, SaveFailed
 from rise_gym.training import Trainer, TrainingConfig, load_saved, save_atomically
 
 
@@ -27,6 +28,22 @@ class Follower(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("steps", torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 0}, {"batch_size": 0}, {"learning_rate": -1.0}, {"learning_rate": float("nan")}, {"minutes": 0.0}],
+)
+def test_settings_with_which_nothing_can_be_trained_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidTraining, match="wanted"):
+        TrainingConfig(**{"steps": 1, **wrong})
+
+
+@pytest.mark.parametrize("wrong", [{"offline_ratio": 3.0}, {"proposals_per_state": 0}, {"ascent": -1.0}])
+def test_what_a_command_is_told_wrongly_is_no_traceback(wrong: dict[str, Any]) -> None:
+    """The command line shows errors of this package, and no others, as one line."""
+    with pytest.raises(InvalidTraining, match=r"wanted.*got"):
+        ImproveConfig.climbing().changed(**wrong)
 
 
 def build(folder: Path, **changes: Any) -> Trainer:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rise_gym.commands._sealing import UNCERTAINTY, seal
 from rise_gym.commands._world_parts import PartJob, WorldPart, train_part
+from rise_gym.errors import InvalidTraining
 from rise_gym.tasks import TaskCard
 
 
@@ -31,9 +32,10 @@ class RefreshConfig:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not 0 < self.newest_share < 1 or not 0 <= self.initial_share < 1:
-            raise ValueError(
+            raise InvalidTraining(
                 "steps from 1 up, newest_share between 0 and 1, so that old and new recordings are learnt from, and "
-                f"initial_share from 0 to below 1 were wanted, got {self}"
+                "initial_share from 0 to below 1 were wanted, got "
+                f"{self.steps}, {self.newest_share} and {self.initial_share}"
             )
 
 

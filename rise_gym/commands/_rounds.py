@@ -21,7 +21,7 @@ from rise_gym.commands._gathering import HAND, REPLICA, Gather, Gathering
 from rise_gym.commands._improving import improve_policy
 from rise_gym.commands._refreshing import RefreshConfig, refresh_world_model
 from rise_gym.commands._shared import LATENTS, load_recordings, policy_card
-from rise_gym.errors import RiseGymError
+from rise_gym.errors import InvalidTraining, RiseGymError
 from rise_gym.tasks import TaskCard
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class RoundsConfig:
 
     def __post_init__(self) -> None:
         if min(self.rounds, self.episodes) < 1:
-            raise ValueError(f"one round and one episode at least were wanted, got {self}")
+            raise InvalidTraining(
+                f"one round and one episode at least were wanted, got {self.rounds} and {self.episodes}"
+            )
 
     def seeds(self, number: int) -> range:
         """Of the episodes after round `number`, from 1."""
