@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	@$(PIP) -c constraints.txt setuptools "$$(grep '^torch==' constraints.txt)"
 	@# compat: this folder itself goes on Python's path, so that the folder that holds it does not pass for the package
 	@$(PIP) -c constraints.txt --no-build-isolation --config-settings editable_mode=compat --editable '.[dev,docs,openpi,vla]'
-	@# byte code on all cores, which pip makes on one, and none of other packages' tests
+	@# byte code on all cores, which pip makes on one, without other packages' tests; some hold templates that are no Python
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -qq -j 0 -x '/tests?/' "$$($(BIN)/python -c \
 		'import sysconfig; print(sysconfig.get_paths()["purelib"])')" || true
 	@touch $@

@@ -317,7 +317,7 @@ def test_a_robot_is_collected_from_as_collect_does_it(
 
     monkeypatch.setattr("rise_gym.envs.real.asynchronous.AsynchronousActor", Watched)
     source = "robot_ids:RecordedBoxClose-v0"
-    how = driving_in(source, "box_close", ExecutionOptions(execution=execution))
+    how = driving_in(source, "box_close", ExecutionOptions(execution=execution), rounds=2)
     wanted = Gathering(
         folder=tmp_path / "new", policy=given["policy"], name="round_1", task="box_close", seeds=range(5, 7)
     )

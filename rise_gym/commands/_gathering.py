@@ -58,13 +58,22 @@ def gathering_from(source: str, processes: int, how: Driving | None = None) -> G
     return gather
 
 
-def driving_in(source: str, task: str, execution: ExecutionOptions) -> Driving | None:
-    """How policies act where episodes come from; None by hand. Before an hour is spent on a policy to act there.
+def driving_in(source: str, task: str, execution: ExecutionOptions, *, rounds: int) -> Driving | None:
+    """How policies act where episodes come from; None by hand, or where none are to come.
+
+    To be asked before an hour is spent on a policy that is to act there.
 
     Raises:
         RiseGymError: if there is no such env, nobody judges there, it can't be driven like this, or no robot is to be
-            driven.
+            driven; for what says nothing in a single round.
     """
+    if rounds == 1:
+        if source != REPLICA or execution != AS_USUAL:
+            raise RiseGymError(
+                "one round collects nothing, so --collect-from, --execution and its ticks say nothing: add --rounds 2, "
+                "or leave them out"
+            )
+        return None
     if source not in (REPLICA, HAND):
         how = driving(source, execution=execution)
         if not how.judged:

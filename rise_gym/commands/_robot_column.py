@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ class RobotColumn:
     kept: Path | None = None
     execution: ExecutionOptions = AS_USUAL
 
-    @property
+    @cached_property
     def driving(self) -> Driving:
         """How policies drive the robot."""
         return driving(self.env_id, execution=self.execution)
@@ -161,7 +162,7 @@ def _kept(column: RobotColumn) -> dict[tuple[str, int], RobotEpisode]:
     found = {}
     try:
         for row in map(json.loads, column.kept.read_text().splitlines()):
-            if (row["env_id"], row["execution"]) == (column.env_id, column.driving.told):
+            if (row["env_id"], row.get("execution")) == (column.env_id, column.driving.told):
                 episode = RobotEpisode(**{**row["episode"], "facts": RobotFacts(**row["episode"]["facts"])})
                 found[row["agent"], episode.seed] = episode
     except (ValueError, KeyError, TypeError) as error:

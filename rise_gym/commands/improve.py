@@ -12,7 +12,6 @@ from rise_gym.commands._refreshing import RefreshConfig
 from rise_gym.commands._robots import AS_USUAL, ExecutionOptions
 from rise_gym.commands._rounds import RoundsConfig, RoundsJob, improve_in_rounds, improve_once
 from rise_gym.commands._shared import Device, Spread, chosen_device, known_task
-from rise_gym.errors import RiseGymError
 
 
 def improve(
@@ -108,11 +107,6 @@ def improve(
     from rise_gym.agents.improve import ImproveConfig
     from rise_gym.collection import ExplorationNoise
 
-    if rounds == 1 and (collect_from != "replica" or execution != AS_USUAL):
-        raise RiseGymError(
-            "one round collects nothing, so --collect-from, --execution and its ticks say nothing: add --rounds 2, or "
-            "leave them out"
-        )
     given: dict[str, Any] = {
         "steps": steps,
         "minutes": minutes,
@@ -135,7 +129,7 @@ def improve(
     card = known_task(task)
     policy, world_model = policy or f"bundled:{card.name}/base", world_model or f"bundled:{card.name}/world_model"
     refresh = RefreshConfig(steps=refresh_steps, newest_share=newest_share, seed=seed)
-    how = driving_in(collect_from, card.name, execution) if rounds > 1 else None
+    how = driving_in(collect_from, card.name, execution, rounds=rounds)
     plan = RoundsConfig(
         rounds=rounds, episodes=round_episodes, first_seed=first_seed, source=collect_from, refresh=refresh,
         driven=how.told if how is not None and how.robot else None,

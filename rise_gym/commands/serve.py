@@ -38,7 +38,7 @@ def serve(
     card = known_task(task)
     if policy == "scripted":
         raise RiseGymError("the scripted expert looks at the replica's physics, which no client sends; serve a policy")
-    if abs(advantage) > 1:
+    if not abs(advantage) <= 1:
         raise RiseGymError(f"an advantage from -1 to 1, the best, was wanted, got {advantage:g}; it is no bin's number")
     policy = policy or f"bundled:{card.name}/base"
     config = ServerConfig(
