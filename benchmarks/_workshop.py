@@ -37,7 +37,7 @@ class Budget:
         proposals_per_state: of RISE's rollout stages; None is its own.
         play: episodes of a noisy expert, and as many of random targets, of each task; what world models that are made
             here begin with.
-        codec_steps, value_steps, pretraining_steps, dynamics_steps, renderer_steps: of those world models.
+        value_steps, pretraining_steps, dynamics_steps: of those world models.
     """
 
     demonstrations: int = 130
@@ -52,19 +52,17 @@ class Budget:
     dsrl_steps: int = 35_500
     proposals_per_state: int | None = None
     play: int = 30
-    codec_steps: int = 2400
-    value_steps: int = 3000
-    pretraining_steps: int = 4000
-    dynamics_steps: int = 2000
-    renderer_steps: int = 600
+    value_steps: int = 1500
+    pretraining_steps: int = 2000
+    dynamics_steps: int = 1000
 
     @classmethod
     def miniature(cls) -> Budget:
         """Of everything a little, to see that it works."""
         return cls(
             demonstrations=2, rollouts=2, interactions=2, base_steps=4, shifted_steps=2, control_steps=2, recap_steps=2,
-            dagger_steps=2, rise_steps=2, dsrl_steps=2, proposals_per_state=1, play=1, codec_steps=2, value_steps=2,
-            pretraining_steps=1, dynamics_steps=1, renderer_steps=1,
+            dagger_steps=2, rise_steps=2, dsrl_steps=2, proposals_per_state=1, play=1, value_steps=2,
+            pretraining_steps=1, dynamics_steps=1,
         )  # fmt: skip
 
 

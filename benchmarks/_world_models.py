@@ -1,9 +1,10 @@
 """World models of the table `modules` and of `dynamics_table.py`: made from scratch, each without one thing.
 
-All have the same codec, which learns from the play data of all tasks, and the same number of steps. Dynamics begins on
+All have the codec of the bundled world model of several tasks, and the same number of steps. Dynamics begins on
 demonstrations and play data of all tasks, goes on with the one task's demonstrations and rollouts, and expects the
 progress that the value reads there, as in the paper: so the value decides what is an advantage. Without pre-training
-the first of these steps are on the one task's data as well. What is made already is taken.
+the first of these steps are on the one task's data as well. None has a renderer, which the paper has not and RISE does
+not need. What is made already is taken.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from _workshop import Workshop
 from rise_gym.commands._world_parts import WorldPart
 from rise_gym.commands.train import train
 from rise_gym.tasks import TASKS
+from rise_gym.world_model import CompositionalWorldModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +57,18 @@ class WorldModels:
         variant, budget = VARIANTS[name], self.budget
         place, lent = f"world_{name.replace(' ', '_')}", {"codec": self._codec(), "value": self._value(variant)}
         how: dict[str, Any] = {"data": self._own_data(), "progress_from": "value"}
-        self._part(
-            place, "dynamics", budget.dynamics_steps, lent, initial=str(self._begun(variant)), learning_rate=5e-4, **how
-        )
-        return str(self._part(place, "renderer", budget.renderer_steps, lent, **how) / "checkpoint")
+        begun = str(self._begun(variant))
+        made = self._part(place, "dynamics", budget.dynamics_steps, lent, initial=begun, learning_rate=5e-4, **how)
+        return str(made / "checkpoint")
 
     def _codec(self) -> Path:
-        plays = [folder for task in self._tasks() for folder in self.workshop.plays_of(task)]
-        return self._part("world_codec", "codec", self.budget.codec_steps, {}, data=plays, across_tasks=True)
+        """A folder with that of the bundled world model of several tasks."""
+        out = self.workshop.place("world_codec")
+        if not (out / "codec").is_dir():
+            CompositionalWorldModel.from_pretrained("bundled:several_tasks/world_model").codec.save_pretrained(
+                out / "codec"
+            )
+        return out
 
     def _value(self, variant: WorldVariant) -> Path:
         name = "_".join(["world_value", *variant.value])
