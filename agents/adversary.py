@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from rise_gym._one_task import check_one_task, task_of
+from rise_gym._one_task import check_one_task, task_if_told
 from rise_gym.collection import ExplorationNoise, act_with
 from rise_gym.metrics import bootstrap_interval
 from rise_gym.protocols import Agent, Generators
@@ -101,7 +101,7 @@ def exploited(
         InvalidDataset: if the starts are.
     """
     check_one_task(agent, world_model=model, replica=replica)
-    for card in (model.task, task_of(replica)):
+    for card in (model.task, task_if_told(replica)):
         if card is not None:
             require_task(starts, card.name)
     found = _searched(model, agent, starts.rows([row]), config)

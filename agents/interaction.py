@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rise_gym._one_task import check_one_task, task_of
+from rise_gym._one_task import check_one_task, task_if_told
 from rise_gym.agents.flow_policy import FlowPolicy
 from rise_gym.collection import AnyEnv, CollectionConfig
 from rise_gym.errors import InvalidCheckpoint, UnsuitableEnv
@@ -42,7 +42,7 @@ def check_fits(env: AnyEnv, policy: FlowPolicy) -> None:
     Raises:
         UnsuitableEnv: says which.
     """
-    check_card(policy, task_of(env))
+    check_card(policy, task_if_told(env))
     check_chunk(policy, env.action_space.shape)
 
 

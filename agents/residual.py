@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 from torch import Tensor, nn
 
-from rise_gym._one_task import task_of
+from rise_gym._one_task import task_if_told
 from rise_gym.agents.flow_policy import FlowPolicy
 from rise_gym.agents.interaction import check_card, check_chunk, row_of
 from rise_gym.agents.sb3 import check_not_normalised
@@ -211,7 +211,7 @@ def _check_fits(venv: VecEnv, policy: FlowPolicy) -> None:
 def _cards(venv: VecEnv) -> list[TaskCard | None]:
     """The task card of every row."""
     try:
-        return [task_of(task) for task in venv.get_attr("task")]
+        return [task_if_told(task) for task in venv.get_attr("task")]
     except AttributeError:
         return [None]
 

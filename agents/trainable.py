@@ -6,6 +6,8 @@ A policy of one's own inherits from `TrainableAgent` and writes four things: `bi
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from rise_gym._policy_cards import policy_card
+from rise_gym._verification import MANIFEST_NAME, digest, read_json
 from rise_gym.checkpoints import load_checkpoint, save_checkpoint
 from rise_gym.errors import InvalidCheckpoint, UnsuitableEnv
 from rise_gym.locations import resolve
@@ -244,6 +247,24 @@ def load_trainable(name: str | Path, *, task: str | None = None, temperature: fl
     policy = _lerobots(str(name), task) if str(name).startswith(LEROBOT) else _stored(name, task)
     policy = policy.float().eval()
     return policy if temperature is None else policy.twin(temperature=temperature)
+
+
+def weights_fingerprint(name: str) -> str | None:
+    """What tells the weights of a policy, by its name for `load_trainable`, from any others; they are not loaded.
+
+    None of a policy of lerobot's that is no folder here.
+
+    Raises:
+        InvalidCheckpoint: if it is missing, damaged or holds something else.
+    """
+    if name.startswith(LEROBOT):
+        folder = Path(name.removeprefix(LEROBOT)).expanduser()
+        digests = {path.relative_to(folder).as_posix(): digest(path) for path in folder.rglob("*.safetensors")}
+    else:
+        folder = load_checkpoint(resolve(name, default="base"), kind="policy").folder
+        listed = read_json(folder / MANIFEST_NAME)["sha256"]
+        digests = {file: text for file, text in listed.items() if file.endswith(".safetensors")}
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16] if digests else None
 
 
 def _stored(name: str | Path, task: str | None) -> TrainableAgent:

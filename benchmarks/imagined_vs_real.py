@@ -10,7 +10,8 @@ chunks stand beside them. The true score counts whole stages, the imagined one i
 
 The record is written after every policy, and those that it holds already, of the same weights and settings, are not
 measured again: an interrupted run goes on, on another machine too if the record came along. `--measured-only` sums up
-what is there. Tasks in the record that are not measured now stay in it.
+what is there. Tasks in the record that are not measured now stay in it, and so do policies that were measured with
+`--more` before, with the same weights and settings; where their weights are not here any more, with the same settings.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from rise_gym.collection import FIRST_EVALUATION_SEED, Factory
 from rise_gym.commands._shared import env_id_of
 from rise_gym.comparison import agreement, doubts, dreamt_episodes, first_windows, means
 from rise_gym.envs.vector import ImaginedVectorEnv
+from rise_gym.errors import InvalidCheckpoint
 from rise_gym.evaluation import EpisodeResult, play, wilson_interval, write_report_json
 from rise_gym.locations import resolve
 from rise_gym.reliability import false_success
@@ -113,14 +115,16 @@ def main(
     target = output or common.RESULTS / f"imagined_vs_real{'_quick' if quick else ''}.json"
     title, record = task_card(task).title, _recorded_tasks(target)
     cells, began = Cells(plan, record.get(title, {}).get("policies", [])), time.perf_counter()
+    besides = cells.besides(policies)
 
     def keep(measured: list[Cell]) -> None:
+        measured = measured + besides
         unfinished = {"unfinished": True, "policies_count": len(measured), "policies": measured}
         made = {"command": common.command_of("imagined_vs_real"), "seconds": round(time.perf_counter() - began, 1)}
         write_report_json(target, {"benchmark": "imagined_vs_real", "tasks": record | {title: unfinished}, **made})
 
     with common.recorded("imagined_vs_real", output, quick) as figures:
-        measured = cells.there(policies) if measured_only else cells.all_of(policies, keep)
+        measured = (cells.there(policies) if measured_only else cells.all_of(policies, keep)) + besides
         if not measured:
             raise SystemExit(f"{target} holds no policy of {task} that was measured so: leave out --measured-only")
         found = summed(measured, plan)
@@ -153,6 +157,28 @@ class Cells:
     def there(self, policies: list[Quality]) -> list[Cell]:
         """Of those policies that are known."""
         return [self._known[mark] for mark in map(self.mark, policies) if mark in self._known]
+
+    def besides(self, policies: list[Quality]) -> list[Cell]:
+        """What is known of policies that are not asked for now, measured with the same settings and weights.
+
+        Weights that are not here can't be compared: what was measured with them stays. What does not is told.
+        """
+        settings_stay = bool(self.there(policies))  # the marks of all depend on them
+        asked, kept = {quality.name for quality in policies}, []
+        for cell in self._known.values():
+            if cell["policy"] in asked:
+                continue
+            if settings_stay and self._mark_if_here(Quality(**cell["of"])) in (cell["mark"], None):
+                kept.append(cell)
+            else:
+                print(f"{cell['policy']!r} was measured with other weights or settings and leaves the record")
+        return kept
+
+    def _mark_if_here(self, quality: Quality) -> str | None:
+        try:
+            return self.mark(quality)
+        except (InvalidCheckpoint, FileNotFoundError):
+            return None
 
     def all_of(self, policies: list[Quality], keep: Callable[[list[Cell]], None]) -> list[Cell]:
         """Of all, in order; `keep` is called with all that are known after each that was measured."""

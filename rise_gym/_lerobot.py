@@ -259,7 +259,15 @@ def read_episode_rows(folder: Path) -> list[Row]:
     """What `meta/episodes` says, one row an episode, in order.
 
     Raises:
-        InvalidDataset: if a file of it is damaged.
+        InvalidDataset: if files of it are damaged, naming all of them.
     """
-    rows = [row for path in sorted(folder.glob("meta/episodes/*/*.parquet")) for row in read_parquet(path).to_pylist()]
+    rows: list[Row] = []
+    damaged: list[str] = []
+    for path in sorted(folder.glob("meta/episodes/*/*.parquet")):
+        try:
+            rows += read_parquet(path).to_pylist()
+        except InvalidDataset as error:
+            damaged.append(str(error))
+    if damaged:
+        raise InvalidDataset("\n".join(damaged))
     return sorted(rows, key=lambda row: row["episode_index"])

@@ -9,7 +9,7 @@ from rise_gym.errors import UnsuitableEnv
 from rise_gym.tasks import TaskCard
 
 
-def task_of(thing: object) -> TaskCard | None:
+def task_if_told(thing: object) -> TaskCard | None:
     """The card of what a policy, a world model or an env (through its wrappers) is of; None if it tells none."""
     bare = getattr(thing, "unwrapped", thing)
     if isinstance(bare, TaskCard):
@@ -24,9 +24,9 @@ def check_one_task(policy: object, **partners: object) -> None:
     Raises:
         UnsuitableEnv: says which, and of which tasks.
     """
-    own = task_of(policy)
+    own = task_if_told(policy)
     for name, partner in partners.items():
-        other, what = task_of(partner), name.replace("_", " ")
+        other, what = task_if_told(partner), name.replace("_", " ")
         if own is not None and other is not None and own.name != other.name:
             raise UnsuitableEnv(
                 f"policy and {what} of one task were wanted, the policy is of {own.name!r} and the {what} of "

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rise_gym._collection_record import check_weights, remember_weights
 from rise_gym._one_task import check_one_task
 from rise_gym._processes import Factory, in_order
 from rise_gym._recorder import EpisodeRecorder
@@ -64,6 +65,8 @@ class Actor(Protocol):
 class CollectionConfig:
     """What to collect: `episodes` episodes, of the replica seeds from `first_seed` on.
 
+    `fingerprint` tells the policy's weights from others at the same path; None if it has none, or they are not known.
+
     Raises:
         RiseGymError: if a number is too small.
         ReservedSeed: if any of the seeds is kept for evaluation.
@@ -74,6 +77,7 @@ class CollectionConfig:
     task: str = "box_close"
     source: Source = "demonstration"
     policy: str = "scripted"
+    fingerprint: str | None = None
     processes: int = 2
     episodes_per_file: int = 10
 
@@ -114,18 +118,22 @@ def collect(
         on_episode: called with each new episode, for progress.
 
     Raises:
-        InvalidDataset: if the folder holds another task's dataset.
+        InvalidDataset: if the folder holds another task's dataset, or the policy's episodes with other weights.
         SaveFailed: if the disk is full; what was saved before is kept.
     """
-    task = task_card(config.task)
+    task, root = task_card(config.task), Path(folder)
     prepare = partial(_Rollout, make_env, make_actor, config.source, config.policy)
     with EpisodeWriter(folder, task, episodes_per_file=config.episodes_per_file) as writer:
         done = writer.seeds(config.policy)
+        if done:
+            check_weights(root, config.policy, config.fingerprint)
         seeds = [seed for seed in config.seeds if seed not in done]
         if not seeds:
             return dataset_summary(folder)  # building the env alone may move a robot
         with closing(in_order(prepare, seeds, processes=min(config.processes, len(seeds)))) as episodes:
             for episode in episodes:
+                if not done:  # what was begun without a fingerprint may be of other weights: it is given none later
+                    remember_weights(root, config.policy, config.fingerprint)
                 writer.append(episode)
                 if on_episode is not None:
                     on_episode(episode)

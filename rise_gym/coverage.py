@@ -98,12 +98,13 @@ def coverage(
         like: first pictures of the same task, which tell whether cameras are swapped in all episodes.
     """
     pictures, counts, known = PictureTally(task.cameras, like), Counter[str](), list(timings)
-    texts, sources = Counter[str](), Counter[str]()
+    texts, sources, numbered = Counter[str](), Counter[str](), list[int]()
     states: list[NDArray[Any]] = []
     actions: list[NDArray[Any]] = []
     following: list[NDArray[np.bool_]] = []
     for episode in episodes:
         pictures.look(episode)
+        numbered.append(episode.seed)
         counts.update(episodes=1, rows=len(episode), successes=episode.success, progress=episode.progress is not None)
         texts[episode.instruction] += 1
         sources[episode.source] += 1
@@ -111,13 +112,15 @@ def coverage(
         actions.append(episode.actions)
         following.append(np.arange(len(episode)) < len(episode) - 1)
     if not states:
-        empty = Finding(level="error", field="episodes", found="there are none", advice="record or import some")
+        empty = Finding(
+            level="error", field="episodes", found="there are none that can be read", advice="record or import some"
+        )
         return _report(task, counts, sources, texts, (), pictures, known, list(numbers or ()) or [empty])
     state, scaled = (np.concatenate(part).astype(np.float64) for part in (states, actions))
     action = task.unscale_action(scaled)
     found = [] if numbers is None else list(numbers)
     if numbers is None:
-        found = joint_findings(state, action, np.concatenate(following)[:-1], task)
+        found = joint_findings(state, action, np.concatenate(following)[:-1], task, episodes=numbered)
         if known:
             gap, shortest = largest_gap_s or 2 / task.control_hz, 1 / task.control_hz
             found += timing_findings(known, fps or task.control_hz, largest_gap_s=gap, shortest_s=shortest)

@@ -41,6 +41,8 @@ __all__ = [
 _PER_EPISODE = ("success", "score", "source", "policy", "seed")
 _ROUNDING = 1e-4  # how far rounding to float32 may carry a scaled action out of [-1, 1]
 
+OnDamage = Callable[[int, InvalidDataset], object]  # the number of an episode, and why it can't be read
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSummary:
@@ -96,6 +98,7 @@ def iterate_episodes(
     limit: int | None = None,
     where: Callable[[Mapping[str, Any]], bool] | None = None,
     with_frames: bool = True,
+    on_damage: OnDamage | None = None,
 ) -> Iterator[Episode]:
     """Read a dataset, a file of some episodes at a time.
 
@@ -106,6 +109,8 @@ def iterate_episodes(
         where: which episodes, by `episode_index`, `length`, `success`, `score`, `source`, `policy` and `seed`.
         with_frames: False leaves videos unread and every camera's frames empty, (0, H, W, 3); it takes a fraction of
             the time.
+        on_damage: called with the number of an episode that can't be read and why, once for each damaged part of it;
+            it is left out then. By default that is raised.
 
     Raises:
         InvalidDataset: if a camera, a frame or a column is missing, a file is damaged, or it is another task's.
@@ -113,10 +118,16 @@ def iterate_episodes(
     root = _local(folder)
     card = stored_task(root) if task is None else task
     info = layout.checked_info(root, card)
-    rows = [row for row in _checked_rows(root, info) if where is None or where(row)][:limit]
-    for number, group in groupby(rows, key=lambda row: (row["data/chunk_index"], row["data/file_index"])):
-        path = root / info["data_path"].format(chunk_index=number[0], file_index=number[1])
-        yield from _episodes_of_file(root, info, path, list(group), card, with_frames)
+    rows = [row for row in _checked_rows(root, info, on_damage) if where is None or where(row)][:limit]
+    for _, group in groupby(rows, key=lambda row: (row["data/chunk_index"], row["data/file_index"])):
+        members = list(group)
+        try:
+            episodes = _episodes_of_file(root, info, members, card, with_frames)
+        except InvalidDataset:
+            if on_damage is None:
+                raise
+            episodes = _whole_ones(root, info, members, card, with_frames, on_damage)
+        yield from episodes
 
 
 def _local(folder: str | Path) -> Path:
@@ -125,12 +136,16 @@ def _local(folder: str | Path) -> Path:
     return downloaded_dataset(folder) if on_hub and not Path(folder).is_dir() else Path(folder)  # type: ignore[arg-type]
 
 
-def _checked_rows(folder: Path, info: dict[str, Any]) -> list[layout.Row]:
+def _checked_rows(folder: Path, info: dict[str, Any], on_damage: OnDamage | None = None) -> list[layout.Row]:
     rows = layout.read_episode_rows(folder)
     if len(rows) < (wanted := info.get("total_episodes", 0)):
-        raise InvalidDataset(
+        error = InvalidDataset(
             f"{folder} should have {wanted} episodes, meta/episodes describes {len(rows)}; copy it again"
         )
+        if on_damage is None:
+            raise error
+        for number in sorted(set(range(wanted)) - {row["episode_index"] for row in rows}):
+            on_damage(number, error)
     if rows and (missing := [name for name in _PER_EPISODE if name not in rows[0]]):
         raise InvalidDataset(
             f"{folder}: meta/episodes lacks {', '.join(missing)}; each episode needs them: read it into another folder "
@@ -140,27 +155,61 @@ def _checked_rows(folder: Path, info: dict[str, Any]) -> list[layout.Row]:
 
 
 def _episodes_of_file(
-    folder: Path, info: dict[str, Any], path: Path, rows: list[layout.Row], task: TaskCard, with_frames: bool
+    folder: Path, info: dict[str, Any], rows: list[layout.Row], task: TaskCard, with_frames: bool
 ) -> list[Episode]:
-    data = layout.read_parquet(path)
-    wanted = {"observation.state", "action", "frame_index", "episode_index"}
-    if missing := wanted - set(data.column_names):
-        raise InvalidDataset(f"{path} lacks the columns {', '.join(sorted(missing))}")
-    nothing = [np.empty((0, *task.image_size, 3), np.uint8)] * len(rows)
-    frames = {camera: _frames(folder, info, camera, rows, task) if with_frames else nothing for camera in task.cameras}
-    numbers = data["episode_index"].to_numpy()
+    """Those that share a parquet."""
+    path = _data_path(folder, info, rows[0])
+    data = _read_columns(path)
+    frames = {camera: _frames(folder, info, camera, rows, task, with_frames) for camera in task.cameras}
     return [
-        _episode(data, np.flatnonzero(numbers == row["episode_index"]), row, task, path, views)
-        for row, views in zip(
-            rows, [dict(zip(frames, clips, strict=True)) for clips in zip(*frames.values(), strict=True)], strict=True
-        )
+        _episode(data, row, task, path, {camera: clips[place] for camera, clips in frames.items()})
+        for place, row in enumerate(rows)
     ]
 
 
+def _whole_ones(
+    folder: Path, info: dict[str, Any], rows: list[layout.Row], task: TaskCard, with_frames: bool, on_damage: OnDamage
+) -> list[Episode]:
+    """The episodes of a damaged file that are whole; of the others all that is wrong is told."""
+    whole = []
+    for row in rows:
+        frames: dict[str, NDArray[np.uint8]] = {}
+        errors: list[InvalidDataset] = []
+        for camera in task.cameras:
+            try:
+                [frames[camera]] = _frames(folder, info, camera, [row], task, with_frames)
+            except InvalidDataset as error:
+                errors.append(error)
+        try:
+            path = _data_path(folder, info, row)
+            episode = _episode(_read_columns(path), row, task, path, frames)
+        except InvalidDataset as error:
+            errors.append(error)
+        for problem in errors:
+            on_damage(row["episode_index"], problem)
+        whole += [] if errors else [episode]
+    return whole
+
+
+def _data_path(folder: Path, info: dict[str, Any], row: layout.Row) -> Path:
+    name = str(info["data_path"]).format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
+    return folder / name
+
+
+def _read_columns(path: Path) -> pa.Table:
+    data = layout.read_parquet(path)
+    wanted = {"observation.state", "action", "frame_index", "episode_index"}
+    if missing := wanted - set(data.column_names):
+        raise InvalidDataset(f"{path} lacks the columns {', '.join(sorted(missing))}; copy the dataset again")
+    return data
+
+
 def _frames(
-    folder: Path, info: dict[str, Any], camera: str, rows: list[layout.Row], task: TaskCard
+    folder: Path, info: dict[str, Any], camera: str, rows: list[layout.Row], task: TaskCard, with_frames: bool
 ) -> list[NDArray[np.uint8]]:
     """One camera's frames of each episode (all of one parquet, but perhaps of several mp4)."""
+    if not with_frames:
+        return [np.empty((0, *task.image_size, 3), np.uint8)] * len(rows)
     key = layout.video_key(camera)
     clips: list[NDArray[np.uint8]] = []
     for (chunk, file), group in groupby(
@@ -173,48 +222,47 @@ def _frames(
             found = list(decode_clips(path, spans))
         except (OSError, av.FFmpegError, IndexError) as error:
             raise InvalidDataset(
-                f"camera {camera!r}, episodes {members[0]['episode_index']} to {members[-1]['episode_index']}: {path} "
-                f"can't be decoded ({error}); copy the dataset again"
+                f"camera {camera!r}: {path} can't be decoded ({error}); copy the dataset again"
             ) from error
         for row, clip in zip(members, found, strict=True):
             if clip.shape != (row["length"], *task.image_size, 3):
                 raise InvalidDataset(
                     f"camera {camera!r}, episode {row['episode_index']}: {row['length']} frames of {task.image_size} "
-                    f"were wanted, {path} has {len(clip)} of {clip.shape[1:3]}"
+                    f"were wanted, {path} has {len(clip)} of {clip.shape[1:3]}; copy the dataset again"
                 )
         clips += found
     return clips
 
 
 def _episode(
-    data: pa.Table,
-    found: NDArray[np.integer],
-    row: layout.Row,
-    task: TaskCard,
-    path: Path,
-    frames: dict[str, NDArray[np.uint8]],
+    data: pa.Table, row: layout.Row, task: TaskCard, path: Path, frames: dict[str, NDArray[np.uint8]]
 ) -> Episode:
+    found = np.flatnonzero(data["episode_index"].to_numpy() == row["episode_index"])
     name = f"episode {row['episode_index']} in {path}"
     if len(found) != row["length"]:
         raise InvalidDataset(
             f"{name}: {row['length']} rows were wanted, {len(found)} are there; copy the dataset again"
         )
 
+    def values(key: str) -> NDArray[Any]:
+        try:
+            return layout.array_of(data[key], found)
+        except ValueError as error:
+            raise InvalidDataset(f"{name}: column {key!r} can't be read ({error}); copy the dataset again") from error
+
     def column(key: str) -> NDArray[Any] | None:
         """None where nothing measured it."""
-        if key not in data.column_names:
-            return None
-        values = layout.array_of(data[key], found)
-        return None if np.isnan(values).all() else values
+        known = values(key) if key in data.column_names else None
+        return None if known is None or np.isnan(known).all() else known
 
     actions, clean = column("action"), column("action.clean")
     if actions is None:
-        raise InvalidDataset(f"{name} has no actions: all are NaN")
+        raise InvalidDataset(f"{name} has no actions, all are NaN; copy the dataset again")
     return Episode(
         task=task.name,
         instruction=row["tasks"][0],
         frames=frames,
-        proprio=layout.array_of(data["observation.state"], found).astype(np.float32),
+        proprio=values("observation.state").astype(np.float32),
         actions=_scaled(actions, task, name),
         clean_actions=None if clean is None else _scaled(clean, task, name),
         progress=column("progress"),

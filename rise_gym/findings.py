@@ -39,6 +39,28 @@ def named(episodes: Sequence[int]) -> str:
     return ", ".join(map(str, episodes[:_NAMED])) + (f" and {rest} more" if rest > 0 else "")
 
 
+class Damage:
+    """What can't be read of a dataset: what is wrong, once, with all the episodes that it spoils."""
+
+    def __init__(self) -> None:
+        self._episodes: dict[str, list[int]] = {}
+
+    def add(self, episode: int, error: InvalidDataset) -> None:
+        """An episode, by its number, and one thing that is wrong with it."""
+        self._episodes.setdefault(str(error), []).append(episode)
+
+    def __contains__(self, episode: int) -> bool:
+        return any(episode in episodes for episodes in self._episodes.values())
+
+    def findings(self) -> list[Finding]:
+        """An error each; what a message says last, after a semicolon, is what to do."""
+        found = []
+        for text, episodes in self._episodes.items():
+            what, _, advice = text.rpartition("; ")
+            found.append(Finding(level="error", field="data", found=what, advice=advice, episodes=tuple(episodes)))
+        return found
+
+
 def refuse(findings: Iterable[Finding], what: str) -> None:
     """Raises InvalidDataset: if there are errors among the findings, naming all of them."""
     errors = [str(finding) for finding in findings if finding.level == "error"]

@@ -452,6 +452,52 @@ def test_imagined_against_real_goes_on_policy_by_policy(
     assert "(imagined_vs_real_box_close.png)" in page
 
 
+def test_imagined_against_real_keeps_the_policies_that_were_measured_besides(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compared, policies = benchmark("imagined_vs_real"), benchmark("_policies")
+    weights = {"mine": "first"}
+
+    def weights_of(name: str) -> str:
+        if name == "mine" and not weights:
+            raise InvalidCheckpoint("'mine' is no folder")
+        return weights.get(name, name)
+
+    usual = [policies.Quality(name=f"policy {n}", policy="random", noise=n / 10) for n in range(3)]
+    more = policies.Quality(name="more", policy="mine")
+    monkeypatch.setattr(compared, "_weights", weights_of)
+    monkeypatch.setattr(compared, "qualities", lambda base, rise, given: [*usual, *([more] if given else [])])
+    monkeypatch.setattr(compared.Cells, "_prepare", lambda self: None)
+    monkeypatch.setattr(
+        compared.Cells,
+        "measured",
+        lambda self, one: comparison_cell(round(10 * one.noise)) | {"policy": one.name, "of": asdict(one)},
+    )
+    monkeypatch.setattr(compared, "summed", lambda cells, _: dict.fromkeys(compared.FIGURES) | {"policies": cells})
+    monkeypatch.setattr(compared, "show", lambda _: None)
+    monkeypatch.setattr(compared, "scatter_plot", lambda *_: b"")
+    output = tmp_path / "imagined_vs_real.json"
+
+    def recorded() -> list[str]:
+        return [cell["policy"] for cell in json.loads(output.read_text())["tasks"]["BoxClose"]["policies"]]
+
+    compared.main(output=output, starts=10, more={"more": "mine"})
+    assert recorded() == ["policy 0", "policy 1", "policy 2", "more"]
+    compared.main(output=output, starts=10)
+    assert recorded() == ["policy 0", "policy 1", "policy 2", "more"]
+    weights.clear()  # on another machine
+    compared.main(output=output, starts=10)
+    assert recorded() == ["policy 0", "policy 1", "policy 2", "more"]
+    weights["mine"] = "second"
+    capsys.readouterr()
+    compared.main(output=output, starts=10)
+    assert "'more' was measured with other weights or settings and leaves the record" in capsys.readouterr().out
+    assert recorded() == ["policy 0", "policy 1", "policy 2"]
+    compared.main(output=output, starts=10, more={"more": "mine"})
+    compared.main(output=output, starts=12)
+    assert recorded() == ["policy 0", "policy 1", "policy 2"]
+
+
 def test_the_summary_shows_what_was_recorded_and_leaves_out_what_was_not(
     benchmark: Callable[[str], Any], tmp_path: Path
 ) -> None:

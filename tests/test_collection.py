@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,20 +11,25 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import fake_env
 import numpy as np
 import pytest
+import torch
 from fake_env import FakeAgent, FakeEnv
 
 from rise_gym.agents.baselines import RandomAgent
+from rise_gym.agents.flow_policy import FlowPolicy
+from rise_gym.agents.trainable import save_policy, weights_fingerprint
 from rise_gym.collection import AgentActor, CollectionConfig, ExplorationNoise, Factory, ReservedSeed, collect
 from rise_gym.commands.collect import collect as collect_command
 from rise_gym.corrections import OversightConfig
 from rise_gym.episodes import EpisodeWriter, dataset_summary, read_episodes
-from rise_gym.errors import InvalidCheckpoint, RiseGymError, UnsuitableEnv
+from rise_gym.errors import InvalidCheckpoint, InvalidDataset, RiseGymError, UnsuitableEnv
+from rise_gym.locations import resolve
 from rise_gym.tasks import BOX_CLOSE, BRICK_SORT
 from rise_gym.types import Episode
 
@@ -151,6 +157,41 @@ def test_another_policy_joins_a_dataset_with_its_own_seeds(tmp_path: Path) -> No
         summary = collect(late, tmp_path, ENV, ACTOR)
     assert summary.seeds == (0, 1, 1, 2, 3)
     assert summary.policies == {"scripted": 2, "late": 3}
+
+
+def test_a_policy_that_was_trained_anew_at_the_same_path_is_refused(tmp_path: Path) -> None:
+    folder, collected = str(tmp_path / "policy"), tmp_path / "set"
+
+    def trained(seed: int) -> CollectionConfig:
+        torch.manual_seed(seed)
+        save_policy(folder, FlowPolicy(channels=(4, 4, 8), context_width=16, head_width=16))
+        return config(2, source="rollout", policy=folder, fingerprint=weights_fingerprint(folder))
+
+    first = trained(0)
+    collect(first, collected, ENV, ACTOR)
+    assert collect(replace(trained(0), episodes=3), collected, ENV, ACTOR).episodes == 3
+    again = trained(1)
+    for episodes in (3, 4):  # whether anything is left to do or not
+        with pytest.raises(
+            InvalidDataset, match=r"other weights \(.*\) than it has now .* trained anew since; collect"
+        ):
+            collect(replace(again, episodes=episodes), collected, ENV, ACTOR)
+    assert collect(config(1), collected, ENV, ACTOR).episodes == 4  # others go on
+    (collected / "meta/rise_gym_collection.json").unlink()  # as of earlier versions
+    for _ in range(2):
+        collect(replace(again, episodes=4), collected, ENV, ACTOR)
+    assert collect(replace(first, episodes=5), collected, ENV, ACTOR).policies == {folder: 5, "scripted": 1}
+
+
+def test_fingerprints_are_of_weights_wherever_they_lie(tmp_path: Path) -> None:
+    bundled = weights_fingerprint("bundled:box_close/base")
+    copy = shutil.copytree(resolve("bundled:box_close/base"), tmp_path / "copy")
+    assert bundled == weights_fingerprint("bundled:box_close") == weights_fingerprint(str(copy))
+    assert bundled != weights_fingerprint("bundled:box_close/rise")
+    assert weights_fingerprint("lerobot:somebody/policy") is None
+    assert weights_fingerprint(f"lerobot:{copy}/policy") is not None
+    with pytest.raises(InvalidCheckpoint, match="is no folder"):
+        weights_fingerprint("runs/no/where")
 
 
 @pytest.mark.parametrize(("episodes", "first_seed"), [(1, 100_000), (11, 99_990), (100_001, 0)])

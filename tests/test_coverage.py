@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from own_tasks import CARD, episode
 
 from rise_gym._timing_checks import Timing
+from rise_gym._video import encode_clips
 from rise_gym.commands.inspect import inspect
 from rise_gym.coverage import coverage
-from rise_gym.episodes import write_episodes
-from rise_gym.errors import RiseGymError
+from rise_gym.episodes import EpisodeWriter, write_episodes
+from rise_gym.errors import InvalidDataset, RiseGymError
 from rise_gym.locations import resolve
 from rise_gym.starts import load_starts
 from rise_gym.tasks import BOX_CLOSE
@@ -178,3 +181,73 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "set/meta/rise_gym_task.json").unlink()
     with pytest.raises(RiseGymError, match=r"rise-gym import .* --show"):
         inspect(tmp_path / "set")
+
+
+@pytest.fixture
+def six(tmp_path: Path) -> Path:
+    """Six episodes, two a file."""
+    with EpisodeWriter(tmp_path / "set", CARD, episodes_per_file=2) as writer:
+        for one in varied(6):
+            writer.append(replace(one, seed=10 + one.seed))
+    return tmp_path / "set"
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def inspected(folder: Path) -> dict[str, Any]:
+    """The report of a dataset with errors."""
+    with pytest.raises(SystemExit, match="1"):
+        inspect(folder, json_file=folder.parent / "report.json")
+    return dict(json.loads((folder.parent / "report.json").read_text()))
+
+
+def test_all_that_is_damaged_is_told_in_one_go_and_the_rest_is_looked_at(six: Path) -> None:
+    cut(six / "data/chunk-000/file-000.parquet")
+    cut(six / "videos/observation.images.wrist/chunk-000/file-001.mp4")
+    (six / "videos/observation.images.front/chunk-000/file-001.mp4").unlink()
+    report = inspected(six)
+    assert report["episodes"] == 2
+    assert report["joints"][0]["used"] > 0
+    found = [(one["found"], one["episodes"]) for one in report["findings"] if one["field"] == "data"]
+    for name, episodes in (("file-000.parquet", [0, 1]), ("front/chunk", [2, 3]), ("wrist/chunk", [2, 3])):
+        assert [numbers for text, numbers in found if name in text] == [episodes]
+    assert len(found) == 3
+
+
+def test_one_damaged_episode_spoils_no_other_of_its_files(six: Path) -> None:
+    frames = [one.frames["front"] for one in varied(6)[2:4]]
+    path = six / "videos/observation.images.front/chunk-000/file-001.mp4"
+    path.write_bytes(encode_clips([frames[0], frames[1][:5]], 10))
+    still = six / "data/chunk-000/file-002.parquet"
+    table = pq.read_table(still)
+    state = table["observation.state"].to_pylist()
+    state[-1][0] = float("nan")  # of episode 5
+    column = pa.array(state, table["observation.state"].type)
+    pq.write_table(table.set_column(table.column_names.index("observation.state"), "observation.state", column), still)
+    report = inspected(six)
+    assert report["episodes"] == 5
+    (short,) = [one for one in report["findings"] if one["field"] == "data"]
+    assert (short["episodes"], short["advice"]) == ([3], "copy the dataset again")
+    (odd,) = [one for one in report["findings"] if one["field"] == "state"]
+    assert odd["episodes"] == [5]
+
+
+def test_descriptions_that_are_lost_are_told_and_damaged_ones_all_named(six: Path) -> None:
+    (six / "meta/episodes/chunk-000/file-001.parquet").unlink()
+    report = inspected(six)
+    assert report["episodes"] == 4
+    assert [one["episodes"] for one in report["findings"] if "meta/episodes describes 4" in one["found"]] == [[2, 3]]
+    for number in (0, 2):
+        cut(six / f"meta/episodes/chunk-000/file-00{number}.parquet")
+    with pytest.raises(InvalidDataset, match=r"(?s)file-000\.parquet can't be read.*file-002\.parquet can't be read"):
+        inspect(six)
+
+
+def test_without_any_episode_that_can_be_read_what_is_wrong_is_told(six: Path) -> None:
+    for path in six.glob("data/*/*.parquet"):
+        cut(path)
+    report = inspected(six)
+    assert report["episodes"] == 0
+    assert [one["episodes"] for one in report["findings"] if one["field"] == "data"] == [[0, 1], [2, 3], [4, 5]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,19 @@ def test_a_dry_run_tells_the_size_and_touches_nothing(
     assert "dynamics: 1,990,602,940 parameters" in told
     assert "8 rows in each of 1 processes" in told
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_says_of_value_and_codec_what_is_true_of_them(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("value", tmp_path / "out", data=[data], architecture="ltx", dry_run=True)
+    told = capsys.readouterr().out
+    assert re.match(r"value: \d\d?\d?,\d{3} parameters, the compact one on latents of the codec \(128 x ", told)
+    assert "there is none at full size" in told
+    train("codec", tmp_path / "out", data=[data], architecture="ltx", dry_run=True)
+    assert re.fullmatch(
+        r"codec: [\d,]+ parameters, LTX-Video's as it is; nothing is trained\n", capsys.readouterr().out
+    )
 
 
 def test_a_dry_run_refuses_what_training_refuses(data: Path, start: Path, tmp_path: Path) -> None:

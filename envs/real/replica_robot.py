@@ -13,8 +13,10 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from typing import Any
 
@@ -34,10 +36,14 @@ class ReplicaRobot:
 
     Args:
         task: snake-case name. timeout_s: how long an answer may take. faults: see `Faults`.
+        connect_timeout_s: how long the process may take until it is connected.
     """
 
-    def __init__(self, task: str = "box_close", timeout_s: float = 20.0, **faults: Any) -> None:
+    def __init__(
+        self, task: str = "box_close", timeout_s: float = 20.0, connect_timeout_s: float = 60.0, **faults: Any
+    ) -> None:
         self.task, self.timeout_s, self.faults = task_card(task), timeout_s, Faults(**faults)
+        self.connect_timeout_s = connect_timeout_s
         self._names = RobotNames.of(self.task)
         self._process: subprocess.Popen[str] | None = None
         self._connection: Connection | None = None
@@ -56,7 +62,7 @@ class ReplicaRobot:
         return self._connection is not None
 
     def connect(self) -> None:
-        """Raises `ConnectionError` if the process does not come up."""
+        """Raises `ConnectionError` if the process does not come up in time; none is left then."""
         self._end()
         secret = secrets.token_hex(16)
         arguments = ["-m", __name__, "--task", self.task.name, "--faults", self.faults.to_json()]
@@ -64,12 +70,11 @@ class ReplicaRobot:
             [sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env={**os.environ, _SECRET: secret},
             start_new_session=True,  # Ctrl-C in the terminal is for us, who brake it; no robot dies of that
         )  # fmt: skip
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline().strip()  # the port, once it listens
-        if not line.isdigit():
+        try:
+            self._connection = _connected(self._process, secret, self.connect_timeout_s)
+        except BaseException:  # Ctrl-C too
             self._end()
-            raise ConnectionError("the replica's process ended before it listened; its own message is above")
-        self._connection = Client(("127.0.0.1", int(line)), authkey=secret.encode())
+            raise
 
     def disconnect(self) -> None:
         self._end()
@@ -78,8 +83,8 @@ class ReplicaRobot:
         if self._connection is not None:
             self._connection.close()
         if self._process is not None:
-            self._process.terminate()
-            self._process.wait(timeout=10)
+            self._process.kill()  # it has nothing to save, and one that hangs may be deaf to a polite request
+            self._process.wait()
             assert self._process.stdout is not None
             self._process.stdout.close()
         self._process = self._connection = None
@@ -117,6 +122,47 @@ class ReplicaRobot:
             kind = RenderingUnavailable if answer["kind"] == RenderingUnavailable.__name__ else RobotFault
             raise kind(str(answer["error"]))
         return answer
+
+
+def _connected(process: subprocess.Popen[str], secret: str, timeout_s: float) -> Connection:
+    """A connection to a process that has just been started; one that takes too long is killed.
+
+    Raises:
+        ConnectionError: if it does not come up in time.
+    """
+    assert process.stdout is not None
+    too_late = threading.Timer(timeout_s, process.kill)  # ends whatever we wait for below
+    too_late.start()
+    line = ""
+    try:
+        line = process.stdout.readline().strip()  # the port, once it listens
+        if line.isdigit():
+            return Client(("127.0.0.1", int(line)), authkey=secret.encode())
+        problem: Exception | None = None
+    except (OSError, EOFError, AuthenticationError) as error:
+        problem = error
+    finally:
+        in_time = too_late.is_alive()
+        too_late.cancel()
+    raise ConnectionError(_why_not_connected(process, line, timeout_s, in_time)) from problem
+
+
+def _why_not_connected(process: subprocess.Popen[str], line: str, timeout_s: float, in_time: bool) -> str:
+    if not in_time:
+        came = "its port came, but it did not answer there" if line.isdigit() else "nothing came"
+        return (
+            f"the replica's process was wanted to answer within {timeout_s:g} s, {came}, and it was ended; give a slow "
+            "machine more time, `connect_timeout_s=` of the robot"
+        )
+    if line and not line.isdigit():
+        return (
+            f"the replica's process was wanted to say the number of its port, {line!r} came; leave its standard output "
+            "to it: something that Python imports at its start (sitecustomize, say) prints there"
+        )
+    return (
+        f"the replica's process was wanted to listen, it ended with code {process.wait()} before it answered; its own "
+        "message is above"
+    )
 
 
 class ReplicaResetter:

@@ -14,6 +14,7 @@ from rise_gym.tasks import TaskCard
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch.nn import Module
 
     from rise_gym.commands._world_parts import PartJob
     from rise_gym.ltx_codec import LTXCodec
@@ -30,7 +31,9 @@ def full_size_parts() -> dict[Any, tuple[Callable[[PartJob], Any], str]]:
 
 
 def tell_size(job: PartJob) -> None:
-    """Print what the job would train, and what memory that takes in each of the processes that were started.
+    """Print what the job would train: of the dynamics, what memory it takes in each of the processes that were started.
+
+    The codec is taken as it is, and the value is the compact one: neither is trained at full size.
 
     Raises:
         InvalidTraining: if these processes could not train it. InvalidCheckpoint: if what lies there is something else.
@@ -39,6 +42,9 @@ def tell_size(job: PartJob) -> None:
 
     from rise_gym._ranks import check_shared
 
+    if job.part != "dynamics":
+        print(_told_of_codec(job) if job.part == "codec" else _told_of_value(job))
+        return
     processes = PartialState(cpu=_on_cpu())
     check_shared(_settings(job).training.batch_size, processes=processes.num_processes, sharded=job.full_size.sharded)
     if processes.is_main_process:
@@ -113,6 +119,47 @@ def _start(job: PartJob, codec: LTXCodec) -> LTXDynamics | None:
     if job.full_size.text_encoder is not None:
         empty = empty_text(job.full_size.text_encoder, tokens=1 + config.chunk // config.stride)
     return public_dynamics(job.initial, job.card, codec, config=config, empty=empty)
+
+
+def _told_of_codec(job: PartJob) -> str:
+    return f"codec: {_count(_empty_codec(job)):,} parameters, LTX-Video's as it is; nothing is trained"
+
+
+def _told_of_value(job: PartJob) -> str:
+    """By the latents that it would read.
+
+    Raises:
+        InvalidTask: if the task's pictures can't be cut into latents.
+    """
+    import torch
+
+    from rise_gym.ltx_dynamics import LTXDynamicsConfig
+    from rise_gym.value import ProgressValue, ProgressValueConfig
+
+    codec = _empty_codec(job)
+    size = LTXDynamicsConfig().fitted(job.card, codec.compression).latent_size
+    config = ProgressValueConfig(latent_channels=codec.channels, latent_size=size)
+    with torch.device("meta"):
+        count = _count(ProgressValue.of(config, job.card))
+    return (
+        f"value: {count:,} parameters, the compact one on latents of the codec ({codec.channels} x {size[0]} x "
+        f"{size[1]}): there is none at full size, and it takes no memory worth telling"
+    )
+
+
+def _empty_codec(job: PartJob) -> LTXCodec:
+    """The one that lies where the job saves, or LTX-Video's, without its weights."""
+    import torch
+
+    from rise_gym.ltx_codec import LTXCodec
+    from rise_gym.ltx_size import saved_config
+
+    with torch.device("meta"):
+        return LTXCodec(settings=saved_config(job.out / "codec", LTXCodec).get("settings"))
+
+
+def _count(module: Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _told(job: PartJob, processes: int) -> str:

@@ -39,7 +39,8 @@ def collect(
     """Record episodes of the replica, or of your robot (`--robot`), as a LeRobot dataset.
 
     Args:
-        folder: the dataset; episodes whose seeds it has already are skipped.
+        folder: the dataset; episodes whose seeds it has already are skipped. A policy that was trained anew at the
+            same path is refused.
         who: the scripted expert, the expert with executed noise (near-misses, failures and recoveries), a policy,
             correction: the expert, from just before where a policy got stuck; or random targets.
         policy: which policy: a folder, `bundled:<task>/<name>` or `lerobot:<folder or hub id>`; default: the task's
@@ -53,6 +54,7 @@ def collect(
         robot: yours, for `--who policy`. Somebody has to tell success: `--judge` or `--operator`.
         execution: how the policy drives it.
     """
+    from rise_gym.agents.trainable import weights_fingerprint
     from rise_gym.collection import CollectionConfig, ExplorationNoise, Factory
     from rise_gym.collection import collect as run
 
@@ -65,7 +67,9 @@ def collect(
     sources: dict[Who, Source] = {"expert": "demonstration", "correction": "correction"}
     config = CollectionConfig(
         episodes=episodes, first_seed=first_seed, task=task, source=sources.get(who, "rollout"),
-        policy=policy if who == "policy" else who, processes=processes if robot.robot is None else 1,
+        policy=policy if who == "policy" else who,
+        fingerprint=weights_fingerprint(policy) if who == "policy" else None,
+        processes=processes if robot.robot is None else 1,
         episodes_per_file=10 if robot.robot is None else 1,  # a robot's episodes are dear
     )  # fmt: skip
     agent = Factory(

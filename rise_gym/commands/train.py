@@ -109,7 +109,7 @@ def train(
         sharded: for ltx: each process holds only its share of the model.
         precision: for ltx: of most arithmetic; auto is bfloat16 on a GPU.
         text_encoder: for ltx: folder or hub id with the text encoder that RISE's weights were trained with.
-        dry_run: for ltx: print how many parameters there are and what memory they take, and stop.
+        dry_run: for ltx: print how many parameters there are and, for the dynamics, what memory they take, and stop.
         initial: policy, or folder with the codec, the value or the dynamics, to start from; by default from nothing. A
             renderer is drawn into the dynamics there, by default into that in `out`.
         initial_share: for the dynamics and the renderer: how much of the initial weights the final ones keep.

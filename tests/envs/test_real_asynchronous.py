@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -20,6 +21,7 @@ from recording_robot import OwnTime, RecordingRobot
 from shared_robot import ROBOT
 
 from rise_gym.agents.baselines import RandomAgent
+from rise_gym.agents.trainable import weights_fingerprint
 from rise_gym.commands._robots import RobotOptions
 from rise_gym.commands.collect import collect as collect_command
 from rise_gym.commands.evaluate import evaluate as evaluate_command
@@ -397,6 +399,8 @@ def test_a_policy_is_measured_and_recorded_on_a_robot(tmp_path: Path, capsys: py
     first, second = read_episodes(tmp_path / "mine")
     assert (first.success, second.success, len(first)) == (True, True, 2)
     assert not recording_robot.MADE[-1].is_connected
+    played = json.loads((tmp_path / "mine/meta/rise_gym_collection.json").read_text())
+    assert played == {"bundled:box_close/base": weights_fingerprint("bundled:box_close/base")}
 
 
 def test_agents_that_are_waited_for_share_one_robot_too() -> None:
