@@ -252,7 +252,7 @@ def _exploit(found: Record) -> Section:
     gaps = [f"{name}: {value_text(figures['gap'], signed=True)}" for name, figures in settings.items()]
     starts = next(iter(settings.values()))["starts"]
     text = (
-        "An adversary looks for chunks of which the dream promises most; the replica executes them. Imagined less true "
+        "An adversary looks for the whole dream of the largest return; the replica executes its chunks. Imagined less true "
         f"progress, {starts} starts: {'; '.join(gaps)}."
     )
     rows = [
