@@ -1,14 +1,19 @@
 """An adversary that looks for what a world model promises too much: how large is the gap to what is true?
 
-From one start, chunk by chunk, it tries many deviations from a policy's chunk in the world model and keeps the one of
-the largest imagined advantage (the cross-entropy method; the policy's own chunk is among those it tries). The same
-chunks are then executed in the replica. What is imagined beyond what is true was exploited, not earned. With the
-uncertainty counted, less of it should be left.
+From one start it dreams many whole dreams of a policy whose chunks are bent, and keeps the one of the largest imagined
+return (the cross-entropy method; the policy alone is among those it tries). The same chunks are then executed in the
+replica. What is imagined beyond what is true was exploited, not earned. With the uncertainty counted, less of it should
+be left.
+
+All dreams of a search have the same noise, so that only their actions tell them apart. What was picked may owe some of
+its return to just that noise, which is no belief of the model: the chunks found are dreamt again, in noise that the
+search never saw, and what is reported as imagined is the mean of that. What the search had picked them for is told
+beside it, as `selected`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,10 +40,8 @@ class Dreamer(Protocol):
     def begin(self, frames: Tensor, proprio: Tensor, instruction: Sequence[str]) -> WorldState:
         """As in `rise_gym.protocols.WorldModel`."""
 
-    def imagine(
-        self, state: WorldState, actions: Tensor, *, generator: Generators, drawn: bool = True
-    ) -> tuple[WorldState, Imagination]:
-        """As in `rise_gym.protocols.WorldModel`; without `drawn` only advantage and uncertainty matter."""
+    def imagine(self, state: WorldState, actions: Tensor, *, generator: Generators) -> tuple[WorldState, Imagination]:
+        """As in `rise_gym.protocols.WorldModel`."""
 
     def decode_newest(self, state: WorldState) -> Tensor:
         """What the cameras show now: uint8 (B, V, H, W, 3)."""
@@ -50,24 +53,32 @@ class AdversaryConfig:
 
     Attributes:
         chunks: how far it goes.
-        candidates, elites, rounds: of the cross-entropy method, for every chunk. `rounds` 0 plays the policy's own.
-        spread: where chunks end at first, around what the policy meant: standard deviations of `ExplorationNoise`.
+        candidates, elites, rounds: of the cross-entropy method: whole dreams a round, and how many of the best decide
+            around what the next round searches. `rounds` 0 plays the policy's own chunks.
+        spread: how far the ends of chunks are bent in the first round: standard deviations of `ExplorationNoise`, from
+            0 for the first candidate to this for the last; half as far in each further round.
+        fresh_dreams: how often what was found is dreamt again, each time in other noise.
         uncertainty_limit: what is more uncertain is charged for; None charges nothing. Of the progress gained, if the
             model knows how far off that may be, else of the frames.
-        penalty: advantage that each time as much uncertainty as the limit again costs.
+        penalty: progress that each time as much uncertainty as the limit again costs, in every chunk.
     """
 
     chunks: int = 12
-    candidates: int = 32
-    elites: int = 6
-    rounds: int = 4
-    spread: float = 2.0
+    candidates: int = 16
+    elites: int = 4
+    rounds: int = 3
+    spread: float = 0.6
+    fresh_dreams: int = 4
     uncertainty_limit: float | None = None
-    penalty: float = 0.5
+    penalty: float = 0.1
 
     def __post_init__(self) -> None:
-        if min(self.chunks, self.elites) < 1 or self.rounds < 0 or self.candidates < self.elites or self.spread <= 0:
-            raise ValueError(f"at least one chunk, and as many candidates as elites, were wanted, got {self}")
+        if min(self.chunks, self.elites, self.fresh_dreams) < 1 or self.candidates < self.elites:
+            raise ValueError(
+                f"at least one chunk, elite and fresh dream, and as many candidates as elites, were wanted, got {self}"
+            )
+        if self.rounds < 0 or self.spread <= 0 or self.penalty < 0:
+            raise ValueError(f"rounds and a penalty of 0 or more, and a spread above 0, were wanted, got {self}")
         if self.uncertainty_limit is not None and self.uncertainty_limit <= 0:
             raise ValueError(f"an uncertainty limit is above 0, got {self.uncertainty_limit}")
 
@@ -76,19 +87,21 @@ class AdversaryConfig:
 class Exploit:
     """What was found from one start: executed chunks (H, K, A), and of each the progress gained and its uncertainty.
 
-    `imagined`, `uncertainty` and `true` are (H,); `true` is empty until the chunks were executed.
+    All are (H,): `imagined` and `uncertainty`, the means over fresh dreams of these chunks; `selected`, progress gained
+    in the dream that the search picked, flattered by the picking; `true`, in the replica.
     """
 
     actions: NDArray[np.float32]
     imagined: NDArray[np.float64]
     uncertainty: NDArray[np.float64]
+    selected: NDArray[np.float64]
     true: NDArray[np.float64]
 
 
 def exploited(
     model: Dreamer, agent: Agent, replica: gymnasium.Env[Any, Any], starts: Starts, row: int, config: AdversaryConfig
 ) -> Exploit:
-    """Look for the most imagined progress from a start, and execute what was found in the replica.
+    """Look for the largest imagined return from a start, dream it again, and execute it in the replica.
 
     Args:
         model: what is exploited. agent: around whose chunks.
@@ -104,69 +117,122 @@ def exploited(
     for card in (model.task, task_if_told(replica)):
         if card is not None:
             require_task(starts, card.name)
-    found = _searched(model, agent, starts.rows([row]), config)
+    start, random = starts.rows([row]), np.random.default_rng(int(starts.seeds[row]))
+    begin = model.begin(torch.from_numpy(start.frames), torch.from_numpy(start.proprio), start.instruction)
+    found = _searched(model, agent, begin, config, random)
+    chunks = found.actions[0]
+    fresh = _dreamt_again(model, begin, chunks, config.fresh_dreams, random)
     replica.reset(seed=int(starts.seeds[row]))
+    return Exploit(
+        actions=chunks,
+        imagined=fresh.gained.mean(0),
+        uncertainty=fresh.uncertainty.mean(0),
+        selected=found.gained[0],
+        true=_executed(replica, chunks),
+    )
+
+
+def _executed(replica: gymnasium.Env[Any, Any], chunks: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Progress that each of the chunks (H, K, A) truly gains, none once the episode is over: (H,)."""
     true, over = [], False
-    for chunk in found.actions:
+    for chunk in chunks:
         gained = 0.0
         if not over:
             _, reward, terminated, truncated, _ = replica.step(chunk)
             gained, over = float(reward), bool(terminated or truncated)
         true.append(gained)
-    return Exploit(actions=found.actions, imagined=found.imagined, uncertainty=found.uncertainty, true=np.array(true))
+    return np.array(true)
 
 
-def _searched(model: Dreamer, agent: Agent, start: Starts, config: AdversaryConfig) -> Exploit:
-    seed = int(start.seeds[0])
-    state = model.begin(torch.from_numpy(start.frames), torch.from_numpy(start.proprio), start.instruction)
-    dreaming, acting, random = Generator().manual_seed(seed), Generator().manual_seed(seed), np.random.default_rng(seed)
-    actions, gained, uncertainty = [], [], []
-    for _ in range(config.chunks):
+# -- whole dreams -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Dreams:
+    """N whole dreams: their chunks (N, H, K, A), and of each the progress gained and its uncertainty, (N, H)."""
+
+    actions: NDArray[np.float32]
+    gained: NDArray[np.float64]
+    uncertainty: NDArray[np.float64]
+
+    def row(self, index: int) -> _Dreams:
+        """One of them, as a batch of its own."""
+        only = slice(index, index + 1)
+        return _Dreams(actions=self.actions[only], gained=self.gained[only], uncertainty=self.uncertainty[only])
+
+
+def _searched(
+    model: Dreamer, agent: Agent, begin: WorldState, config: AdversaryConfig, random: np.random.Generator
+) -> _Dreams:
+    """The one dream of most worth that cross-entropy finds; that of the policy alone is the first to be beaten."""
+    unit, future = ExplorationNoise().scaled(model.task), _seed(random)
+    center = np.zeros((config.chunks, len(unit)))
+    best = _bent_dreams(model, agent, begin, center[None], future)
+    for number in range(config.rounds):
+        # Elites are far too few to tell the spread of so many offsets, so that it is not fitted to them but halved.
+        sizes = np.linspace(0, config.spread / 2**number, config.candidates)[:, None, None]
+        offsets = center + sizes * unit * random.standard_normal((config.candidates, *center.shape))
+        dreams = _bent_dreams(model, agent, begin, offsets, future)
+        worth = _worth(dreams, config)
+        order = np.argsort(-worth, kind="stable")
+        center = offsets[order[: config.elites]].mean(0)
+        if worth[order[0]] > _worth(best, config)[0]:
+            best = dreams.row(int(order[0]))
+    return best
+
+
+def _bent_dreams(model: Dreamer, agent: Agent, begin: WorldState, offsets: NDArray[np.float64], seed: int) -> _Dreams:
+    """Dreams of a policy that sees what it dreams, its chunks bent by `offsets` (N, H, A); the same noise for all."""
+    rows, chunks, _ = offsets.shape
+    acting = [Generator().manual_seed(seed) for _ in range(rows)]
+
+    def chosen(number: int, state: WorldState) -> NDArray[np.float32]:
         frames = model.decode_newest(state).cpu().numpy()
         seen: Observation = {camera: frames[:, view] for view, camera in enumerate(model.task.cameras)}
         seen["proprio"] = state.proprio.cpu().numpy()
-        chunk = act_with(agent, seen, list(start.instruction), 1.0, [acting])[0]
-        for_sure = _most_promising(model, state, chunk, config, random) if config.rounds else chunk
-        state, imagined = model.imagine(state, torch.from_numpy(for_sure[None]), generator=[dreaming])
-        actions.append(for_sure)
-        gained.append(float(imagined.reward[0]))
-        uncertainty.append(float(_doubt(imagined)[0]))
-    return Exploit(
-        actions=np.stack(actions), imagined=np.array(gained), uncertainty=np.array(uncertainty), true=np.empty(0)
+        meant = act_with(agent, seen, list(state.instruction), 1.0, acting)
+        return _bent(meant, offsets[:, number])
+
+    return _dreamt(model, begin, chunks, [seed] * rows, chosen)
+
+
+def _dreamt_again(
+    model: Dreamer, begin: WorldState, chunks: NDArray[np.float32], dreams: int, random: np.random.Generator
+) -> _Dreams:
+    """Chunks (H, K, A) as they are, whatever is seen, as the replica executes them too; other noise in every dream."""
+    seeds = [_seed(random) for _ in range(dreams)]
+    return _dreamt(model, begin, len(chunks), seeds, lambda number, _: np.stack([chunks[number]] * dreams))
+
+
+def _dreamt(
+    model: Dreamer,
+    begin: WorldState,
+    chunks: int,
+    seeds: Sequence[int],
+    chosen: Callable[[int, WorldState], NDArray[np.float32]],
+) -> _Dreams:
+    """A dream a seed, all from one moment, batched; `chosen` is asked for the chunks (N, K, A) of every number."""
+    state = begin.rows(torch.zeros(len(seeds), dtype=torch.int64))
+    noise = [Generator().manual_seed(seed) for seed in seeds]
+    actions, gained, uncertainty = [], [], []
+    for number in range(chunks):
+        taken = chosen(number, state)
+        state, imagined = model.imagine(state, torch.from_numpy(taken), generator=noise)
+        actions.append(taken)
+        gained.append(imagined.reward.double().cpu().numpy())
+        uncertainty.append(_doubt(imagined))
+    return _Dreams(
+        actions=np.stack(actions, axis=1), gained=np.stack(gained, axis=1), uncertainty=np.stack(uncertainty, axis=1)
     )
 
 
-def _most_promising(
-    model: Dreamer, state: WorldState, chunk: NDArray[np.float32], config: AdversaryConfig, random: np.random.Generator
-) -> NDArray[np.float32]:
-    """The chunk (K, A) of most worth that cross-entropy finds around one, in futures other than what is to come."""
-    unit = ExplorationNoise().scaled(model.task)
-    mean, spread = np.zeros(len(unit)), config.spread * unit
-    tried_from = state.rows(torch.zeros(config.candidates, dtype=torch.int64))
-    seed = int(random.integers(2**62))
-    found, most = chunk, -np.inf
-    for _ in range(config.rounds):
-        offsets = random.normal(mean, spread, (config.candidates, len(unit)))
-        offsets[0] = 0.0  # the policy's own is there to be taken
-        noise = [Generator().manual_seed(seed) for _ in range(config.candidates)]  # one future for all
-        tried = torch.from_numpy(_bent(chunk, offsets))
-        _, imagined = model.imagine(tried_from, tried, generator=noise, drawn=False)
-        worth = _worth(imagined, config)
-        order = np.argsort(-worth, kind="stable")
-        if worth[order[0]] > most:
-            found, most = tried[order[0]].numpy(), worth[order[0]]
-        best = offsets[order[: config.elites]]
-        mean, spread = best.mean(0), best.std(0) + 0.1 * config.spread * unit
-    return found
-
-
-def _worth(imagined: Imagination, config: AdversaryConfig) -> NDArray[np.float64]:
-    """Advantage (B,), less what uncertainty is charged for."""
-    promised = imagined.advantage.double().cpu().numpy()
-    if config.uncertainty_limit is None:
-        return np.asarray(promised)
-    excess = (_doubt(imagined) / config.uncertainty_limit - 1).clip(min=0)
-    return np.asarray(promised - config.penalty * excess)
+def _worth(dreams: _Dreams, config: AdversaryConfig) -> NDArray[np.float64]:
+    """Imagined return (N,), less what uncertainty is charged for."""
+    worth = dreams.gained
+    if config.uncertainty_limit is not None:
+        worth = worth - config.penalty * (dreams.uncertainty / config.uncertainty_limit - 1).clip(min=0)
+    returned: NDArray[np.float64] = worth.sum(axis=1)
+    return returned
 
 
 def _doubt(imagined: Imagination) -> NDArray[np.float64]:
@@ -176,10 +242,18 @@ def _doubt(imagined: Imagination) -> NDArray[np.float64]:
     return found
 
 
-def _bent(chunk: NDArray[np.float32], offsets: NDArray[np.float64]) -> NDArray[np.float32]:
-    """A chunk (K, A), bent so that it ends `offsets` (N, A) away: (N, K, A)."""
-    share = np.arange(1, len(chunk) + 1)[:, None] / len(chunk)
-    return (chunk + share * offsets[:, None]).clip(-1, 1).astype(np.float32)
+def _bent(chunks: NDArray[np.float32], offsets: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Chunks (N, K, A), smoothly bent so that they end `offsets` (N, A) away."""
+    ticks = chunks.shape[1]
+    share = np.arange(1, ticks + 1)[:, None] / ticks
+    return (chunks + share * offsets[:, None]).clip(-1, 1).astype(np.float32)
+
+
+def _seed(random: np.random.Generator) -> int:
+    return int(random.integers(2**62))
+
+
+# -- figures ----------------------------------------------------------------------------------------------------------
 
 
 def usual_uncertainty(alone: Sequence[Exploit], *, share: float = 0.95) -> float:
@@ -210,6 +284,9 @@ def probe_figures(alone: Sequence[Exploit], free: Sequence[Exploit], charged: Se
 def exploit_figures(found: Sequence[Exploit], *, truncate_above: float | None = None) -> dict[str, Any]:
     """Mean imagined and true progress gained over starts, and the gap between them, with bootstrap intervals.
 
+    `imagined` is that of fresh dreams, so that the gap is what the model believes and not what a search was lucky with;
+    that of the picked dreams is told as `selected`.
+
     Args:
         found: one a start.
         truncate_above: believe no dream further than to before its first chunk that is more uncertain; what is true is
@@ -218,8 +295,11 @@ def exploit_figures(found: Sequence[Exploit], *, truncate_above: float | None = 
     limit = np.inf if truncate_above is None else truncate_above
     lengths = [int(np.argmax(one.uncertainty > limit)) if (one.uncertainty > limit).any() else len(one.true)
                for one in found]  # fmt: skip
-    pairs = np.array([(one.imagined[:n].sum(), one.true[:n].sum()) for one, n in zip(found, lengths, strict=True)])
-    measures = {"imagined": pairs[:, 0], "true": pairs[:, 1], "gap": pairs[:, 0] - pairs[:, 1]}
+    sides = ("imagined", "true", "selected")
+    measures = {
+        side: np.array([getattr(one, side)[:n].sum() for one, n in zip(found, lengths, strict=True)]) for side in sides
+    }
+    measures["gap"] = measures["imagined"] - measures["true"]
     random = np.random.default_rng(0)
     return {
         "starts": len(found),

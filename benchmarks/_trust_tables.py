@@ -138,8 +138,8 @@ def exploit(recorded: Json) -> list[str]:
     starts = next(iter(recorded["settings_measured"].values()))["starts"]
     return [
         _heading("Exploit probe", recorded, f"{starts} starts"),
-        "An adversary maximises imagined progress, the replica executes what it found. Aim: a gap that shrinks with "
-        "uncertainty.",
+        "An adversary maximises the imagined return of whole dreams; imagined is what its chunks gain when dreamt "
+        "again, and the replica executes them. Aim: a gap that shrinks with uncertainty.",
         table(("who", "chunks", "imagined", "95 %", "true", "95 %", "gap", "95 %"), rows),
         _picture("exploit probe", "exploit", recorded),
     ]

@@ -252,8 +252,8 @@ def _exploit(found: Record) -> Section:
     gaps = [f"{name}: {value_text(figures['gap'], signed=True)}" for name, figures in settings.items()]
     starts = next(iter(settings.values()))["starts"]
     text = (
-        "An adversary looks for chunks of which the dream promises most; the replica executes them. Imagined less true "
-        f"progress, {starts} starts: {'; '.join(gaps)}."
+        "An adversary looks for the whole dream of the largest return; the replica executes its chunks. Imagined "
+        f"less true progress, {starts} starts: {'; '.join(gaps)}."
     )
     rows = [
         (name, "without" if name in WITHOUT_UNCERTAINTY else "with", f"{one['chunks']:.3g}",

@@ -24,7 +24,19 @@ from rise_gym.comparison import first_windows
 from rise_gym.errors import InvalidDataset, UnsuitableEnv
 from rise_gym.tasks import BOX_CLOSE, BRICK_SORT
 
-SMALL = AdversaryConfig(chunks=2, candidates=12, elites=3, rounds=3, spread=20.0)
+SMALL = AdversaryConfig(chunks=2, candidates=12, elites=3, rounds=3, spread=20.0, fresh_dreams=2)
+
+
+class Baited:
+    """A counting world in which what the last target of the first joint gains by a chunk is lost twice in the next."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.task, self.begin, self.decode_newest = model, model.task, model.begin, model.decode_newest
+
+    def imagine(self, state: Any, actions: Any, *, generator: Any) -> Any:
+        after, imagined = self.model.imagine(state, actions, generator=generator)
+        reward = actions[:, -1, 0] - 2 * state.proprio[:, 0]  # where the chunk before brought that joint
+        return replace(after, proprio=actions[:, -1]), replace(imagined, reward=reward)
 
 
 class Still:
@@ -39,13 +51,17 @@ class Still:
         raise NotImplementedError
 
 
+def searched(model: Any, config: AdversaryConfig) -> Exploit:
+    """What is found around holding still, from a start of the fake replica."""
+    replica = gymnasium.make(fake_env.SINGLE_ID, disable_env_checker=True)
+    return exploited(model, Still(), replica, first_windows(replica, [100_001]), 0, config)
+
+
 @pytest.fixture(scope="module")
 def found(counting_world: Callable[..., Any]) -> dict[str, Exploit]:
     """In a counting world the first joint brightens the picture, and any far target makes it uncertain."""
-    replica = gymnasium.make(fake_env.SINGLE_ID, disable_env_checker=True)
-    starts = first_windows(replica, [100_000, 100_001])
     settings = {"alone": replace(SMALL, rounds=0), "free": SMALL, "charged": replace(SMALL, uncertainty_limit=0.05)}
-    return {name: exploited(counting_world(), Still(), replica, starts, 1, config) for name, config in settings.items()}
+    return {name: searched(counting_world(), config) for name, config in settings.items()}
 
 
 def test_it_finds_more_than_the_policy(found: dict[str, Exploit]) -> None:
@@ -63,20 +79,51 @@ def test_it_is_the_progress_gained_that_has_to_be_certain_if_the_model_knows(
 ) -> None:
     model = counting_world()
     model.progress_uncertainty = lambda claim: claim.actions[:, -1, 0].abs()  # the joint that brightens pictures
-    replica = gymnasium.make(fake_env.SINGLE_ID, disable_env_checker=True)
-    starts = first_windows(replica, [100_000, 100_001])
-    charged = exploited(model, Still(), replica, starts, 1, replace(SMALL, uncertainty_limit=0.05))
+    charged = searched(model, replace(SMALL, uncertainty_limit=0.05))
     np.testing.assert_allclose(charged.uncertainty, np.abs(charged.actions[:, -1, 0]), atol=1e-6)
     assert charged.uncertainty.max() < 0.5 * np.abs(found["free"].actions[:, -1, 0]).min()
 
 
-def test_its_own_chunk_is_there_to_be_taken(counting_world: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("more", [{"candidates": 48}, {"rounds": 4}])
+def test_who_searches_more_finds_more(
+    more: dict[str, int], counting_world: Callable[..., Any], found: dict[str, Exploit]
+) -> None:
+    """The least search is of one round of a few candidates, whose deviations are small; the optimum is far away."""
+    least = replace(SMALL, candidates=6, elites=2, rounds=1, spread=5.0)
+    little, much = searched(counting_world(), least), searched(counting_world(), replace(least, **more))
+    assert found["alone"].imagined.sum() <= little.imagined.sum() + 1e-6 < much.imagined.sum()
+
+
+def test_the_whole_dream_counts_and_not_its_first_chunk(counting_world: Callable[..., Any]) -> None:
+    """A bait: what the first joint gains in a chunk is lost again, twice, in the next."""
+    found = searched(Baited(counting_world()), SMALL)
+    assert found.actions[0, -1, 0] < 0 < found.actions[1, -1, 0]
+    assert found.imagined[0] < 0 < found.imagined.sum()
+
+
+def test_the_policy_alone_is_there_to_be_taken(counting_world: Callable[..., Any]) -> None:
     model = counting_world()
     model.progress_uncertainty = lambda claim: (claim.actions != 0).any(2).any(1).float()  # of whatever is bent
-    replica = gymnasium.make(fake_env.SINGLE_ID, disable_env_checker=True)
-    settings = replace(SMALL, uncertainty_limit=0.05, penalty=10.0)
-    kept = exploited(model, Still(), replica, first_windows(replica, [100_000]), 0, settings)
+    kept = searched(model, replace(SMALL, uncertainty_limit=0.05, penalty=10.0))
     np.testing.assert_array_equal(kept.actions, 0)
+
+
+def test_what_is_imagined_is_dreamt_again_in_noise_that_the_search_never_saw(
+    counting_world: Callable[..., Any],
+) -> None:
+    dreams = 16
+    found = searched(counting_world(noise=5.0), replace(SMALL, fresh_dreams=dreams, rounds=0))
+    certain = searched(counting_world(), replace(SMALL, rounds=0))
+    errors = [abs(returned.sum() - certain.imagined.sum()) for returned in (found.imagined, found.selected)]
+    assert 0 < errors[0] < 3 * 0.05 / dreams**0.5  # the mean of as many dreams
+    assert errors[1] > 0
+    np.testing.assert_allclose(certain.selected, certain.imagined, atol=1e-6)
+
+
+def test_the_same_start_and_settings_find_the_same(counting_world: Callable[..., Any]) -> None:
+    first, again = (searched(counting_world(noise=1.0), SMALL) for _ in range(2))
+    np.testing.assert_array_equal(first.actions, again.actions)
+    np.testing.assert_array_equal(first.imagined, again.imagined)
 
 
 def test_the_truth_is_what_the_replica_gives_for_the_same_chunks(found: dict[str, Exploit]) -> None:
@@ -102,13 +149,20 @@ def test_all_of_a_probe_is_of_one_task(counting_world: Callable[..., Any]) -> No
 
 def exploit(imagined: list[float], true: list[float], uncertainty: list[float]) -> Exploit:
     actions = np.zeros((len(true), 10, 14), np.float32)
-    return Exploit(actions=actions, imagined=np.array(imagined), true=np.array(true), uncertainty=np.array(uncertainty))
+    columns = {
+        "imagined": imagined,
+        "selected": [2 * one for one in imagined],
+        "true": true,
+        "uncertainty": uncertainty,
+    }
+    return Exploit(actions=actions, **{name: np.array(column) for name, column in columns.items()})
 
 
 def test_the_gap_is_what_is_imagined_beyond_what_is_true() -> None:
     rows = [exploit([0.1, 0.5], [0.1, 0.0], [1.0, 9.0]), exploit([0.2, 0.2], [0.1, 0.1], [1.0, 1.0])]
     whole = exploit_figures(rows)
     assert whole["gap"]["value"] == pytest.approx((0.5 + 0.2) / 2)
+    assert whole["selected"]["value"] == pytest.approx(2 * whole["imagined"]["value"])  # told, but no part of the gap
     assert (whole["starts"], whole["chunks"]) == (2, 2)
     cut = exploit_figures(rows, truncate_above=5.0)
     assert cut["chunks"] == 1.5
@@ -126,7 +180,17 @@ def test_the_policy_alone_decides_what_is_uncertain() -> None:
     assert figures["charged for uncertainty"]["gap"]["value"] == 0
 
 
-@pytest.mark.parametrize("wrong", [{"candidates": 2}, {"chunks": 0}, {"uncertainty_limit": 0.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"candidates": 2},
+        {"chunks": 0},
+        {"uncertainty_limit": 0.0},
+        {"fresh_dreams": 0},
+        {"rounds": -1},
+        {"spread": 0.0},
+    ],
+)
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"wanted|above 0"):
         replace(SMALL, **wrong)
