@@ -1,6 +1,6 @@
 """The paper's smaller tables on one task: what of RISE matters, each cell 100 replica episodes from seed 100 000 on.
 
-    python benchmarks/ablations.py [--quick] [--tables steering offline_ratio]
+    python benchmarks/ablations.py [--quick] [--tables steering offline_ratio] [--variants "bin 10"]
 
 - `offline_ratio`: recorded rows in a batch, 0.1 to 0.9.
 - `online`: nothing imagined (RECAP), imagined actions at recorded states, imagined states as well.
@@ -96,6 +96,7 @@ def main(
     quick: bool = False,
     output: Path | None = None,
     tables: tuple[str, ...] = tuple(TABLES),
+    variants: tuple[str, ...] = (),
     task: str = common.TASK,
     steps: int = 300,
     episodes: int = 100,
@@ -107,7 +108,8 @@ def main(
     Args:
         quick: a miniature to see that it works; its figures mean little.
         output: folder of the cells' JSON files.
-        tables: which of them. task: on which task.
+        tables: which of them. variants: only these rows, so that several can be made side by side; all by default.
+        task: on which task.
         steps: of improvement in each cell.
         episodes: of the replica for each cell.
         workspace: where recordings and policies are kept, the main table's among them.
@@ -115,18 +117,23 @@ def main(
     """
     if unknown := set(tables) - set(TABLES):
         raise SystemExit(f"no table is called {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
+    known = {variant.name for table in tables for variant in TABLES[table]}
+    if unknown := set(variants) - known:
+        raise SystemExit(f"no row is called {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
     budget = Budget.miniature() if quick else replace(Budget(), rise_steps=steps)
     folder = output or common.RESULTS / f"ablations{'_quick' if quick else ''}"
     for table in tables:
         workshop = Workshop(task, 0, budget, workspace / ("quick" if quick else ""), use_bundled=not quick)
-        for variant in TABLES[table]:
+        rows = [variant for variant in TABLES[table] if not variants or variant.name in variants]
+        for variant in rows:
             labels = {"table": table, "task": task, "variant": variant.name, "budget": asdict(workshop.budget)}
             path = folder / f"{task}_{table}_{variant.name.replace(' ', '_')}.json"
             keep_cell(
                 path, partial(variant.make, workshop), labels, task=task, processes=processes,
                 episodes=1 if quick else episodes, **variant.how,
             )  # fmt: skip
-        show(folder, table)
+        if rows:
+            show(folder, table)
 
 
 def show(folder: Path, table: str) -> None:

@@ -652,6 +652,10 @@ def test_ablations_differ_in_what_their_rows_say(
     assert played == [1.0] * 9 + [-0.1, -1.0]
     with pytest.raises(SystemExit, match="no table is called size"):
         ablations.main(output=tmp_path / "cells", tables=("size",), workspace=tmp_path)
+    with pytest.raises(SystemExit, match="no row is called bin 3"):
+        ablations.main(output=tmp_path / "cells", variants=("bin 3",), workspace=tmp_path)
+    ablations.main(output=tmp_path / "one", tables=("horizon", "steering"), variants=("bin 5",), workspace=tmp_path)
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["box_close_steering_bin_5.json"]
 
 
 def test_world_models_of_the_table_of_modules_differ_in_one_thing(
