@@ -199,7 +199,13 @@ class ExplorationNoise:
         return float(np.exp(-1 / (task.control_hz * self.correlation_s)))
 
     def times(self, factor: float) -> ExplorationNoise:
-        """As much of it."""
+        """As much of it.
+
+        Raises:
+            RiseGymError: if that is less than none, or no finite number.
+        """
+        if not 0 <= factor < float("inf"):
+            raise RiseGymError(f"a factor of the noise of 0 or more was wanted, got {factor:g}")
         return replace(self, joint_rad=factor * self.joint_rad, gripper_m=factor * self.gripper_m)
 
     def scaled(self, task: TaskCard) -> NDArray[np.float64]:

@@ -150,6 +150,14 @@ def test_numbers_that_are_too_small_are_named(name: str, value: int) -> None:
         config(**{name: value})
 
 
+@pytest.mark.parametrize("who", ["expert", "noisy_expert", "policy"])
+@pytest.mark.parametrize("noise", [-1.0, float("nan"), float("inf")])
+def test_noise_of_less_than_none_is_refused_by_everybody(who: Any, noise: float, tmp_path: Path) -> None:
+    with pytest.raises(RiseGymError, match=f"a factor of the noise of 0 or more was wanted, got {noise:g}"):
+        collect_command(tmp_path / "set", who=who, episodes=1, noise=noise)
+    assert not (tmp_path / "set").exists()
+
+
 def test_another_policy_joins_a_dataset_with_its_own_seeds(tmp_path: Path) -> None:
     collect(config(2), tmp_path, ENV, ACTOR)
     late = config(3, first_seed=1, source="rollout", policy="late")

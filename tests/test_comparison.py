@@ -210,6 +210,7 @@ def nothing_played(monkeypatch: pytest.MonkeyPatch) -> None:
         ([], {}, r"policies to compare were wanted, none was named: .*bundled:box_close/base"),
         (["random"], {"episodes": 0}, r"an episode of each policy or more was wanted, --episodes is 0"),
         (["random"], {"noise": ()}, r"--noise wants one multiple or more.*0 for none"),
+        (["random"], {"noise": (0.0, -1.0)}, r"a factor of the noise of 0 or more was wanted, got -1"),
         (["random"], {"exploit_starts": -1}, r"--exploit-starts is -1"),
         (["random"], {"drift_chunks": 0}, r"--drift-chunks is 0"),
     ],

@@ -63,7 +63,7 @@ def collect(
     task = known_task(task).name
     env_id = env_id_of("Mujoco" if robot.robot is None else "Real", task)
     how = driving(env_id, robot=robot, execution=execution)
-    policy = policy or f"bundled:{task}/base"
+    policy, exploration = policy or f"bundled:{task}/base", ExplorationNoise().times(noise)
     sources: dict[Who, Source] = {"expert": "demonstration", "correction": "correction"}
     config = CollectionConfig(
         episodes=episodes, first_seed=first_seed, task=task, source=sources.get(who, "rollout"),
@@ -83,7 +83,7 @@ def collect(
     if robot.robot is not None:
         given = {"id": env_id, "chunk": how.chunk(task_card(task).chunk), "record_ticks": True}
         env = Factory(target="gymnasium:make", arguments={**given, "disable_env_checker": True, **how.arguments})
-        actor = how.by(agent, policy, noise=ExplorationNoise().times(noise))
+        actor = how.by(agent, policy, noise=exploration)
     if who == "correction":
         env = Factory(target="rise_gym.corrections:TakenOver", arguments={"env": env, "agent": agent})
     with progress_bar(f"collecting {who} episodes", episodes) as step:

@@ -67,7 +67,8 @@ def compare(
         data: datasets that the world model did not learn from: their actions are dreamt, to see how dreams drift,
             whether their claims come true, and whether uncertainty tells where they are wrong.
         drift_chunks: how far those dreams go.
-        exploit_starts: from how many starts an adversary tries to fool the dream, around the first policy's chunks.
+        exploit_starts: from how many starts an adversary tries to fool the dream, around the first policy's chunks;
+            each takes some minutes of a CPU core.
         robot_env: the id of an env that you registered with your robot's arguments, `my_lab.envs:MyBoxClose-v0`.
         robot_episodes: how many episodes it plays of each policy.
         execution: how policies drive the robot, as in `rise-gym evaluate`; dream and replica always wait for them.
@@ -142,6 +143,8 @@ def _check_amounts(
     Raises:
         RiseGymError: says what was wanted.
     """
+    from rise_gym.collection import ExplorationNoise
+
     if not policies:
         raise RiseGymError(
             "policies to compare were wanted, none was named: "
@@ -149,6 +152,8 @@ def _check_amounts(
         )
     if not noise:
         raise RiseGymError("--noise wants one multiple or more of the exploration noise, 0 for none; none was named")
+    for factor in noise:
+        ExplorationNoise().times(factor)  # refuses what is none
     if episodes < 1:
         raise RiseGymError(f"an episode of each policy or more was wanted, --episodes is {episodes}")
     if drift_chunks < 1:
