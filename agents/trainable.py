@@ -22,7 +22,7 @@ from torch import Generator, Tensor, nn
 from rise_gym._policy_cards import policy_card
 from rise_gym._verification import MANIFEST_NAME, digest, read_json
 from rise_gym.checkpoints import load_checkpoint, save_checkpoint
-from rise_gym.errors import InvalidCheckpoint, UnsuitableEnv
+from rise_gym.errors import InvalidCheckpoint, RiseGymError, UnsuitableEnv
 from rise_gym.locations import resolve
 from rise_gym.protocols import Generators
 from rise_gym.tasks import TaskCard, task_card
@@ -238,12 +238,15 @@ def load_trainable(name: str | Path, *, task: str | None = None, temperature: fl
     Args:
         name: where it is; `lerobot:<folder or hub id>` is what lerobot itself wrote.
         task: the task that it has to be made for; of lerobot's, which know none, it has to be said.
-        temperature: of `act`, instead of the policy's own.
+        temperature: of `act`, from 0 to 1, instead of the policy's own.
 
     Raises:
+        RiseGymError: if there is no such temperature.
         InvalidCheckpoint: if it is missing, damaged, holds something else, or was made for another task than `task`.
         MissingPackage: if it needs an extra, or a lerobot, that is not installed.
     """
+    if temperature is not None and not 0 <= temperature <= 1:
+        raise RiseGymError(f"a temperature from 0 (the middle) to 1 (samples) was wanted, got {temperature:g}")
     policy = _lerobots(str(name), task) if str(name).startswith(LEROBOT) else _stored(name, task)
     policy = policy.float().eval()
     return policy if temperature is None else policy.twin(temperature=temperature)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig, load_policy, save_policy
+from rise_gym.agents.trainable import load_trainable
 from rise_gym.checkpoints import save_checkpoint
-from rise_gym.errors import InvalidCheckpoint, UnsuitableEnv
+from rise_gym.errors import InvalidCheckpoint, RiseGymError, UnsuitableEnv
 from rise_gym.protocols import Agent
 from rise_gym.tasks import BOX_CLOSE
 
@@ -121,6 +122,12 @@ def test_same_seed_same_chunks_whatever_the_batch() -> None:
     for whole, single in zip(first, alone, strict=True):
         np.testing.assert_allclose(whole[:1], single, atol=1e-5)
     assert not np.array_equal(first[0], first[1])  # a second call draws fresh noise
+
+
+@pytest.mark.parametrize("temperature", [-0.1, 3.0, float("nan")])
+def test_a_temperature_that_there_is_not_is_refused(temperature: float) -> None:
+    with pytest.raises(RiseGymError, match=r"a temperature from 0 .* to 1 .* was wanted, got"):
+        load_trainable("bundled:box_close/base", temperature=temperature)
 
 
 def test_without_temperature_the_noise_does_not_matter() -> None:
