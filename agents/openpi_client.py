@@ -173,7 +173,9 @@ class OpenpiAgent:
 
     def _targets(self, answer: Any) -> NDArray[np.floating]:
         if not isinstance(answer, Mapping) or not isinstance(answer.get("actions"), np.ndarray):
-            came = ", ".join(map(str, answer)) if isinstance(answer, Mapping) else type(answer).__name__
+            came = type(answer).__name__
+            if isinstance(answer, Mapping):
+                came = ", ".join(f"{name} ({type(value).__name__})" for name, value in answer.items())
             raise InvalidMessage(f"an array under the key 'actions' was wanted, {came or 'nothing'} came")
         targets: NDArray[np.floating] = answer["actions"]
         width = len(self.task.action_names)
@@ -182,6 +184,8 @@ class OpenpiAgent:
                 f"actions (horizon, {width}) were wanted, {', '.join(self.task.action_names)}; "
                 f"{targets.dtype} {targets.shape} came: is it a policy for another robot?"
             )
+        if not len(targets):
+            raise InvalidMessage(f"{self.chunk} ticks were wanted, an empty chunk came; look after the policy there")
         if len(targets) < self.chunk:
             raise InvalidMessage(
                 f"at least {self.chunk} ticks were wanted, {len(targets)} came; use fewer of them: "

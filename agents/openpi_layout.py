@@ -204,7 +204,10 @@ def _numbers(value: Any, what: str) -> NDArray[Any]:
 
 
 def _picture(value: Any, what: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-    picture = np.asarray(value)
+    try:
+        picture = np.asarray(value)
+    except ValueError as error:  # lists of different lengths
+        raise InvalidMessage(f"{what!r}: a picture uint8 (H, W, 3) was wanted, {type(value).__name__} came") from error
     if picture.ndim == 3 and picture.shape[0] == 3 != picture.shape[-1]:
         picture = np.moveaxis(picture, 0, -1)
     if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8 or not picture.size:

@@ -185,7 +185,7 @@ def _asked(request: Mapping[str, Any], instruction: str, default: float) -> tupl
     text, advantage, seed = request.get("prompt", instruction), request.get("advantage", default), request.get("seed")
     if not isinstance(text, str):
         raise InvalidMessage(f"'prompt' has to be text, {type(text).__name__} came")
-    number = np.asarray(advantage)
+    number = np.asarray(None if isinstance(advantage, list) else advantage)  # which may be ragged
     if number.size != 1 or number.dtype.kind not in "fiu" or abs(number.item()) > 1:
         raise InvalidMessage(f"'advantage' has to be one number from -1 to 1, the best; {advantage!r} came")
     if seed is not None and not (isinstance(seed, int | np.integer) and 0 <= seed < 2**63):

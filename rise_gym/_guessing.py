@@ -20,6 +20,7 @@ from rise_gym.tasks import TaskCard
 _SUCCESS = ("next.success", "success", "is_success")
 _COLUMNS = {"state": ("observation.state", "state"), "action": ("action", "actions")}
 _LOOKED_AT = 5  # episodes
+_OPEN_PER_CENT = 10.0  # that a gripper is opened at least by in some episode, if it is measured in per cent
 
 
 def completed(source: LeRobotSource, task: TaskCard, given: Mapping[str, Any]) -> Content:
@@ -140,12 +141,10 @@ def _values(source: LeRobotSource, column: str) -> NDArray[np.float64] | None:
     parts = []
     for episode in source.episodes[:: max(1, len(source.episodes) // _LOOKED_AT)]:
         try:
-            part = source.columns(episode, (column,))[column]
-            parts.append(part.reshape(len(part), -1).astype(np.float64))
+            part = source.numbers(episode, (column,))[column]
         except InvalidDataset:
             continue
-        except (TypeError, ValueError):
-            return None
+        parts.append(part.reshape(len(part), -1))
     joined = np.concatenate([np.empty((0, source.width_of(column))), *parts])
     finite = joined[np.isfinite(joined).all(1)]
     return finite if len(finite) else None
@@ -184,8 +183,10 @@ def _unit(name: str, ends: tuple[float, float], values: Sequence[float] | NDArra
     if name.endswith("_m"):
         if size <= 1.5 * widest:
             return {}
-        top = 1.0 if size <= 1.05 else 100.0
-        return {"unit": "range", "range": [0.0, top], "to": list(ends)} if size <= 105 else {}
+        for least, top in ((0.0, 1.0), (_OPEN_PER_CENT, 100.0)):  # what lies between may be rad of a servo
+            if least < size <= 1.05 * top:
+                return {"unit": "range", "range": [0.0, top], "to": list(ends)}
+        return {}
     degrees = size > 2 * math.pi and size > 1.5 * widest
     return {"unit": "deg"} if degrees else {}
 

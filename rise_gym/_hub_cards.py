@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from rise_gym._lerobot import stored_task
 from rise_gym._verification import MANIFEST_NAME, read_json
 from rise_gym.episodes import dataset_summary
-from rise_gym.errors import InvalidCheckpoint, InvalidResults
+from rise_gym.errors import HubFault, InvalidCheckpoint, InvalidResults
 from rise_gym.locations import HUB_ID, bundled_folder, resolve
 from rise_gym.tasks import TASKS
 
@@ -42,13 +43,34 @@ def with_measured(card: str, figures: str) -> str:
     return f"{before}\n\n{_HEADING}\n\n{figures}\n".lstrip()
 
 
+def licensed(card: str, licence: str | None) -> str:
+    """A card that names a licence; without one, as it is: what somebody else recorded or trained is theirs to license.
+
+    Raises:
+        HubFault: if it is no identifier of the hub's.
+    """
+    if licence is None:
+        return card
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", licence):
+        raise HubFault(f"a licence is named as the hub does, `apache-2.0` or `cc-by-nc-sa-4.0` say, got {licence!r}")
+    head, rest = _front_matter(card)
+    lines = [line for line in head.splitlines() if not line.startswith("license:")]
+    return "\n".join(["---", f"license: {licence}", *lines, "---", rest])
+
+
+def _front_matter(card: str) -> tuple[str, str]:
+    """The YAML that a card begins with, which may be missing, and what follows."""
+    found = re.match(r"---\n(.*?)^---\n", card, re.DOTALL | re.MULTILINE)
+    return (found[1], card[found.end() :]) if found else ("", card)
+
+
 def dataset_card(folder: Path) -> str:
     """The card of a dataset, from what is in it."""
     card, found = stored_task(folder), dataset_summary(folder)
     made_by = "\n".join(f"| {source} | {count} |" for source, count in sorted(found.sources.items()))
     seconds = found.frames / card.control_hz
     return (
-        "---\nlicense: apache-2.0\ntask_categories: [robotics]\ntags: [LeRobot, rise_gym]\nconfigs:\n"
+        "---\ntask_categories: [robotics]\ntags: [LeRobot, rise_gym]\nconfigs:\n"
         "- config_name: default\n  data_files: data/*/*.parquet\n---\n"
         f"# {card.title}\n\n{card.instruction}\n\nA LeRobot v3.0 dataset.\n\n"
         f"| | |\n| --- | --- |\n| episodes | {found.episodes} |\n| successful | {found.successes} |\n"

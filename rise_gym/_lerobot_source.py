@@ -125,6 +125,23 @@ class LeRobotSource:
         rows = self._rows(table, episode)
         return {name: self._column(table, name, rows, episode) for name in names}
 
+    def numbers(self, episode: SourceEpisode, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        """As `columns`, of numbers; NaN where a row says nothing.
+
+        Raises:
+            InvalidDataset: as `columns`, or if one holds something else.
+        """
+        found = {}
+        for name, values in self.columns(episode, names).items():
+            try:
+                found[name] = values.astype(np.float64)
+            except (TypeError, ValueError) as error:
+                raise InvalidDataset(
+                    f"{self.name}, episode {episode.index}: numbers were wanted in column {name!r} ({error}); correct "
+                    "it, or name another in the mapping"
+                ) from error
+        return found
+
     def _column(self, table: pa.Table, name: str, rows: NDArray[np.integer], episode: SourceEpisode) -> NDArray[Any]:
         where = f"{self.name}, episode {episode.index}: column {name!r}"
         try:
@@ -317,6 +334,14 @@ def _check_info(info: dict[str, Any], name: str) -> None:
             raise InvalidDataset(
                 f"{name}: `{entry}` of meta/info.json, {wanted}, was wanted, got {info.get(entry)!r}; correct it, or "
                 "copy the dataset again"
+            )
+    for column, what in info["features"].items():
+        shape = what.get("shape", [1])
+        sizes = shape if isinstance(shape, list) else [shape]
+        if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
+            raise InvalidDataset(
+                f"{name}: `shape` of {column!r} in meta/info.json, a list of sizes, was wanted, got {shape!r}; correct "
+                "it, or copy the dataset again"
             )
 
 

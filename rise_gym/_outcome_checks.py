@@ -42,7 +42,7 @@ def progress_of(source: LeRobotSource, episode: SourceEpisode, mapping: DatasetM
     """The measured progress of each row (N,); None where it was not measured throughout."""
     if mapping.progress is None:
         return None
-    measured = np.asarray(source.columns(episode, (mapping.progress,))[mapping.progress], np.float64).reshape(-1)
+    measured = source.numbers(episode, (mapping.progress,))[mapping.progress].reshape(-1)
     return None if np.isnan(measured).any() else measured
 
 

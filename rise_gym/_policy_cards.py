@@ -22,7 +22,7 @@ def policy_card(policy: _Policy, how: str, config: Any = None) -> str:
     count = sum(parameter.numel() for parameter in policy.parameters())
     settings = "" if config is None else f"\nSettings: `{config}`\n"
     return (
-        "---\nlibrary_name: rise_gym\nlicense: apache-2.0\ntags: [robotics, vla]\n---\n"
+        "---\nlibrary_name: rise_gym\ntags: [robotics, vla]\n---\n"
         f"# Policy for {policy.card.title}\n\n{policy.card.instruction}\n\n{count:,} parameters, {how}.\n\n"
         "```python\nfrom rise_gym.agents.steering import load_agent\n\n"
         f'policy = load_agent("this folder")\n```\n{settings}'

@@ -52,8 +52,8 @@ def numbers(
     source: LeRobotSource, episode: SourceEpisode, mapping: DatasetMapping
 ) -> tuple[Times, NDArray[np.float64], NDArray[np.float64]]:
     """Times (N,) in s from the episode's beginning on, measured joints and targets (N, A) in rad and m."""
-    columns = source.columns(episode, ("timestamp", *mapping.columns()))
-    times = np.asarray(columns["timestamp"], np.float64).reshape(-1)
+    columns = source.numbers(episode, ("timestamp", *mapping.columns()))
+    times = columns["timestamp"].reshape(-1)
 
     def joined(joints: tuple[JointMapping, ...]) -> NDArray[np.float64]:
         parts = []

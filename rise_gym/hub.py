@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rise_gym import _lerobot as layout
-from rise_gym._hub_cards import dataset_card, measured, with_measured
+from rise_gym._hub_cards import dataset_card, licensed, measured, with_measured
 from rise_gym._verification import MANIFEST_NAME, read_json
 from rise_gym.checkpoints import load_checkpoint
 from rise_gym.errors import HubFault, InvalidDataset
@@ -30,6 +30,7 @@ def push_to_hub(
     private: bool = False,
     results: Sequence[str | Path] = (),
     token: str | None = None,
+    licence: str | None = None,
 ) -> str:
     """Push a world model, a policy or a dataset; what an earlier push left there and is no part of it is deleted.
 
@@ -42,6 +43,8 @@ def push_to_hub(
         results: JSON files whose figures go on the card: of a policy what `rise-gym evaluate --json` wrote, of a world
             model what `rise-gym compare --json` wrote. For what is bundled, and from a checkout, those of
             benchmarks/results by default. Without any the card says that nothing was measured.
+        licence: what the card names, by the hub's identifier, `cc-by-4.0` say; default: what it names already, if any.
+            Mind that of what it was made from: of RISE's released weights it is CC BY-NC-SA 4.0.
         token: of the hub; default: the one that `hf auth login` stored, or the variable `HF_TOKEN`.
 
     Returns:
@@ -54,15 +57,17 @@ def push_to_hub(
     """
     if not HUB_ID.fullmatch(repo_id) or "@" in repo_id:
         raise HubFault(f"a repository `owner/name` was wanted, got {repo_id!r}")
-    kind, files = to_push(Path(folder), results)
+    kind, files = to_push(Path(folder), results, licence)
     tag = str(layout.read_info(Path(folder))["codebase_version"]) if kind == "dataset" else None
     return _commit(repo_id, kind, files, tag=tag, private=private, token=token)
 
 
-def to_push(folder: Path, results: Sequence[str | Path] = ()) -> tuple[str, dict[str, Path | bytes]]:
+def to_push(
+    folder: Path, results: Sequence[str | Path] = (), licence: str | None = None
+) -> tuple[str, dict[str, Path | bytes]]:
     """What `push_to_hub` uploads: `"model"` or `"dataset"`, and every file by its name there."""
     if (folder / MANIFEST_NAME).is_file():
-        return "model", _checkpoint_files(folder, results)
+        return "model", _checkpoint_files(folder, results, licence)
     if not (folder / layout.INFO_PATH).is_file():
         raise InvalidDataset(
             f"{folder} holds neither a checkpoint ({MANIFEST_NAME}) nor a dataset ({layout.INFO_PATH}); give the "
@@ -70,7 +75,7 @@ def to_push(folder: Path, results: Sequence[str | Path] = ()) -> tuple[str, dict
         )
     if results:
         measured("dataset", folder, results)  # which says that a dataset has none
-    card = dataset_card(folder)  # which looks whether all episodes are described
+    card = licensed(dataset_card(folder), licence)  # which looks whether all episodes are described
     return "dataset", {**_dataset_files(folder), "README.md": card.encode()}
 
 
@@ -94,7 +99,7 @@ def _dataset_files(folder: Path) -> dict[str, Path | bytes]:
     return {name: folder / name for name in sorted({*named, *(p.relative_to(folder).as_posix() for p in described)})}
 
 
-def _checkpoint_files(folder: Path, results: Sequence[str | Path]) -> dict[str, Path | bytes]:
+def _checkpoint_files(folder: Path, results: Sequence[str | Path], licence: str | None) -> dict[str, Path | bytes]:
     """The files that the manifest lists, with a new card, and the manifest of that."""
     manifest = read_json(folder / MANIFEST_NAME)
     checkpoint = load_checkpoint(folder, kind=manifest.get("kind", "policy"))
@@ -102,6 +107,7 @@ def _checkpoint_files(folder: Path, results: Sequence[str | Path]) -> dict[str, 
     card = with_measured(
         readme.read_text("utf-8") if readme.is_file() else "", measured(checkpoint.kind, folder, results)
     )
+    card = licensed(card, licence)
     digests = {**manifest["sha256"], "README.md": hashlib.sha256(card.encode()).hexdigest()}
     files: dict[str, Path | bytes] = {name: folder / name for name in digests}
     told = json.dumps({**manifest, "sha256": digests}, indent=2, sort_keys=True) + "\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from rise_gym.coverage import CoverageReport, coverage
 from rise_gym.episodes import DatasetSummary, EpisodeWriter, dataset_summary
 from rise_gym.errors import InvalidDataset, InvalidMapping, RiseGymError
 from rise_gym.findings import Finding, refuse
-from rise_gym.mapping import CameraMapping, Content, DatasetMapping, mapping_of
+from rise_gym.mapping import CameraMapping, Content, DatasetMapping, JointMapping, mapping_of
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Episode
 
@@ -47,9 +47,12 @@ def mapped(source: LeRobotSource, task: TaskCard, content: Content) -> DatasetMa
             have = ", ".join(source.cameras) or "none"
             raise InvalidMapping(f"cameras.{camera}: {source.name} has no pictures {entry.source!r}; it has {have}")
         _check_crop(camera, entry, source)
-    for joint in (*mapping.state, *mapping.action):
-        place_of(source, joint.column, joint.source)
-        _check_numbers(joint.column, source)
+    for side, joints in (("state", mapping.state), ("action", mapping.action)):
+        _check_joints(side, joints, source, task)
+    if strange := sorted(set(mapping.skip) - {episode.index for episode in source.episodes}):
+        raise InvalidMapping(f"skip: {source.name} has no episodes {', '.join(map(str, strange))}; look at the numbers")
+    if not list(chosen(source, mapping)):
+        raise InvalidMapping(f"skip: all {len(source.episodes)} episodes of {source.name} are left out; keep some")
     told = mapping.success
     if isinstance(told, str) and told not in source.features and not any(told in one.facts for one in source.episodes):
         raise InvalidMapping(f"success: {source.name} has no column and no fact {told!r} of its episodes")
@@ -58,6 +61,19 @@ def mapped(source: LeRobotSource, task: TaskCard, content: Content) -> DatasetMa
             raise InvalidMapping(f"progress: one number a row was wanted, {mapping.progress!r} has more")
         _check_numbers(mapping.progress, source)
     return mapping
+
+
+def _check_joints(side: str, joints: Sequence[JointMapping], source: LeRobotSource, task: TaskCard) -> None:
+    """That each joint has a number, and one of its own: two of the same are a slip of who wrote the mapping."""
+    taken: dict[tuple[str, int], str] = {}
+    for name, joint in zip(task.action_names, joints, strict=True):
+        place = joint.column, place_of(source, joint.column, joint.source)
+        _check_numbers(joint.column, source)
+        if (other := taken.setdefault(place, name)) != name:
+            raise InvalidMapping(
+                f"joints.{other} and joints.{name}: both are {joint.source!r} of column {joint.column!r} in the "
+                f"{side}; one number a joint was wanted, look at `from` of both"
+            )
 
 
 def _check_numbers(column: str, source: LeRobotSource) -> None:

@@ -14,6 +14,8 @@ from rise_gym.errors import InvalidMapping
 
 Unit = Literal["rad", "deg", "m", "mm", "range"]
 ANGLES, LENGTHS = ("rad", "deg"), ("m", "mm")
+FURTHEST = "a range within 4 pi rad or 2 m to either side"
+"""What any joint's is, in words; see `reachable`."""
 _FACTORS = {"rad": 1.0, "m": 1.0, "deg": math.pi / 180, "mm": 1e-3}
 
 
@@ -39,6 +41,8 @@ class JointUnit:
             raise InvalidMapping(f"{self.named}sign is 1 or -1, got {self.sign}")
         if (self.unit == "range") != (self.span is not None):
             raise InvalidMapping(f'{self.named}`range` and `to` go with unit = "range", and only with it')
+        if not np.isfinite([self.offset, *(self.span or ())]).all():
+            raise InvalidMapping(f"{self.named}finite offset, range and to were wanted, got {self.offset}, {self.span}")
         if self.span is not None and (self.span[0] == self.span[1] or self.span[2] == self.span[3]):
             raise InvalidMapping(f"{self.named}`range` and `to` need two different ends, got {self.span}")
 
@@ -76,6 +80,12 @@ def four_ends(where: str, entry: Mapping[str, object]) -> tuple[float, float, fl
     if len(ends) != 4:
         raise InvalidMapping(f'{where}: unit = "range" wants `range = [low, high]` and `to = [low, high]`, got {told}')
     return ends[0], ends[1], ends[2], ends[3]
+
+
+def reachable(name: str, low: float, high: float) -> bool:
+    """Whether the range of a joint, as a task card calls it, can be in rad or m; further no joint goes."""
+    furthest = 2.0 if name.endswith("_m") else 4 * math.pi
+    return abs(low) <= furthest and abs(high) <= furthest
 
 
 def _listed(value: object) -> list[float]:

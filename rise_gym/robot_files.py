@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rise_gym.errors import InvalidTask
-from rise_gym.joint_units import ANGLES, LENGTHS, Unit, four_ends
+from rise_gym.joint_units import ANGLES, FURTHEST, LENGTHS, Unit, four_ends, reachable
 from rise_gym.robots import DriverJoint, Link, Quaternion, RobotArms, Vector, lerobot_key
 
 LIMIT_FIELDS = (
@@ -87,6 +87,7 @@ def _robot(content: Content, ranges: Mapping[str, Sequence[float]], cameras: Seq
     if missing := [name for name in wanted if not content.get(name)]:
         raise InvalidTask(f"missing entries: {', '.join(missing)}; wanted are {', '.join(wanted)}")
     _known("the robot", content, (*wanted, "unit", "joints", "cameras", "limits"))
+    _require_tables(content)
     joints, limits, views = (content.get(name, {}) for name in ("joints", "limits", "cameras"))
     for where, entries, known in (("joints", joints, ranges), ("limits", limits, LIMIT_FIELDS)):
         _known(where, entries, known)
@@ -148,6 +149,11 @@ def _ends(joints: Content, ranges: Mapping[str, Sequence[float]]) -> dict[str, A
     for name, pair in ends.items():
         if len(pair) != 2 or not pair[0] < pair[1]:
             raise InvalidTask(f"joints.{name}.limits: [low, high] in rad or m was wanted, got {pair}")
+        if not reachable(name, *pair):
+            raise InvalidTask(
+                f"joints.{name}.limits: {FURTHEST} was wanted, got {pair}; limits are in rad or m, whatever the driver "
+                "speaks"
+            )
     if not any("limits" in entry for entry in joints.values()):
         return {}
     return {
@@ -174,3 +180,13 @@ def _vector(where: str, value: Any) -> Vector:
 def _known(where: str, entries: Content, wanted: Any) -> None:
     if strange := sorted(set(entries) - set(wanted)):
         raise InvalidTask(f"{where}: unknown entries {', '.join(strange)}; known are {', '.join(sorted(wanted))}")
+
+
+def _require_tables(content: Content) -> None:
+    """Name what should be a table, `[name]` in TOML, and is none."""
+    tables = {name: content[name] for name in ("arms", "joints", "cameras", "limits") if name in content}
+    joints = tables.get("joints")
+    tables |= {f"joints.{name}": one for name, one in joints.items()} if isinstance(joints, Mapping) else {}
+    for where, entries in tables.items():
+        if not isinstance(entries, Mapping):
+            raise InvalidTask(f"{where}: a table, `[{where}]`, was wanted, got {entries!r}")

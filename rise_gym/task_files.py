@@ -24,12 +24,14 @@ A JSON file holds the same, or what `TaskCard.to_dict` gives.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rise_gym.errors import InvalidTask
+from rise_gym.joint_units import FURTHEST, reachable
 from rise_gym.robot_files import read_plain, read_robot
 from rise_gym.robots import ROBOTS, RobotArms, RobotCard, known_arms
 from rise_gym.tasks import TaskCard
@@ -43,8 +45,15 @@ PIXELS_MULTIPLE = 16
 FULL_SIZE_MULTIPLE = 32
 """Of an image side, which may be any other's: LTX-Video's codec makes one of so many pixels."""
 
-_WANTED = ("name", "instruction", "cameras", "image_size", "control_hz", "chunk", "horizon_s", "joints")
+_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "name": (str, "a text"), "instruction": (str, "a text"), "cameras": (list, "a list of names"),
+    "image_size": (list, "[height, width] in pixels"), "control_hz": ((int, float), "a number of actions a second"),
+    "chunk": ((int, float), "a number of ticks"), "horizon_s": ((int, float), "a number of seconds"),
+    "joints": (dict, "a table of ranges, `name_rad = [low, high]`"), "title": (str, "a text"),
+    "stages": (dict, "a table of scores"), "robot": ((str, type(None)), "the name of a robot file or card"),
+}  # fmt: skip
 _OPTIONAL = ("title", "stages", "robot")
+_WANTED = tuple(name for name in _TYPES if name not in _OPTIONAL)
 
 
 def find_task(source: str | Path) -> TaskCard:
@@ -103,6 +112,10 @@ def _plain(content: dict[str, Any], folder: Path) -> dict[str, Any]:
             f"missing entries: {', '.join(missing) or 'none'}; unknown entries: {', '.join(unknown) or 'none'}; "
             f"wanted are {', '.join(_WANTED)}, and, if you like, {', '.join(_OPTIONAL)}"
         )
+    for name, value in content.items():
+        kind, wanted = _TYPES[name]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise InvalidTask(f"{name}: {wanted} was wanted, got {value!r}")
     data = {key: value for key, value in content.items() if key not in ("joints", "stages")}
     joints: dict[str, Any] = content["joints"]
     odd = [name for name, ends in joints.items() if not isinstance(ends, list) or len(ends) != 2]
@@ -129,7 +142,10 @@ def _rules(card: TaskCard) -> list[tuple[str, bool, object, str]]:
     square = whole and size[0] == size[1] and size[0] % PIXELS_MULTIPLE == 0
     oblong = whole and all(side % FULL_SIZE_MULTIPLE == 0 for side in size)
     ranged = len(low) == len(high) == len(names) and all(a < b for a, b in zip(low, high, strict=True))
+    unfit = [name for name in card.cameras if not re.fullmatch(r"[A-Za-z0-9_-]+", str(name))]
     units = [name for name in names if not name.endswith(("_rad", "_m"))]
+    wide = [f"{name} {a:g} to {b:g}" for name, a, b in zip(names, low, high, strict=False) if not reachable(name, a, b)]
+    timed = math.isfinite(card.control_hz * card.horizon_s)
     scores = [stage.score for stage in card.stages]
     pixels = (
         f"a square of a multiple of {PIXELS_MULTIPLE} pixels, or, for the full-size world model alone, (height, width) "
@@ -140,13 +156,15 @@ def _rules(card: TaskCard) -> list[tuple[str, bool, object, str]]:
         ("title", bool(re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", card.title)), card.title, "letters and digits"),
         ("instruction", bool(card.instruction.strip()), repr(card.instruction), "a text"),
         ("cameras", _names(card.cameras) and "proprio" not in card.cameras, list(card.cameras), "one name a camera"),
+        ("cameras", not unfit, unfit, "names of letters, digits, _ and -, by which columns and videos are called,"),
         ("image_size", square or oblong, list(size), pixels),
-        ("control_hz", card.control_hz > 0, card.control_hz, "a rate above 0"),
+        ("control_hz", 0 < card.control_hz < math.inf, card.control_hz, "a rate above 0"),
         ("chunk", isinstance(card.chunk, int) and card.chunk >= 1, card.chunk, "a number of ticks, 1 or more"),
-        ("horizon_s", card.horizon_ticks >= card.chunk, card.horizon_s, "at least one chunk's time"),
+        ("horizon_s", timed and card.horizon_ticks >= card.chunk, card.horizon_s, "at least one chunk's time"),
         ("joints", _names(names), list(names), "one name a joint"),
         ("joints", not units, units, "the unit at the end of every name, `_rad` or `_m` (gripper openings)"),
         ("joints", ranged, [list(low), list(high)], "a range from low to high for each"),
+        ("joints", not wide, ", ".join(wide), f"{FURTHEST} (more is in degrees, mm or per cent)"),
         ("proprio_names", card.proprio_names == names, list(card.proprio_names), "the joints, in their order"),
         ("stages", scores == sorted(scores) and all(0 < s <= 10 for s in scores), scores, "scores rising to 10"),
         *_robot_rules(card),
@@ -179,6 +197,8 @@ def _arm_rules(card: TaskCard, robot: RobotArms) -> Iterator[tuple[str, bool, ob
     yield "robot", robot.finger_reach_m >= 0, robot.finger_reach_m, "finger_reach_m of 0 or more"
     keys = [joint.key for joint in robot.joints]
     yield "robot", len(set(keys)) == len(keys) and len(keys) in (0, len(names)), keys, "one key of the driver a joint"
+    views = [robot.views.get(camera, camera) for camera in card.cameras]
+    yield "robot", len(set(views)) == len(views), views, "one key of the driver a camera"
 
 
 def _names(names: tuple[str, ...]) -> bool:

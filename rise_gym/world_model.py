@@ -408,7 +408,7 @@ class CompositionalWorldModel:
         rows = "\n".join(f"| {name} | {count:,} |" for name, count in sizes.items())
         titles = [self.task.title, *(task_card(name).title for name in sorted(self.others))]
         return (
-            "---\nlibrary_name: rise_gym\nlicense: apache-2.0\ntags: [world-model, robotics]\n---\n"
+            "---\nlibrary_name: rise_gym\ntags: [world-model, robotics]\n---\n"
             f"# World model for {', '.join(titles)}\n\n{self.task.instruction}\n\n"
             f'```python\nfrom rise_gym import WorldModel\n\nmodel = WorldModel.from_pretrained("this folder")\n```\n\n'
             f"| part | parameters |\n| --- | --- |\n{rows}\n\nSettings: {asdict(self.config)}\n"

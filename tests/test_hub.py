@@ -141,6 +141,23 @@ def test_a_dataset_goes_there_and_back(hub: LocalHub, tmp_path: Path) -> None:
     assert dataset_summary("lab/demos").seeds == (3,)
 
 
+def test_a_licence_is_who_pushes_to_name(tmp_path: Path, tiny_world: Path) -> None:
+    """Nobody else's recordings, nor what was made from weights under another licence, are said to be Apache's."""
+    write_episodes(tmp_path, [recorded()], BOX_CLOSE)
+    for folder in (tmp_path, tiny_world):
+        assert b"license" not in to_push(folder)[1]["README.md"]  # type: ignore[operator]  # a card is bytes
+        card = to_push(folder, licence="cc-by-nc-sa-4.0")[1]["README.md"]
+        assert isinstance(card, bytes)
+        assert card.startswith(b"---\nlicense: cc-by-nc-sa-4.0\n")
+        assert card.count(b"\n---\n") == 1
+    with pytest.raises(HubFault, match=r"named as the hub does, .* got 'CC BY\\n'"):
+        to_push(tmp_path, licence="CC BY\n")
+    bundled = to_push(resolve("bundled:box_close/base"), licence="mit")[1]["README.md"]
+    assert isinstance(bundled, bytes)
+    assert bundled.startswith(b"---\nlicense: mit\nlibrary_name")
+    assert bundled.count(b"license:") == 1
+
+
 def test_what_a_killed_writer_left_is_not_pushed(tmp_path: Path) -> None:
     """It is no part of the dataset, but lerobot, which reads all files there are, would take it for episodes."""
     write_episodes(tmp_path, [recorded()], BOX_CLOSE)

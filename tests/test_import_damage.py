@@ -87,6 +87,12 @@ SCALAR = {"dtype": "float32", "shape": [1], "names": None}
         ("features", {"action": 7}, "`features` of meta/info.json, a description of each column, was wanted"),
         ("data_path", None, "`data_path` of meta/info.json, where the rows of an episode are, was wanted, got None"),
         ("video_path", None, "`video_path` of meta/info.json, where videos are, as it has some, was wanted, got None"),
+        (
+            "features",
+            {"action": {"shape": ["7"]}},
+            "`shape` of 'action' in meta/info.json, a list of sizes, was wanted",
+        ),
+        ("features", {"action": {"shape": None}}, "`shape` of 'action' in meta/info.json, a list of sizes, was wanted"),
         ("chunks_size", "many", "what meta says of its episodes and tasks can't be used"),
     ],
 )
@@ -140,12 +146,17 @@ def empty(table: Table) -> None:
     table["observation.state"][3] = None
 
 
+def worded(table: Table) -> None:
+    table["action"] = [["up"] * 7] * len(table["action"])
+
+
 @pytest.mark.parametrize(
     ("episode", "damage", "told"),
     [
         (0, narrow, "column 'observation.state' has 5 numbers a row, meta/info.json says 7"),
         (1, ragged, "column 'observation.state' can't be read (its rows have 1 or 7 numbers)"),
         (1, empty, "column 'observation.state' can't be read (1 of 20 rows are empty)"),
+        (1, worded, "numbers were wanted in column 'action' (could not convert string to float: 'up')"),
     ],
 )
 def test_odd_columns_are_named_and_can_be_left_out(

@@ -145,11 +145,27 @@ def test_an_import_goes_on_where_it_was(theirs: Path, tmp_path: Path) -> None:
         ({"success": "done"}, "no column and no fact 'done'"),
         ({"targets": "smooth"}, "one of held, interpolated was wanted"),
         ({"speed": 3}, "unknown entries speed"),
+        ({"skip": [2, 77]}, "skip: toy has no episodes 77"),
+        ({"skip": [0, 1, 2, 3]}, "skip: all 4 episodes of toy are left out"),
+        (
+            {"joints": {"joint2_rad": {"from": "joint1.pos"}}},
+            "joints.joint1_rad and joints.joint2_rad: both are 'joint1.pos' of column 'observation.state' in the state",
+        ),
     ],
 )
 def test_a_wrong_mapping_is_refused_by_name(theirs: Path, given: dict[str, Any], told: str) -> None:
     with pytest.raises(InvalidMapping, match=told):
         mapped(open_source(theirs), CARD, given)
+
+
+def test_a_gripper_in_rad_is_not_taken_for_per_cent(tmp_path: Path) -> None:
+    toys = [toy(seed) for seed in range(3)]
+    for one in toys:
+        for part in (one.state, one.action):
+            part[:, 6] *= 1.6 / 100  # up to 1.2 rad
+    source = open_source(write_v21(tmp_path / "toy", toys))
+    found = source_findings(source, mapped(source, CARD, {}), CARD)
+    assert any(one.level == "error" and "gripper_m" in one.field for one in found), [str(one) for one in found]
 
 
 def test_what_can_not_be_told_is_asked_for(theirs: Path, tmp_path: Path) -> None:
@@ -169,7 +185,12 @@ def test_what_can_not_be_told_is_asked_for(theirs: Path, tmp_path: Path) -> None
         ({"joints": {"joint1_rad": {"offset": 3.0}}}, "error", "look at `sign` and `offset`"),
         ({"joints": {"joint1_rad": {"action": {"sign": -1}}}}, "error", "targets move against the measured joint"),
         (
-            {"joints": {"joint1_rad": {"action": {"from": "joint2.pos"}}}},
+            {
+                "joints": {
+                    "joint1_rad": {"action": {"from": "joint2.pos"}},
+                    "joint2_rad": {"action": {"from": "joint1.pos"}},
+                }
+            },
             "error",
             "move like the measured joint2_rad, not like joint1_rad",
         ),

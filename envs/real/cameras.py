@@ -95,7 +95,7 @@ class CameraWatch:
         return {name: camera.good.copy() for name, camera in self._cameras.items() if camera.good is not None}
 
     def _judge(self, camera: _Camera, raw: Any, stamp: float | None, moved_rad: float) -> None:
-        why = _trouble(raw) or ("shows an old picture" if stamp is not None and stamp == camera.stamp else "")
+        why = _trouble(raw) or _trouble_with_time(stamp, camera.stamp)
         camera.stamp = stamp
         if why:
             camera.bad, camera.why = camera.bad + 1, why
@@ -111,7 +111,19 @@ def _trouble(raw: Any) -> str:
     """Why something is no picture at all, or an empty text."""
     if raw is None:
         return "sent no picture"
-    picture = np.asarray(raw)
+    try:
+        picture = np.asarray(raw)
+    except (TypeError, ValueError, RuntimeError) as error:  # rows of different lengths, a tensor of a GPU
+        return f"sent a {type(raw).__name__} that is no uint8 (H, W, 3) picture ({error})"
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3 or not picture.size:
         return f"sent no uint8 (H, W, 3) picture but {picture.dtype} {picture.shape}"
     return "shows a single colour" if picture.min() == picture.max() else ""
+
+
+def _trouble_with_time(stamp: Any, last: Any) -> str:
+    """Why a picture's time says that it is old, or nothing; or an empty text, also where its driver gives none."""
+    if stamp is None:
+        return ""
+    if np.ndim(stamp):
+        return f"gives its picture the time {stamp!r:.80}, one number of seconds was wanted"
+    return "shows an old picture" if stamp == last else ""

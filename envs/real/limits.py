@@ -7,6 +7,7 @@ it told nothing more, could come to rest within all limits. So there is a safe n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,6 +29,12 @@ _SHARES = (
     0.125,
 )  # of the way from braking to what was asked for that are tried at the workspace's edge
 _CHANGED = 1e-9  # rad, m, and their rates: less is rounding
+_EACH, _THREE = "one number a joint (`velocity_rad_s` and the like are one for all)", "three numbers, x, y and z in m"
+_SIZES = {
+    **dict.fromkeys(("joint_low", "joint_high", "velocity", "acceleration"), _EACH),
+    **dict.fromkeys(("workspace_low_m", "workspace_high_m"), _THREE),
+    **dict.fromkeys(("gripper_force_n", "gripper_stiffness_n_per_m"), ""),
+}  # what a field of `Limits` has to be; empty: a number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +63,7 @@ class Limits:
     gripper_stiffness_n_per_m: float = 250.0
 
     def __post_init__(self) -> None:
+        self._check_numbers()
         parts = ("joint_low", "joint_high", "velocity", "acceleration")
         shapes = {part: np.shape(getattr(self, part)) for part in parts}
         if len(set(shapes.values())) != 1 or len(shapes["velocity"]) != 1:
@@ -70,6 +78,23 @@ class Limits:
         positive = (*self.velocity, *self.acceleration, self.gripper_force_n, self.gripper_stiffness_n_per_m)
         if not (np.isfinite(positive).all() and min(positive) > 0):
             raise InvalidRobot("velocities, accelerations, gripper force and stiffness must be positive and finite")
+        if not set(self.grippers) <= set(range(len(self.velocity))):
+            raise InvalidRobot(f"grippers are places from 0 to {len(self.velocity) - 1}, got {self.grippers}")
+
+    def _check_numbers(self) -> None:
+        """Refuse what is no number, and ends of joints that are infinite: room without end makes commands of NaN."""
+        for name, sizes in _SIZES.items():
+            value = getattr(self, name)
+            numbers = value if sizes else (value,)
+            if not isinstance(numbers, Sequence | np.ndarray) or not all(map(_is_number, numbers)):
+                raise InvalidRobot(f"{name} is {sizes or 'a number'}, got {value!r}")
+            if sizes == _THREE and len(numbers) != 3:
+                raise InvalidRobot(f"{name} is {sizes}, got {value!r}")
+        if not np.isfinite([*self.joint_low, *self.joint_high]).all():
+            raise InvalidRobot(
+                "joint_low and joint_high have to be finite, also of a joint that turns without end: give it the range "
+                f"of the task card; got {self.joint_low} to {self.joint_high}"
+            )
 
     @classmethod
     def of(
@@ -281,3 +306,7 @@ class SafetyFilter:
 
 def _differ(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.bool_]:
     return np.asarray(np.any(np.abs(one - other) > _CHANGED, axis=-1))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating)

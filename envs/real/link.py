@@ -183,6 +183,8 @@ class RobotLink:
         goal = self._motion.position if self.stopped.is_set() else target
         allowed = self.filter.step(self._motion, goal, self._measured)
         command = self.names.command(allowed.motion.position)
+        if not np.isfinite(list(command.values())).all():  # the last line of defence: no limit means anything to NaN
+            raise RobotFault(f"the next command would be {command}, finite numbers were wanted; nothing was sent")
         answer = self._asked("send_action", lambda: self.robot.send_action(command))
         self._motion, self.sent_at_s = allowed.motion, self.clock.now()
         return answer, allowed

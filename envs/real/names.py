@@ -112,9 +112,14 @@ class RobotNames:
         for index, (key, unit, _) in enumerate(self._joined(np.zeros(len(self.joints)))):
             try:
                 value = float(unit.ours(float(observation[key])))
-            except (KeyError, TypeError, ValueError):
+            except KeyError:
                 raise InvalidRobot(
                     f"the robot's observation has no number {key!r}, it has {sorted(observation)}"
+                ) from None
+            except (TypeError, ValueError):
+                raise InvalidRobot(
+                    f"the robot's observation has no number {key!r}, it says {observation[key]!r:.80} there; one "
+                    "number was wanted: mend its driver"
                 ) from None
             low, high = task.action_low[index], task.action_high[index]
             slack = _OUTSIDE * (high - low)

@@ -36,7 +36,9 @@ from rise_gym.tasks import BOX_CLOSE, BRICK_SORT, TaskCard
         ({"actions": HOME[:4]}, "at least 10 ticks were wanted, 4 came.*chunk=4"),
         ({"actions": HOME * np.nan}, "NaN"),
         ({"actions": HOME * 57.3}, "left_joint2_rad has to be from 0 to 3.14, .* 89.96: is it .*in degrees"),
-        ({"action": HOME}, "'actions' was wanted, action came"),
+        ({"action": HOME}, r"'actions' was wanted, action \(ndarray\) came"),
+        ({"actions": HOME.tolist()}, r"'actions' was wanted, actions \(list\) came"),
+        ({"actions": HOME[:0]}, "10 ticks were wanted, an empty chunk came"),
         ([1, 2], "'actions' was wanted, list came"),
     ],
 )
@@ -96,7 +98,13 @@ def test_what_the_server_says_failed() -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"advantage": 3.0}, "'advantage' has to be"), ({"seed": -1}, "'seed' has to be"), ({"prompt": 1}, "'prompt'")],
+    [
+        ({"advantage": 3.0}, "'advantage' has to be"),
+        ({"advantage": [[1], [1, 2]]}, "'advantage' has to be"),
+        ({"observation/head": [[1], [1, 2]]}, "'observation/head': a picture uint8 .* was wanted, list came"),
+        ({"seed": -1}, "'seed' has to be"),
+        ({"prompt": 1}, "'prompt'"),
+    ],
 )
 def test_questions_that_are_refused(change: dict[str, Any], message: str) -> None:
     seen = {name: column[0] for name, column in batch().items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,8 +167,16 @@ def test_a_start_outside_the_limits_is_refused() -> None:
         ({"gripper_acceleration_m_s2": 1.0}, "turn round"),
         ({"workspace_low_m": (0.0, 0.0, 1.0)}, "empty"),
         ({"velocity": (1.0,)}, "one number a joint"),
+        ({"velocity_rad_s": "1.0"}, "velocity is one number a joint .*, got .*'1.0'"),
+        ({"velocity_rad_s": None}, "velocity is one number a joint .*, got .*None"),
+        ({"gripper_force_n": "10"}, "gripper_force_n is a number, got '10'"),
+        ({"workspace_low_m": (0.0, 0.0)}, r"workspace_low_m is three numbers, x, y and z in m, got \(0.0, 0.0\)"),
+        ({"workspace_low_m": 0.0}, "workspace_low_m is three numbers"),
+        ({"joint_low": (-np.inf,) * 14}, "joint_low and joint_high have to be finite, also of a joint that turns"),
+        ({"joint_high": (np.inf,) * 14}, "joint_low and joint_high have to be finite"),
+        ({"grippers": (6, 99)}, r"grippers are places from 0 to 13, got \(6, 99\)"),
     ],
 )
-def test_limits_that_make_no_sense_are_refused(changes: dict[str, float], word: str) -> None:
+def test_limits_that_make_no_sense_are_refused(changes: dict[str, Any], word: str) -> None:
     with pytest.raises(InvalidRobot, match=word):
         keeper(Limits.of(BOX_CLOSE, **changes))

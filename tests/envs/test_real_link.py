@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -254,6 +255,19 @@ def test_targets_that_are_none_reach_no_robot(env: RealEnv, target: Any) -> None
     assert np.isfinite(robot_of(env).commands).all()
 
 
+def test_a_command_that_is_none_reaches_no_robot(env: RealEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever went wrong before: a filter that failed, or units that made no number of a joint's."""
+    env.reset(seed=0)
+    command = env.link.names.command
+    monkeypatch.setattr(
+        type(env.link.names), "command", lambda names, targets: command(targets) | {names.joints[6]: float("nan")}
+    )
+    info = env.step(swing(env))[-1]
+    assert info["truncation"] == "robot"
+    assert "finite numbers were wanted; nothing was sent" in info["fault"]
+    assert not robot_of(env).commands
+
+
 def test_every_tick_takes_its_time_also_the_first_after_a_pause() -> None:
     """What is seen after a tick is what became of its command, however long the policy has thought before."""
     robot, own_time = RecordingRobot(), OwnTime()
@@ -287,6 +301,22 @@ def test_a_camera_that_needs_a_moment_at_first_has_it() -> None:
     env = RealEnv(robot=robot, clock=own_time)
     env.reset(seed=0)
     env.close()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("head", [[1, 2], [3]], "camera 'head' sent a list that is no uint8"),
+        ("head.timestamp", np.array([1.0, 2.0]), r"the time array\(\[1., 2.\]\), one number of seconds was wanted"),
+    ],
+)
+def test_a_camera_that_sends_nonsense_is_a_fault(env: RealEnv, key: str, value: Any, told: str) -> None:
+    env.reset(seed=0)
+    measure = robot_of(env).get_observation
+    robot_of(env).get_observation = lambda: measure() | {key: value}  # type: ignore[method-assign]
+    info = env.step(swing(env))[-1]
+    assert info["truncation"] == "camera"
+    assert re.search(told, info["fault"])
 
 
 @pytest.mark.parametrize(
