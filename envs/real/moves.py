@@ -16,7 +16,8 @@ def move_to(link: RobotLink, joints: NDArray[np.floating]) -> None:
     """From where the robot is to joint targets (A,) in rad and m, in a straight line of joint space.
 
     Raises:
-        RobotFault: if the robot does not arrive, can't be reached, the operator stops it, or the targets are none.
+        RobotFault: if the robot does not arrive, can't be reached, or the targets are none.
+        OperatorStop: if the operator stops it.
     """
     link.check_targets(joints)
     link.rest()  # a move before that failed half-way may have left it moving
@@ -32,6 +33,7 @@ def move_to(link: RobotLink, joints: NDArray[np.floating]) -> None:
     for _ in range(link.filter.braking_commands):  # to arrive where the limits let it lag
         link.send(joints)
     link.rest()
+    link.check_stop()  # it may be what kept the robot from arriving
     left = np.abs(link.observe().joints - joints)
     if left.max() > _ARRIVED:
         name = link.task.action_names[int(left.argmax())]

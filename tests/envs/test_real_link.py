@@ -19,7 +19,7 @@ from rise_gym.envs.real.contract import ResetHelp
 from rise_gym.envs.real.env import RealEnv
 from rise_gym.envs.real.kinematics import ToolPoints
 from rise_gym.envs.real.limits import Limits, SafetyFilter
-from rise_gym.envs.real.link import RobotLink
+from rise_gym.envs.real.link import OperatorStop, RobotLink
 from rise_gym.envs.real.moves import move_to
 from rise_gym.envs.real.people import KeyboardOperator
 from rise_gym.envs.real.watchdog import Watchdog
@@ -266,6 +266,25 @@ def test_a_command_that_is_none_reaches_no_robot(env: RealEnv, monkeypatch: pyte
     assert info["truncation"] == "robot"
     assert "finite numbers were wanted; nothing was sent" in info["fault"]
     assert not robot_of(env).commands
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.8, 1.0])
+def test_who_stops_a_move_is_told_so_also_at_its_end(env: RealEnv, share: float) -> None:
+    """The last commands of a move let the robot arrive where its limits let it lag."""
+    env.reset(seed=0)
+    robot, away = robot_of(env), home_joints() + 0.1 * np.eye(14)[0]
+    move_to(env.link, away)
+    move_to(env.link, home_joints())
+    send, there, back = robot.send_action, len(robot.commands) // 2, len(robot.commands)
+
+    def sent(command: dict[str, float]) -> Any:
+        if len(robot.commands) - back == int(share * (there - 1)):
+            env.link.stop()
+        return send(command)
+
+    robot.send_action = sent  # type: ignore[method-assign]
+    with pytest.raises(OperatorStop, match="it brakes and holds"):
+        move_to(env.link, away)
 
 
 def test_every_tick_takes_its_time_also_the_first_after_a_pause() -> None:
