@@ -133,7 +133,9 @@ def empty_text(name: str | Path, tokens: int) -> Tensor:
     try:
         from transformers import T5EncoderModel
     except ImportError as error:
-        raise MissingPackage("pip install 'rise-gym[ltx]'") from error
+        raise MissingPackage(
+            f"LTX-Video's text encoder needs packages that are not installed ({error}): pip install 'rise-gym[ltx]'"
+        ) from error
     root = _root(name, ["text_encoder/*"])
     folder = root / "text_encoder" if (root / "text_encoder").is_dir() else root
     try:

@@ -34,7 +34,9 @@ def serve(
     from rise_gym.agents.named import named_agent
     from rise_gym.agents.openpi_layout import LAYOUTS
     from rise_gym.agents.openpi_server import PolicyServer, ServerConfig
+    from rise_gym.agents.openpi_wire import require_packages
 
+    require_packages()  # before a policy is loaded, which may take minutes
     card = known_task(task)
     if policy == "scripted":
         raise RiseGymError("the scripted expert looks at the replica's physics, which no client sends; serve a policy")
