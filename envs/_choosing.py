@@ -13,6 +13,7 @@ from rise_gym.starts import Starts
 from rise_gym.tasks import TaskCard
 
 OPTIONS = ("start", "start_kind")
+OWN_START = ("frames", "proprio", "instruction", "seed", "tick")
 StartKind = Literal["initial", "mid_episode", "any"]
 
 
@@ -62,6 +63,8 @@ def _brought_along(start: Mapping[str, Any], task: TaskCard) -> Starts:
     missing = sorted({"frames", "proprio"} - set(start))
     if missing:
         raise InvalidStart(f"a start needs frames and proprio, it lacks {', '.join(missing)}")
+    if unknown := sorted(set(start) - set(OWN_START)):
+        raise InvalidStart(f"a start of your own has {', '.join(OWN_START)}, got {', '.join(map(str, unknown))}")
     frame_shape = (len(task.cameras), *task.image_size, 3)
     proprio_shape = (len(task.proprio_names),)
     frames = start["frames"]
@@ -78,6 +81,8 @@ def _brought_along(start: Mapping[str, Any], task: TaskCard) -> Starts:
             f"a start has frames uint8 (ticks, {', '.join(map(str, frame_shape))}) and proprio {proprio_shape}, "
             f"got {frames.dtype} {frames.shape} and {proprio.shape}"
         )
+    if not np.isfinite(proprio).all():
+        raise InvalidStart(f"the proprio of a start is finite, rad and m, got {proprio.tolist()}")
     return Starts(
         task=task.name,
         frames=frames[None],

@@ -17,7 +17,7 @@ from rise_gym.envs._sharing import shared_starts, shared_world_model
 from rise_gym.errors import InvalidStart, StepOutOfOrder
 from rise_gym.spaces import proprio_bounds
 from rise_gym.starts import Starts, require_task
-from rise_gym.tasks import task_card
+from rise_gym.tasks import TaskCard, task_card
 from rise_gym.types import Imagination, WorldState
 from rise_gym.world_model import CompositionalWorldModel
 
@@ -44,11 +44,13 @@ class ImaginedState:
     """A snapshot to branch from: plain arrays, tensors and generator states. Never edited.
 
     Attributes:
-        world: the model's state, N rows. frames: newest, uint8 (N, V, H, W, 3). proprio: newest, float32 (N, P).
+        task: whose dreams these are. world: the model's state, N rows.
+        frames: newest, uint8 (N, V, H, W, 3). proprio: newest, float32 (N, P).
         steps: int64 (N,) since reset. running: bool (N,). noise: one torch generator state a row.
         draws: one state of the env's NumPy generator a row, from which later resets draw.
     """
 
+    task: str
     world: WorldState
     frames: NDArray[np.uint8]
     proprio: NDArray[np.float32]
@@ -84,10 +86,10 @@ class ImaginedRows:
                 f"chunk must be 1 to {self.model.longest_chunk} ticks, what this world model was trained for, "
                 f"got {config.chunk}"
             )
-        horizon_s = self.task.horizon_s if config.horizon_s is None else config.horizon_s
+        horizon_s = self.task.horizon_s if config.horizon_s is None else _checked_horizon(config.horizon_s, self.task)
         self.horizon_steps = max(1, math.ceil(round(horizon_s * self.task.control_hz) / self.chunk))
         limit = config.uncertainty_limit
-        self.uncertainty_limit = self.model.config.uncertainty_limit if limit is None else limit
+        self.uncertainty_limit = self.model.config.uncertainty_limit if limit is None else _checked_limit(limit)
         self._charge = _checked_charge(config.uncertainty_charge, self.model)
         self.low, self.high = proprio_bounds(self.task)
         self._world: WorldState | None = None
@@ -241,6 +243,7 @@ class ImaginedRows:
         if self._world is None:
             raise StepOutOfOrder("call reset first: there is no state to take a snapshot of yet")
         return ImaginedState(
+            task=self.task.name,
             world=self._world,
             frames=self._frames.copy(),
             proprio=self._proprio.copy(),
@@ -251,8 +254,7 @@ class ImaginedRows:
         )
 
     def set_state(self, state: ImaginedState, draws: Sequence[np.random.Generator], seed: int | None = None) -> None:
-        if len(state.world) != self.count:
-            raise InvalidStart(f"a snapshot of {self.count} environments was wanted, this one has {len(state.world)}")
+        self._check_snapshot(state)
         self._world, self._imagined = state.world, None
         self._frames, self._proprio = state.frames.copy(), state.proprio.copy()
         self._steps, self.running = state.steps.copy(), state.running.copy()
@@ -262,11 +264,39 @@ class ImaginedRows:
                 self._noise[row].manual_seed(seed + row)
             generator.bit_generator.state = state.draws[row]
 
+    def _check_snapshot(self, state: object) -> None:
+        """Latents of another task may have the same shape, and would be dreamt on as if they were this one's."""
+        if not isinstance(state, ImaginedState):
+            raise InvalidStart(
+                f"a snapshot was wanted, as get_state of this env gives it, got {type(state).__name__}; that of a "
+                "wrapper goes back through the wrapper's own set_state"
+            )
+        if state.task != self.task.name:
+            raise InvalidStart(f"a snapshot of task {self.task.name!r} was wanted, this one is of {state.task!r}")
+        if len(state.world) != self.count:
+            raise InvalidStart(f"a snapshot of {self.count} environments was wanted, this one has {len(state.world)}")
+
 
 def _model_of(config: RowsConfig) -> CompositionalWorldModel:
     if isinstance(config.world_model, str | Path):
         return shared_world_model(str(config.world_model), config.task, config.device)
     return config.world_model.for_task(config.task)
+
+
+def _checked_horizon(horizon_s: float, task: TaskCard) -> float:
+    if not 0 < horizon_s < math.inf:
+        raise ValueError(
+            f"horizon_s is how many task seconds an episode may take, more than 0 and finite, got {horizon_s}; leave "
+            f"it out for the {task.horizon_s:g} of task {task.name!r}"
+        )
+    return horizon_s
+
+
+def _checked_limit(limit: float) -> float:
+    """NaN would never end a dream, and less than 0 every one in its first step, without a word."""
+    if not limit >= 0:
+        raise ValueError(f"uncertainty_limit must be 0 or more, infinite to end no dream for it, got {limit}")
+    return limit
 
 
 def _checked_charge(charge: float, model: CompositionalWorldModel) -> float:

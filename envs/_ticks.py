@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from rise_gym.errors import RiseGymError
+from rise_gym.errors import InvalidStart, RiseGymError
 from rise_gym.spaces import action_space
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Observation
@@ -66,7 +66,16 @@ class TickWrapper(gymnasium.Wrapper[Observation, Actions, Observation, Actions])
         return WrappedState(self.env.get_wrapper_attr("get_state")(), tuple(part.copy() for part in self._memory))
 
     def set_state(self, state: WrappedState, **how: Any) -> Observation:
-        """Go on from a snapshot; `how` (`seed=`, in imagination) is handed to the wrapped env."""
+        """Go on from a snapshot; `how` (`seed=`, in imagination) is handed to the wrapped env.
+
+        Raises:
+            InvalidStart: if it is none of this wrapper's, which holds what was planned too.
+        """
+        if not isinstance(state, WrappedState):
+            raise InvalidStart(
+                f"a snapshot as get_state of {type(self).__name__} gives it was wanted, got {type(state).__name__}, "
+                "which knows nothing of plans: take it from the wrapper, not from what it wraps"
+            )
         self._memory = [part.copy() for part in state.memory]
         return self.env.get_wrapper_attr("set_state")(state.env, **how)
 

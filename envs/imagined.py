@@ -52,8 +52,8 @@ class ImaginedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             bundled.
         start_kind: what episodes begin from: beginnings ("initial"), other moments ("mid_episode"), or "any" window.
         chunk: K, 1 to what the model was trained for; default: the task's.
-        horizon_s: task seconds until truncation; default: the task's.
-        uncertainty_limit: truncate above it; default: what the model was saved with.
+        horizon_s: task seconds until truncation, more than 0; default: the task's.
+        uncertainty_limit: truncate above it, infinite never; default: what the model was saved with.
         uncertainty_charge: what each unit of progress uncertainty costs; 1 believes a gain less its expected error.
         device: where the model runs.
         render_mode: None or `"rgb_array"`: the cameras side by side, uint8 (H, V * W, 3).
@@ -164,6 +164,9 @@ class ImaginedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """Go on from a snapshot; returns what is seen there.
 
         The same actions lead to the same dream again; with a `seed`, to another one that could be.
+
+        Raises:
+            InvalidStart: if it is no snapshot of this task's dreams, one row.
         """
         self._rows.set_state(state, [self.np_random], seed)
         return self._observation()

@@ -75,6 +75,8 @@ class ImaginedVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
             ),
         )
         if max_episode_steps is not None:
+            if max_episode_steps < 1:
+                raise ValueError(f"max_episode_steps must be at least 1, got {max_episode_steps}")
             self._rows.horizon_steps = max_episode_steps
         self.num_envs, self.render_mode = num_envs, render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -225,7 +227,11 @@ class ImaginedVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
         return self._rows.get_state(self.np_random)
 
     def set_state(self, state: ImaginedState, *, seed: int | None = None) -> Observation:
-        """Go on from a snapshot; with a `seed`, into another future that could be (row i takes `seed + i`)."""
+        """Go on from a snapshot; with a `seed`, into another future that could be (row i takes `seed + i`).
+
+        Raises:
+            InvalidStart: if it is no snapshot of this task's dreams, with as many rows.
+        """
         self._rows.set_state(state, self.np_random, seed)
         self._ended = ~self._rows.running
         return self._rows.observation()

@@ -81,7 +81,15 @@ class TaskCard:
         return round(self.horizon_s * self.control_hz)
 
     def horizon_steps(self, chunk: int) -> int:
-        """Env steps until truncation when one step is a chunk of `chunk` ticks."""
+        """Env steps until truncation when one step is a chunk of `chunk` ticks.
+
+        Raises:
+            ValueError: for a chunk of no ticks.
+        """
+        if chunk < 1:
+            raise ValueError(
+                f"chunk must be 1 tick or more, got {chunk}; the {self.chunk} of task {self.name!r} are usual"
+            )
         return math.ceil(self.horizon_ticks / chunk)
 
     def scale_action(self, targets: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rise_gym.envs.mujoco import robot
 from rise_gym.envs.mujoco.scene import Scene, scene_class
 from rise_gym.envs.mujoco.views import painter
-from rise_gym.errors import StepOutOfOrder
+from rise_gym.errors import InvalidStart, StepOutOfOrder
 from rise_gym.spaces import action_space, checked_actions, observation_space, proprio_bounds
 from rise_gym.tasks import task_card
 from rise_gym.types import Observation
@@ -135,10 +135,12 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """The cameras side by side, uint8 (H, V * W, 3), or None without a render mode."""
         if self.render_mode is None:
             return None
+        self._check_begun()
         return np.concatenate([self._pictures()[camera] for camera in self.task.cameras], axis=1)
 
     def get_state(self) -> MujocoState:
         """A snapshot that `set_state` branches from, in this or another env of the same task."""
+        self._check_begun()
         return MujocoState(
             scene=self.scene,
             physics=self.physics_state(),
@@ -150,7 +152,17 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         )
 
     def set_state(self, state: MujocoState) -> Observation:
-        """Go on from a snapshot; returns what is seen there. The same actions lead to bit-identical observations."""
+        """Go on from a snapshot; returns what is seen there. The same actions lead to bit-identical observations.
+
+        Raises:
+            InvalidStart: if it is no snapshot of this task's replica.
+        """
+        if not isinstance(state, MujocoState) or type(state.scene) is not self._scene_class:
+            kind = type(state.scene if isinstance(state, MujocoState) else state).__name__
+            raise InvalidStart(
+                f"a snapshot of {self._scene_class.__name__} was wanted, as get_state of a replica of task "
+                f"{self.task.name!r} gives it, got one of {kind}"
+            )
         self.scene = self._scene_class(state.scene.start, state.scene.config)
         self._proprioception = robot.Proprioception(self.scene.model)
         self.np_random.bit_generator.state = copy.deepcopy(state.generator)
@@ -188,9 +200,12 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """Of one control tick."""
         return round(1 / (self.task.control_hz * self.scene.model.opt.timestep))
 
-    def _check_order(self) -> None:
+    def _check_begun(self) -> None:
         if self._over is None:
-            raise StepOutOfOrder("`reset` was wanted before the first `step`; call env.reset(seed=...)")
+            raise StepOutOfOrder("`reset` was wanted before anything else; call env.reset(seed=...)")
+
+    def _check_order(self) -> None:
+        self._check_begun()
         if self._over:
             raise StepOutOfOrder("the episode is over (terminated or truncated); call env.reset() to begin another")
 

@@ -13,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_sb3_env
 
 import rise_gym
-from rise_gym.errors import InvalidAction, RenderingUnavailable, StepOutOfOrder
+from rise_gym.errors import InvalidAction, InvalidStart, RenderingUnavailable, StepOutOfOrder
 from rise_gym.spaces import action_space, observation_space
 
 Make = Callable[..., gymnasium.Env[Any, Any]]
@@ -174,8 +174,16 @@ def test_bad_actions_are_refused_and_change_nothing(make: Make, spoil: str) -> N
     assert all(equal(left, right) for left, right in zip(after, env.step(good), strict=True))
 
 
+@pytest.mark.parametrize("chunk", [0, -1])
+def test_a_chunk_of_no_ticks_is_refused(make: Make, chunk: int) -> None:
+    with pytest.raises(ValueError, match=f"chunk must be 1 .*got {chunk}"):
+        make(chunk=chunk)
+
+
 def test_snapshots_branch(make: Make) -> None:
     env: Any = make().unwrapped
+    with pytest.raises(StepOutOfOrder, match="reset"):
+        env.get_state()
     env.reset(seed=0)
     env.step(np.zeros(env.action_space.shape, np.float32))
     state = env.get_state()
@@ -184,3 +192,5 @@ def test_snapshots_branch(make: Make) -> None:
     env.step(-action)
     env.set_state(state)
     assert all(equal(left, right) for left, right in zip(once, env.step(action), strict=True))
+    with pytest.raises(InvalidStart, match=r"snapshot.*got.*dict"):
+        env.set_state({})

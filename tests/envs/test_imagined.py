@@ -18,11 +18,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rise_gym.envs.ensembling import TemporalEnsemble
 from rise_gym.envs.imagined import ImaginedEnv
 from rise_gym.errors import InvalidCheckpoint, InvalidDataset, InvalidStart, StepOutOfOrder
 from rise_gym.starts import Starts, load_starts, save_starts
 
 MakeEnv = Callable[..., ImaginedEnv]
+OWN: dict[str, Any] = {"frames": np.zeros((3, 64, 64, 3), np.uint8), "proprio": np.zeros(14)}
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,8 @@ def test_a_start_can_be_brought_along(make: MakeEnv) -> None:
             {"start": {"frames": np.zeros((7, 3, 32, 32, 3), np.uint8), "proprio": np.zeros(14)}},
             r"got uint8 \(7, 3, 32",
         ),
+        ({"start": {**OWN, "proprio": np.full(14, np.nan)}}, "proprio of a start is finite"),
+        ({"start": {**OWN, "instructions": "tidy up"}}, "instruction, seed, tick, got instructions"),
         ({"start_kind": "last"}, "initial, mid_episode, any, got 'last'"),
         ({"strat": 3}, "start, start_kind, got strat"),
     ],
@@ -159,6 +163,21 @@ def test_too_little_trust_truncates(make: MakeEnv, kwargs: dict[str, Any]) -> No
     assert info["uncertainty"] == pytest.approx(0.6)
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        *[({"uncertainty_limit": limit}, f"0 or more.*got {limit}") for limit in (np.nan, -0.1)],
+        *[({"horizon_s": horizon_s}, f"finite, got {horizon_s}.*25") for horizon_s in (0, -5, np.nan, np.inf)],
+    ],
+)
+def test_limits_that_would_end_all_dreams_or_none_are_refused(
+    make: MakeEnv, kwargs: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**kwargs)
+    assert make(uncertainty_limit=np.inf).reset(seed=0)
+
+
 def test_a_step_after_the_end_is_refused(make: MakeEnv) -> None:
     env = make(horizon_s=1.0)
     start_at(env, 0)
@@ -223,6 +242,21 @@ def test_a_snapshot_goes_into_another_env(make: MakeEnv) -> None:
     np.testing.assert_array_equal(env.step(still(env))[0]["head"], other.step(still(other))[0]["head"])
     with pytest.raises(StepOutOfOrder, match="no state"):
         make().get_state()
+
+
+def test_snapshots_of_something_else_are_refused(make: MakeEnv) -> None:
+    """Those of another task may have the same shapes, and would be dreamt on without a word."""
+    env = make()
+    env.reset(seed=3)
+    state = env.get_state()
+    with pytest.raises(InvalidStart, match="of task 'box_close' was wanted, this one is of 'brick_sort'"):
+        env.set_state(replace(state, task="brick_sort"))
+    wrapped = TemporalEnsemble(make(chunk=5), chunk=10)
+    wrapped.reset(seed=3)
+    with pytest.raises(InvalidStart, match=r"get_state of this env gives it, got WrappedState; .*wrapper's own"):
+        wrapped.unwrapped.set_state(wrapped.get_state())
+    with pytest.raises(InvalidStart, match="get_state of TemporalEnsemble gives it was wanted, got ImaginedState"):
+        wrapped.set_state(state)
 
 
 @pytest.mark.parametrize("chunk", [0, 11])

@@ -15,7 +15,7 @@ import pytest
 from rise_gym.agents.scripted import expert_actor
 from rise_gym.envs.mujoco.box_close import BoxCloseConfig
 from rise_gym.envs.mujoco.env import MujocoEnv
-from rise_gym.errors import RenderingUnavailable, StepOutOfOrder
+from rise_gym.errors import InvalidStart, RenderingUnavailable, StepOutOfOrder
 
 
 def replica(**kwargs: Any) -> MujocoEnv:
@@ -69,6 +69,9 @@ def test_a_snapshot_travels_to_another_env() -> None:
     assert all(np.array_equal(expected[0][name], seen[0][name]) for name in expected[0])
     assert expected[1:4] == seen[1:4]
     assert all(np.array_equal(*pair) for pair in zip(env.reset()[0].values(), other.reset()[0].values(), strict=True))
+    bricks: Any = gymnasium.make("RiseMujoco-BrickSort-v0").unwrapped
+    with pytest.raises(InvalidStart, match=r"replica of task 'brick_sort' gives it, got one of BoxClose"):
+        bricks.set_state(env.get_state())
 
 
 def test_ticks_are_recorded_one_by_one() -> None:

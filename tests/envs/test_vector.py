@@ -218,6 +218,8 @@ def test_bad_resets_are_refused(make: MakeEnv) -> None:
         env.reset(options={"start": [1, 99]})
     with pytest.raises(ValueError, match="at least 1"):
         make(0)
+    with pytest.raises(ValueError, match="max_episode_steps must be at least 1, got 0"):
+        make(2, max_episode_steps=0)
 
 
 def test_arrays_are_not_shared_between_calls(make: MakeEnv) -> None:
