@@ -192,3 +192,9 @@ def test_figures_that_are_no_numbers_are_null(tmp_path: Path) -> None:
 def test_the_command_refuses_a_seed_that_is_none() -> None:
     with pytest.raises(RiseGymError, match=r"a first seed from 0 was wanted.*--seed is -3"):
         command(SINGLE_ID, policy="random", seed=-3)
+
+
+@pytest.mark.parametrize("advantage", [np.nan, 1.5])
+def test_the_command_refuses_an_advantage_that_is_none(advantage: float) -> None:
+    with pytest.raises(RiseGymError, match=rf"from -1 to 1, .*--advantage is {advantage:g}"):
+        command(SINGLE_ID, policy="random", advantage=advantage)

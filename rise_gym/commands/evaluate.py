@@ -59,6 +59,8 @@ def evaluate(
     if episodes < 1:
         raise RiseGymError(f"an evaluation needs at least one episode, {episodes} were asked for: give --episodes")
     check_seed(seed)
+    if not -1 <= advantage <= 1:
+        raise RiseGymError(f"an advantage from -1 to 1, the best, was wanted, --advantage is {advantage:g}")
     card = card_of(env_id)
     policy = policy or f"bundled:{card.name}/base"
     agent = agent_factory(policy, card)
