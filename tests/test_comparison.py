@@ -213,6 +213,7 @@ def nothing_played(monkeypatch: pytest.MonkeyPatch) -> None:
         (["random"], {"noise": (0.0, -1.0)}, r"a factor of the noise of 0 or more was wanted, got -1"),
         (["random"], {"exploit_starts": -1}, r"--exploit-starts is -1"),
         (["random"], {"drift_chunks": 0}, r"--drift-chunks is 0"),
+        (["random"], {"seed": -5}, r"a first seed from 0 was wanted.*--seed is -5"),
     ],
 )
 def test_the_command_refuses_what_compares_nothing(policies: list[str], how: dict[str, Any], wanted: str) -> None:

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rise_gym.agents.baselines import RandomAgent
-from rise_gym.errors import UnsuitableEnv
+from rise_gym.commands.evaluate import evaluate as command
+from rise_gym.errors import RiseGymError, UnsuitableEnv
 from rise_gym.evaluation import (
     EpisodeResult,
     Factory,
@@ -186,3 +187,14 @@ def test_figures_that_are_no_numbers_are_null(tmp_path: Path) -> None:
     write_report_json(tmp_path / "found.json", {"a": [float("nan"), 1.0], "b": {"c": float("inf")}})
     found = json.loads((tmp_path / "found.json").read_text())
     assert (found["a"], found["b"]) == ([None, 1.0], {"c": None})
+
+
+def test_the_command_refuses_a_seed_that_is_none() -> None:
+    with pytest.raises(RiseGymError, match=r"a first seed from 0 was wanted.*--seed is -3"):
+        command(SINGLE_ID, policy="random", seed=-3)
+
+
+@pytest.mark.parametrize("advantage", [np.nan, 1.5])
+def test_the_command_refuses_an_advantage_that_is_none(advantage: float) -> None:
+    with pytest.raises(RiseGymError, match=rf"from -1 to 1, .*--advantage is {advantage:g}"):
+        command(SINGLE_ID, policy="random", advantage=advantage)

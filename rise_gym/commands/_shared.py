@@ -129,3 +129,13 @@ def env_id_of(backend: str, task: str) -> str:
             "improve from that, and measure on the robot"
         )
     return f"rise_gym:{name}"
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a first seed that no env takes.
+
+    Raises:
+        RiseGymError: says what was wanted.
+    """
+    if seed < 0:
+        raise RiseGymError(f"a first seed from 0 was wanted, 100000 and up for a figure to report, --seed is {seed}")

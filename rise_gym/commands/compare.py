@@ -13,7 +13,7 @@ import tyro
 from rise_gym.commands._progress import progress_bar
 from rise_gym.commands._robot_column import RobotColumn, played_on_robot
 from rise_gym.commands._robots import AS_USUAL, ExecutionOptions
-from rise_gym.commands._shared import env_id_of, known_task
+from rise_gym.commands._shared import check_seed, env_id_of, known_task
 from rise_gym.commands._trusting import exploit_trust, recorded_trust
 from rise_gym.errors import RiseGymError
 
@@ -80,6 +80,7 @@ def compare(
     from rise_gym.robot_comparison import robot_figures
 
     _check_amounts(policies, noise, episodes, drift_chunks, exploit_starts)
+    check_seed(seed)
     card = known_task(task)
     task = card.name
     _check_parts(policies, card, world_model, data)

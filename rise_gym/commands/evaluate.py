@@ -11,7 +11,7 @@ import tyro
 
 from rise_gym.commands._progress import progress_bar
 from rise_gym.commands._robots import AS_USUAL, NO_ROBOT, Driving, ExecutionOptions, RobotOptions, driving
-from rise_gym.commands._shared import card_of
+from rise_gym.commands._shared import card_of, check_seed
 from rise_gym.errors import RiseGymError
 from rise_gym.tasks import TaskCard
 
@@ -58,6 +58,9 @@ def evaluate(
 
     if episodes < 1:
         raise RiseGymError(f"an evaluation needs at least one episode, {episodes} were asked for: give --episodes")
+    check_seed(seed)
+    if not -1 <= advantage <= 1:
+        raise RiseGymError(f"an advantage from -1 to 1, the best, was wanted, --advantage is {advantage:g}")
     card = card_of(env_id)
     policy = policy or f"bundled:{card.name}/base"
     agent = agent_factory(policy, card)
