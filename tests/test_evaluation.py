@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rise_gym.agents.baselines import RandomAgent
-from rise_gym.commands.evaluate import evaluate as command
-from rise_gym.errors import RiseGymError, UnsuitableEnv
+from rise_gym.commands.evaluate import evaluate as evaluate_command
+from rise_gym.errors import RiseGymError, SaveFailed, UnsuitableEnv
 from rise_gym.evaluation import (
     EpisodeResult,
     Factory,
@@ -189,12 +189,26 @@ def test_figures_that_are_no_numbers_are_null(tmp_path: Path) -> None:
     assert (found["a"], found["b"]) == ([None, 1.0], {"c": None})
 
 
-def test_the_command_refuses_a_seed_that_is_none() -> None:
-    with pytest.raises(RiseGymError, match=r"a first seed from 0 was wanted.*--seed is -3"):
-        command(SINGLE_ID, policy="random", seed=-3)
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"seed": -5}, "--seed of 0 or more was wanted, got -5"),
+        ({"processes": 0}, "--processes of 1 or more was wanted, got 0"),
+        ({"episodes": 0}, "at least one episode"),
+        ({"advantage": 7.0}, "an advantage from -1 to 1"),
+        ({"advantage": float("nan")}, "an advantage from -1 to 1"),
+    ],
+)
+def test_the_command_names_numbers_that_are_none(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(RiseGymError, match=told):
+        evaluate_command("RiseMujoco-BoxClose-v0", policy="random", **wrong)
 
 
-@pytest.mark.parametrize("advantage", [np.nan, 1.5])
-def test_the_command_refuses_an_advantage_that_is_none(advantage: float) -> None:
-    with pytest.raises(RiseGymError, match=rf"from -1 to 1, .*--advantage is {advantage:g}"):
-        command(SINGLE_ID, policy="random", advantage=advantage)
+def test_what_the_command_measured_is_told_where_it_can_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr("rise_gym.evaluation.evaluate", lambda *_, **__: {"success_rate": 0.25})
+    with pytest.raises(SaveFailed):
+        evaluate_command("RiseMujoco-BoxClose-v0", policy="random", json_file=tmp_path / "file" / "found.json")
+    assert '"success_rate": 0.25' in capsys.readouterr().out
