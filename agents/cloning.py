@@ -157,9 +157,8 @@ def mixed_moments(recordings: Recordings, demonstration_share: float | None) -> 
     """Moments to learn a policy from, among which those of demonstrations and corrections have about this share.
 
     They are repeated, never the others left out; None leaves everything as often as it was recorded, 1 leaves them
-    alone. Demonstrations
-    that failed are left out: they are no models, and nothing that the policy does; chasing what went astray, the
-    expert asks for movements so large that a few of them outweigh everything else.
+    alone. Demonstrations that failed are left out: they are no models, and nothing that the policy does; chasing what
+    went astray, the expert asks for movements so large that a few of them outweigh everything else.
 
     Raises:
         InvalidTraining: for a share that is not from 0 to 1.

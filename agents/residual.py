@@ -7,6 +7,7 @@ flow policy and the small network that bends it, together an `Agent`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -26,7 +27,7 @@ from rise_gym.agents.interaction import check_card, check_chunk, row_of
 from rise_gym.agents.sb3 import check_not_normalised
 from rise_gym.agents.steering import AugmentedPolicy, features_of, small_network
 from rise_gym.collection import ExplorationNoise
-from rise_gym.errors import UnsuitableEnv
+from rise_gym.errors import InvalidAction, StepOutOfOrder, UnsuitableEnv
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Observation
 
@@ -53,8 +54,8 @@ def check_bends(knots: int, reach: float, chunk: int) -> None:
     Raises:
         ValueError: says why.
     """
-    if not 1 <= knots <= chunk or reach <= 0:
-        raise ValueError(f"1 to {chunk} knots and a positive reach were wanted, got {knots} and {reach}")
+    if not 1 <= knots <= chunk or not 0 < reach < math.inf:
+        raise ValueError(f"1 to {chunk} knots and a positive, finite reach were wanted, got {knots} and {reach}")
 
 
 class ResidualVecEnv(VecEnvWrapper):
@@ -116,8 +117,20 @@ class ResidualVecEnv(VecEnvWrapper):
         return self._noticed(self.venv.reset())
 
     def step_async(self, actions: NDArray[np.float32]) -> None:
-        """Bend the chunks of all rows by actions (N, knots · A), and play them if they are the last to be tried."""
+        """Bend the chunks of all rows by actions (N, knots · A), and play them if they are the last to be tried.
+
+        Raises:
+            InvalidAction: for another shape.
+            StepOutOfOrder: before `reset`.
+        """
+        if not len(self._own):
+            raise StepOutOfOrder("`reset` was wanted before the first step")
         knots = torch.as_tensor(np.asarray(actions, np.float32)).clamp(-1, 1)
+        wanted = (self.num_envs, *(self.action_space.shape or ()))
+        if tuple(knots.shape) != wanted:  # fewer would be taken for fewer knots
+            raise InvalidAction(
+                f"bends {wanted}, knots times joints of each row, were wanted, got {tuple(knots.shape)}"
+            )
         self._cost = (self.charge * knots.square().sum(1)).numpy()
         bent = self._own + bends(knots, self.policy.chunk, self.policy.card, self.reach)
         self._chunks = bent.clamp(-1, 1).numpy()
@@ -174,9 +187,9 @@ def _own_chunks(policy: FlowPolicy, context: Tensor, proprio: Tensor) -> Tensor:
 
 
 def _check_pay(pay: str, charge: float, tries: int) -> None:
-    if pay not in get_args(Pay) or charge < 0:
+    if pay not in get_args(Pay) or not 0 <= charge < math.inf:
         raise ValueError(f"pay for {', '.join(get_args(Pay))} and a charge from 0 were wanted, got {pay}, {charge}")
-    if tries < 1 or (tries > 1 and pay == "progress"):
+    if tries < 1 or tries % 1 or (tries > 1 and pay == "progress"):
         raise ValueError(f"tries from 1 were wanted, and 1 for progress, which only playing tells; got {tries}, {pay}")
 
 

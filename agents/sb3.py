@@ -22,6 +22,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 from torch import Tensor
 
 from rise_gym.errors import InvalidCheckpoint, UnsuitableEnv
+from rise_gym.spaces import task_of_actions
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Observation
 
@@ -46,6 +47,8 @@ def make_sb3_env(env_id: str, num_envs: int = 8, *, seed: int | None = None, **a
         UnsuitableEnv: if its observations are not what SB3's `MultiInputPolicy` takes, or wrappers of single envs are
             to go around a batch.
     """
+    if num_envs < 1:
+        raise ValueError(f"num_envs must be at least 1, got {num_envs}")
     module, _, env_id = env_id.rpartition(":")
     if module:
         importlib.import_module(module)
@@ -112,16 +115,16 @@ class BatchedVecEnv(VecEnv):
 
     def reset(self) -> VecEnvObs:
         """Begin all rows, with the seeds and options that `seed` and `set_options` left; they count once."""
-        seeds = list(self._seeds)
-        options = self._options[0]
-        if any(one != options for one in self._options):
-            raise ValueError(f"all rows share their options (a list of starts is one of them), got {self._options}")
+        seeds, every = list(self._seeds), list(self._options)
+        self._reset_seeds()
+        self._reset_options()  # also if they are refused: what was wrong once would else be so in every reset
+        options = every[0]
+        if any(one != options for one in every):
+            raise ValueError(f"all rows share their options (a list of starts is one of them), got {every}")
         observation, info = self.envs.reset(
             seed=None if all(seed is None for seed in seeds) else seeds, options=options
         )
         self.reset_infos = _rows_of(info, self.num_envs)
-        self._reset_seeds()
-        self._reset_options()
         return observation
 
     def step_async(self, actions: NDArray[np.float32]) -> None:
@@ -163,9 +166,16 @@ class BatchedVecEnv(VecEnv):
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         if len(list(self._get_indices(indices))) != self.num_envs:
             raise ValueError(f"all rows share {attr_name}: set it for all {self.num_envs} of them")
-        setattr(self.envs, attr_name, value)
+        if isinstance(self.envs.unwrapped, SyncVectorEnv | AsyncVectorEnv):
+            self.envs.unwrapped.set_attr(attr_name, value)
+        else:
+            setattr(self.envs, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
+        inner = self.envs.unwrapped
+        if isinstance(inner, SyncVectorEnv) and not hasattr(self.envs, method_name):
+            rows = [inner.envs[row] for row in self._get_indices(indices)]
+            return [row.get_wrapper_attr(method_name)(*args, **kwargs) for row in rows]
         found = getattr(self.envs, method_name)(*args, **kwargs)
         return [found for _ in self._get_indices(indices)]
 
@@ -195,6 +205,12 @@ class Sb3Agent:
         if len(shape) != 2 or shape[1] != len(task.action_names):
             raise UnsuitableEnv(
                 f"actions (K, {len(task.action_names)}) of task {task.name!r} were wanted, the model's are {shape}"
+            )
+        told = task_of_actions(model.action_space)
+        if told not in (None, task.name):
+            raise UnsuitableEnv(
+                f"a model that learnt task {task.name!r} was wanted, it learnt {told!r}: take one of {task.name!r}, or "
+                f"an env of {told!r}"
             )
         spaces = dict(getattr(model.observation_space, "spaces", {}))
         self._seen = set(spaces)

@@ -17,6 +17,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from rise_gym.errors import UnsuitableEnv
 from rise_gym.tasks import ARMS, TaskCard, task_card
 
 Vector = NDArray[np.float64]
@@ -185,8 +186,17 @@ class ScriptedExpert(ABC):
         return np.array([0.0, 1.0, 0.0])
 
     def reset(self, env: Any, seed: int) -> None:
-        """Take over the episode of `env` where it stands."""
+        """Take over the episode of `env` where it stands.
+
+        Raises:
+            UnsuitableEnv: if it is no replica, whose physics an expert looks at.
+        """
         replica = env.unwrapped
+        if not hasattr(replica, "scene"):
+            raise UnsuitableEnv(
+                f"a replica (RiseMujoco-…) was wanted, whose physics the scripted expert looks at, got a "
+                f"{type(replica).__name__}: play it there, or take a policy that looks at pictures"
+            )
         self.scene = replica.scene
         self.task: TaskCard = replica.task
         self._random = np.random.default_rng(seed)

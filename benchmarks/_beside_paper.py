@@ -45,8 +45,8 @@ _FROZEN = (
     "imagined rows are more of what improves"
 )
 _EQUAL_STEPS = (
-    "every world model has 3000 steps of dynamics here: those on other tasks and on play are missing on this one, where "
-    "the paper's pre-training comes on top"
+    "every world model has 3000 steps of dynamics here: those on other tasks and on play are missing on this one, "
+    "where the paper's pre-training comes on top"
 )
 _SMALL_WORLDS = (
     "the full world model has 3000 steps of dynamics, a tenth of the bundled one's, and RISE gains nothing in it: what "

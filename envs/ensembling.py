@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -63,6 +64,8 @@ class TemporalEnsemble(TickWrapper, RecordConstructorArgs):
         )
         if blend not in get_args(Blend):
             raise ValueError(f"blend is one of {', '.join(get_args(Blend))}, got {blend!r}")
+        if not math.isfinite(decay):
+            raise ValueError(f"decay is a finite number, 0 to weigh all plans alike, got {decay}")
         per_step = chunk_of(env)
         ticks = per_step if execute_ticks is None else execute_ticks
         _check(chunk, ticks, latency_ticks, per_step)
@@ -139,10 +142,10 @@ def _check(chunk: int, ticks: int, latency_ticks: int, per_step: int) -> None:
             f"execute_ticks must be a multiple of the {per_step} ticks that a step of this env takes, got {ticks}; "
             "make the env with a smaller chunk="
         )
-    if not 0 <= latency_ticks <= ticks:
+    if not 0 <= latency_ticks <= ticks or latency_ticks % 1:
         raise ImpossibleRate(
-            f"latency_ticks is 0 to the {ticks} ticks that are executed of a plan, for the agent thinks about one plan "
-            f"at a time, got {latency_ticks}"
+            f"latency_ticks is a whole number, 0 to the {ticks} ticks that are executed of a plan, for the agent "
+            f"thinks about one plan at a time, got {latency_ticks}"
         )
     if chunk < ticks + max(1, latency_ticks):
         raise ImpossibleRate(

@@ -115,7 +115,14 @@ class ExpectedGain(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """The U-Net over stacked latents at three resolutions; it starts by predicting that nothing changes."""
+    """The U-Net over stacked latents at three resolutions; it starts by predicting that nothing changes.
+
+    Args:
+        frame_channels: V·c, those of all views of a tick. size: h = w of latents.
+        shown_channels: maps that are drawn for it beside the latents, see `rise_gym._sights.Shown`. gates:
+            how many it finds for what is drawn to be carried over into the frames.
+        The others: see `VideoDynamicsConfig`.
+    """
 
     def __init__(
         self,

@@ -74,6 +74,15 @@ class EpisodeWriter:
         found += [(episode.policy, episode.seed) for episode in self._waiting]
         return frozenset(seed for name, seed in found if policy in (None, name))
 
+    def require_writable(self) -> None:
+        """Make the folder if it is not there, before hours go into what could not be kept in it.
+
+        Raises:
+            SaveFailed: if that can't be.
+        """
+        with alone(self.folder):
+            pass
+
     def append(self, episode: Episode) -> None:
         """Add an episode; it is on disk at the latest when the writer closes.
 

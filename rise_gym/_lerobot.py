@@ -167,7 +167,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         _forget(partial)
         raise SaveFailed(
-            f"could not write {path} ({error}); all episodes saved before are untouched: free some space (or make the "
+            f"could not write {path} ({error}); what was saved before is untouched: free some space (or make the "
             "folder writable) and start the same command again"
         ) from error
     except BaseException:  # Ctrl-C
@@ -195,9 +195,11 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise InvalidDataset(f"{what} was wanted at {path}, which can't be read ({error})") from error
+        raise InvalidDataset(
+            f"{what} was wanted at {path}, which can't be read ({error}); name another folder, or copy that one again"
+        ) from error
     if not isinstance(content, dict):
-        raise InvalidDataset(f"{what} was wanted at {path}, which holds no JSON object")
+        raise InvalidDataset(f"{what} was wanted at {path}, which holds no JSON object; copy the folder again")
     return content
 
 

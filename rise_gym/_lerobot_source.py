@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rise_gym import _lerobot as layout
 from rise_gym._video import frames_near
 from rise_gym.errors import InvalidDataset, InvalidMapping
+from rise_gym.locations import in_a_line
 
 PREFIX = "observation.images."
 _PER_EPISODE_VERSIONS = ("v2.0", "v2.1")  # a file an episode
@@ -270,7 +271,7 @@ def downloaded_dataset(hub_id: str) -> Path:
         return Path(snapshot_download(repository, repo_type="dataset", revision=revision or None))
     except Exception as error:  # the hub client raises errors of several libraries, by what went wrong
         raise InvalidDataset(
-            f"{hub_id!r} is no folder here, and could not be had from the hub either ({error}); {way_out}"
+            f"{hub_id!r} is no folder here, and could not be had from the hub either ({in_a_line(error)}); {way_out}"
         ) from error
 
 

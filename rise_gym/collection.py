@@ -119,7 +119,8 @@ def collect(
 
     Raises:
         InvalidDataset: if the folder holds another task's dataset, or the policy's episodes with other weights.
-        SaveFailed: if the disk is full; what was saved before is kept.
+        SaveFailed: if the folder can't be written, before anything is played, or if the disk is full; what was saved
+            before is kept.
     """
     task, root = task_card(config.task), Path(folder)
     prepare = partial(_Rollout, make_env, make_actor, config.source, config.policy)
@@ -130,6 +131,7 @@ def collect(
         seeds = [seed for seed in config.seeds if seed not in done]
         if not seeds:
             return dataset_summary(folder)  # building the env alone may move a robot
+        writer.require_writable()
         with closing(in_order(prepare, seeds, processes=min(config.processes, len(seeds)))) as episodes:
             for episode in episodes:
                 if not done:  # what was begun without a fingerprint may be of other weights: it is given none later

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Generator
 
+from rise_gym._figure_text import ends_of, number_of
 from rise_gym._one_task import check_one_task
 from rise_gym.evaluation import EpisodeResult
 from rise_gym.metrics import bootstrap_interval, mean_rank_violation, pearson, spearman
@@ -167,13 +168,13 @@ def doubts(policies: int, episodes: int, found: Mapping[str, Any] | None = None)
         )
     if found is None:
         return reasons
-    low, high = found["pearson"]["ci95"]
-    if np.isnan(found["pearson"]["value"]):
+    ends = ends_of(found["pearson"])
+    if number_of(found["pearson"]) is None:  # not a number, or null where it was read from a file
         reasons.append("success is the same for all policies, in the dream or in truth: compare better and worse ones")
-    elif policies >= FEWEST_POLICIES and high - low > WIDEST_INTERVAL:
+    elif policies >= FEWEST_POLICIES and ends is not None and ends[1] - ends[0] > WIDEST_INTERVAL:
         reasons.append(
-            f"the correlation of success may be anything from {low:.2f} to {high:.2f}: compare more policies, or "
-            "policies that differ more"
+            f"the correlation of success may be anything from {ends[0]:.2f} to {ends[1]:.2f}: compare more policies, "
+            "or policies that differ more"
         )
     return reasons
 

@@ -18,12 +18,16 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from torch import Generator, Tensor
+from torch import Tensor
 
 from rise_gym._denoiser import Actuation, Denoiser, ExpectedGain
+from rise_gym._forecasts import CoarseChunk as CoarseChunk
+from rise_gym._forecasts import Forecast as Forecast
+from rise_gym._forecasts import Prediction as Prediction
+from rise_gym._forecasts import check_sigmas, held, in_parts
+from rise_gym._forecasts import drawn_noise as drawn_noise
 from rise_gym._renderer import FrameRenderer
 from rise_gym._sights import Shown, Sights
-from rise_gym.errors import InvalidAction
 from rise_gym.instruction import InstructionEncoder
 from rise_gym.protocols import Generators
 from rise_gym.robots import RobotCard, known_arms
@@ -84,54 +88,6 @@ class VideoDynamicsConfig:
         )
 
 
-class Prediction(NamedTuple):
-    """What `VideoDynamics.sample` imagines.
-
-    Attributes:
-        latents: (B, K, V, c, h, w), one a tick.
-        proprio: (B, K, P) in rad and m.
-        uncertainty: (B,) in latent units, 0 and up: how far the last noise level moved the first one's prediction.
-        gain: (B, K) progress that each tick is expected to have gained over the newest frame; None if not learnt.
-        later: (B, L) the same of each `later` tick; None if not learnt or the chunk is shorter than K.
-    """
-
-    latents: Tensor
-    proprio: Tensor
-    uncertainty: Tensor
-    gain: Tensor | None
-    later: Tensor | None
-
-
-class Forecast(NamedTuple):
-    """One pass of a `VideoDynamics`.
-
-    Clean latents (B, K, V, c, h, w), scaled proprio (B, K, P); gain (B, K) and later (B, L) as in a `Prediction`.
-    """
-
-    latents: Tensor
-    proprio: Tensor
-    gain: Tensor | None
-    later: Tensor | None
-
-
-class CoarseChunk(NamedTuple):
-    """What `VideoDynamics.coarse` makes of noise, before any frame is drawn anew.
-
-    Latents (B, K, V, c, h, w), scaled proprioception (B, K, P), how far the last noise level moved the first one's
-    prediction (B, K), expected gain (B, K + L), and the denoiser's features (B, C, h, w).
-    """
-
-    latents: Tensor
-    following: Tensor
-    moved: Tensor
-    gain: Tensor | None
-    features: Tensor
-
-    def rows(self, index: Tensor) -> CoarseChunk:
-        """Some of its rows (n,)."""
-        return CoarseChunk(*(None if column is None else column[index] for column in self))  # type: ignore[arg-type]
-
-
 class _Pass(NamedTuple):
     """One pass of the denoiser.
 
@@ -179,50 +135,49 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         instructed: bool = False,
     ) -> None:
         super().__init__()
-        if latent_size % 4 or sigmas[0] != 1.0 or any(a <= b for a, b in zip(sigmas, [*sigmas[1:], 0.0], strict=True)):
-            raise ValueError(
-                f"latent_size must divide by 4 and sigmas fall from 1, got {latent_size} and {list(sigmas)}"
-            )
-        if any(ticks <= chunk for ticks in later):
-            raise ValueError(f"later ticks are those after the {chunk} of a chunk, got {list(later)}")
-        if any(width % 8 for width in (*widths, map_channels)) or widths[-1] % 32:
-            raise ValueError(
-                "widths and map_channels must be multiples of 8, the last width of 32, "
-                f"got {list(widths)} and {map_channels}"
-            )
+        _check_sizes(latent_size, chunk, widths, map_channels, later, sigmas)
         card = task_card(task)
         self.views, self.actions = len(card.cameras), len(card.action_names)
         self.register_buffer("_low", torch.tensor(card.action_low), persistent=False)
         self.register_buffer("_high", torch.tensor(card.action_high), persistent=False)
+        # in the order in which they draw their first weights: another one would be another model for the same seed
         self.actuation = Actuation(self.actions, chunk, embedding_width)
-        self.sights = None
-        if sight:
-            robot = known_arms(card.robot)
-            if not isinstance(robot, RobotCard):
-                raise ValueError(f"sight draws by a robot card, task {task!r} names none: leave sight=False")
-            self.sights = Sights(
-                robot, card.cameras, channels=latent_channels, size=latent_size, history=history,
-                stride=stride, ticks=chunk, motion=motion,
-            )  # fmt: skip
-        self.denoiser = Denoiser(
-            shown_channels=0 if self.sights is None else self.sights.shown_channels,
-            gates=0 if self.sights is None else self.sights.gates,
-            frame_channels=self.views * latent_channels,
-            history=history,
-            chunk=chunk,
-            size=latent_size,
-            widths=widths,
-            blocks=blocks,
-            embedding_width=embedding_width,
-            map_channels=map_channels,
-        )
+        self.sights = self._new_sights(card) if sight else None
+        self.denoiser = self._new_denoiser()
         ticks = chunk + len(later)
         self.expected_gain = ExpectedGain(widths[-1], widths[0], latent_size, ticks) if gain else None
-        self.renderer = None
-        if renderer_widths is not None:
-            self.renderer = self._new_renderer(*renderer_widths)
+        self.renderer = None if renderer_widths is None else self._new_renderer(*renderer_widths)
         self.instruction = _silent(InstructionEncoder(embedding_width)) if instructed else None
         self.to(memory_format=torch.channels_last)
+
+    def _new_sights(self, card: TaskCard) -> Sights:
+        robot = known_arms(card.robot)
+        if not isinstance(robot, RobotCard):
+            raise ValueError(f"sight draws by a robot card, task {card.name!r} names none: leave sight=False")
+        return Sights(
+            robot,
+            card.cameras,
+            channels=int(self.config.latent_channels),
+            size=int(self.config.latent_size),
+            history=int(self.config.history),
+            stride=int(self.config.stride),
+            ticks=int(self.config.chunk),
+            motion=bool(self.config.motion),
+        )
+
+    def _new_denoiser(self) -> Denoiser:
+        return Denoiser(
+            shown_channels=0 if self.sights is None else self.sights.shown_channels,
+            gates=0 if self.sights is None else self.sights.gates,
+            frame_channels=self.views * int(self.config.latent_channels),
+            history=int(self.config.history),
+            chunk=int(self.config.chunk),
+            size=int(self.config.latent_size),
+            widths=tuple(self.config.widths),
+            blocks=int(self.config.blocks),
+            embedding_width=int(self.config.embedding_width),
+            map_channels=int(self.config.map_channels),
+        )
 
     def _new_renderer(self, full: int, half: int) -> FrameRenderer:
         if self.sights is None:
@@ -294,7 +249,8 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         noise: what `noise` draws, (B, K, V, c, h, w). Proprioception is scaled; k ticks come back.
         """
         ticks, sigma = actions.shape[1], noise.new_ones(len(noise))
-        embedding, following = self._conditioned(proprio, self._held(actions), instruction)
+        whole = held(actions, int(self.config.chunk))
+        embedding, following = self._conditioned(proprio, whole, instruction)
         shown = self._shown(history, proprio, following)
         found = self._clean(history, noise, sigma, embedding, shown)
         return Forecast(found.clean[:, :ticks], following[:, :ticks], *self._expected(found.gain, ticks))
@@ -308,19 +264,6 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         size = int(self.config.latent_size)
         shape = (rows, int(self.config.chunk), self.views, int(self.config.latent_channels), size, size)
         return drawn_noise(shape, generator).to(self.device)
-
-    def _held(self, actions: Tensor) -> Tensor:
-        """Actions (B, k, A) as a whole chunk, (B, K, A), the last of them held.
-
-        Raises:
-            InvalidAction: if there are more ticks than the model was trained for, or none.
-        """
-        ticks, chunk = actions.shape[1], int(self.config.chunk)
-        if not 1 <= ticks <= chunk:
-            raise InvalidAction(
-                f"a chunk of 1 to {chunk} ticks was wanted, got {ticks}; split it, or train for longer ones"
-            )
-        return torch.cat([actions, actions[:, -1:].expand(-1, chunk - ticks, -1)], dim=1)
 
     def _conditioned(
         self, proprio: Tensor, actions: Tensor, instruction: Sequence[str] | None
@@ -414,11 +357,11 @@ class VideoDynamics(ModelMixin, ConfigMixin):
             InvalidAction: if there are more ticks than the model was trained for, or none.
             ValueError: if a model that is `instructed` was not given one instruction a row.
         """
-        ticks, held = actions.shape[1], self._held(actions)
+        ticks, whole = actions.shape[1], held(actions, int(self.config.chunk))
         columns = (
-            part.split(self.rows_at_once) for part in (history, self.noise(len(history), generator), proprio, held)
+            part.split(self.rows_at_once) for part in (history, self.noise(len(history), generator), proprio, whole)
         )
-        texts = _in_parts(instruction, len(history), self.rows_at_once)
+        texts = in_parts(instruction, len(history), self.rows_at_once)
         parts = [self._sampled(rows, text, ticks, drawn) for *rows, text in zip(*columns, texts, strict=True)]
         latents, measured, moved, *gain = (torch.cat(column) for column in zip(*parts, strict=True))
         expected = self._expected(gain[0] if gain else None, ticks)
@@ -428,15 +371,15 @@ class VideoDynamics(ModelMixin, ConfigMixin):
         self, rows: Sequence[Tensor], instruction: Sequence[str] | None, ticks: int, drawn: bool
     ) -> tuple[Tensor, ...]:
         """Latents (B, k, V, c, h, w), proprioception (B, K, P), how far the last level moved them (B, K), and gains."""
-        history, noise, proprio, held = rows
-        coarse = self.coarse(history, noise, proprio, held, instruction=instruction)
+        history, noise, proprio, actions = rows
+        coarse = self.coarse(history, noise, proprio, actions, instruction=instruction)
         latents, following = coarse.latents, self.unscaled(coarse.following)
         if drawn and self.renderer is not None:
             every = torch.arange(ticks, device=latents.device).expand(len(latents), -1)
             parts = torch.arange(len(latents), device=latents.device).split(self.rows_drawn_at_once)
             frames = [self.rendered(coarse.rows(i), history[i], proprio[i], every[i]) for i in parts]
             latents = torch.cat(frames)
-        measured = following if self.config.proprioception == "predicted" else self.unscaled(held)
+        measured = following if self.config.proprioception == "predicted" else self.unscaled(actions)
         found = (latents, measured, coarse.moved)
         return found if coarse.gain is None else (*found, coarse.gain)
 
@@ -486,19 +429,22 @@ def _silent(encoder: InstructionEncoder) -> InstructionEncoder:
     return encoder
 
 
-def _in_parts(instruction: Sequence[str] | None, rows: int, most: int) -> list[Sequence[str] | None]:
-    """Instructions of so many rows at most at once, as `Tensor.split` does it; None for each part if there are none."""
-    if instruction is not None and len(instruction) != rows:
-        raise ValueError(f"one instruction a row was wanted ({rows}), {len(instruction)} came")
-    return [
-        None if instruction is None else instruction[start : start + most] for start in range(0, max(rows, 1), most)
-    ]
-
-
-def drawn_noise(shape: tuple[int, ...], generator: Generators) -> Tensor:
-    """Normal noise drawn on the CPU, so that a dream is the same on every device."""
-    if isinstance(generator, Generator):
-        return torch.randn(shape, generator=generator)
-    if len(generator) != shape[0]:
-        raise ValueError(f"one generator for each of {shape[0]} rows was wanted, got {len(generator)}")
-    return torch.stack([torch.randn(shape[1:], generator=row) for row in generator])
+def _check_sizes(
+    latent_size: int,
+    chunk: int,
+    widths: Sequence[int],
+    map_channels: int,
+    later: Sequence[int],
+    sigmas: Sequence[float],
+) -> None:
+    """Raises `ValueError` for sizes of which no network can be made, or samplings that are none."""
+    check_sigmas(sigmas)
+    if latent_size % 4:
+        raise ValueError(f"latent_size must divide by 4, got {latent_size}")
+    if any(ticks <= chunk for ticks in later):
+        raise ValueError(f"later ticks are those after the {chunk} of a chunk, got {list(later)}")
+    if any(width % 8 for width in (*widths, map_channels)) or widths[-1] % 32:
+        raise ValueError(
+            "widths and map_channels must be multiples of 8, the last width of 32, "
+            f"got {list(widths)} and {map_channels}"
+        )

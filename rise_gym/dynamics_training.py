@@ -15,7 +15,10 @@ from torch import Generator, Tensor
 from rise_gym._batch_moments import BatchMoments
 from rise_gym._dreamt_history import DreamtHistory
 from rise_gym._following_training import train_following
-from rise_gym.dynamics import VideoDynamics, VideoDynamicsConfig
+from rise_gym._training_windows import Window as Window
+from rise_gym._training_windows import shortened as shortened
+from rise_gym._training_windows import training_window as training_window
+from rise_gym.dynamics import Forecast, VideoDynamics, VideoDynamicsConfig
 from rise_gym.errors import InvalidDataset
 from rise_gym.recordings import Recordings
 from rise_gym.training import Trainer, TrainingConfig, noise_like
@@ -78,22 +81,6 @@ class DynamicsTraining:
     later_weight: float = 100.0
 
 
-class Window(NamedTuple):
-    """A batch of training windows; `happened` (B, K) says which future frames there were under these actions.
-
-    `gained` (B, K + L) is the progress of each future frame, and of the model's L `later` ones, less that of the
-    newest; NaN where nobody knows it, and of later ones where no policy acted on.
-    """
-
-    history: Tensor
-    future: Tensor
-    happened: Tensor
-    proprio: Tensor
-    actions: Tensor
-    measured: Tensor
-    gained: Tensor
-
-
 def train_dynamics(
     recordings: Recordings,
     config: DynamicsTraining,
@@ -128,41 +115,74 @@ def train_dynamics(
         raise InvalidDataset(
             "dynamics learns from encoded episodes of two frames and more; call recordings.encoded(codec) first"
         )
-    rest, device = config.training, config.training.device
+    device = config.training.device
     model = _initial(recordings, config, initial, learns_gain=progress is not None).to(device)
     judge = None if value is None else copy.deepcopy(value).eval().requires_grad_(False).to(device)
-    joints = replace(
-        rest,
-        steps=min(config.following_steps, 4 * rest.steps),
-        learning_rate=2 * rest.learning_rate,
-        save_every_steps=2000,
-    )
-    train_following(model, recordings, moments, joints, Path(folder) / "following")
-
-    batches = BatchMoments(
-        recordings, moments, progress, eventful_share=config.eventful_share, task_centric=config.task_centric
-    )
-    dreamt = DreamtHistory(config.training.batch_size, model.config, recordings)
-    dreams_from = 0.0 if initial is not None else config.recorded_only * config.training.steps
-
-    def loss(generator: Generator) -> tuple[Tensor, dict[str, float]]:
-        share = config.dreamt_history if trainer.progress.step >= dreams_from else 0.0
-        parts = batches.draw(config.training.batch_size, generator)
-        drawn, replaced, going_on = dreamt.mixed_in(parts, share, generator)
-        window = training_window(recordings, drawn, model.config, progress, device=device)
-        window = window._replace(history=dreamt.replaced(window.history, replaced, going_on))
-        window = shortened(window, config.short_chunks, generator)
-        total, figures, imagined = _losses(model, window, config, generator, judge, recordings.instruction_of(drawn))
-        dreamt.keep(drawn, imagined.latents, imagined.from_noise & window.happened.all(1))
-        return total, figures
-
-    trainer = Trainer(model, loss, config.training, folder, extra_state=dreamt)
+    train_following(model, recordings, moments, _joints_alone(config), Path(folder) / "following")
+    losses = _Losses(recordings, config, model, moments, progress, judge)
+    losses.dreams_from = 0.0 if initial is not None else config.recorded_only * config.training.steps
+    trainer = Trainer(model, losses, config.training, folder, extra_state=losses.dreamt, after_step=losses.count)
+    losses.step = trainer.progress.step
     trainer.run(on_progress=on_progress)
     trainer.use_average()
     if initial is not None:
         _keep(initial, model, config.initial_share)
     model.requires_grad_(True)
     return model.eval()
+
+
+def _joints_alone(config: DynamicsTraining) -> TrainingConfig:
+    """How to learn, before anything else, where joints will be."""
+    rest = config.training
+    return replace(
+        rest,
+        steps=min(config.following_steps, 4 * rest.steps),
+        learning_rate=2 * rest.learning_rate,
+        save_every_steps=2000,
+    )
+
+
+class _Losses:
+    """The loss that the trainer calls once a step, and the dreams that rows of the next step go on from.
+
+    Attributes:
+        dreams_from: the step from which on they do. step: how many were taken.
+    """
+
+    def __init__(
+        self,
+        recordings: Recordings,
+        config: DynamicsTraining,
+        model: VideoDynamics,
+        moments: Tensor,
+        progress: Tensor | None,
+        judge: ProgressValue | None,
+    ) -> None:
+        self.recordings, self.config, self.model = recordings, config, model
+        self.progress, self.judge = progress, judge
+        self.batches = BatchMoments(
+            recordings, moments, progress, eventful_share=config.eventful_share, task_centric=config.task_centric
+        )
+        self.dreamt = DreamtHistory(config.training.batch_size, model.config, recordings)
+        self.dreams_from, self.step = 0.0, 0
+
+    def __call__(self, generator: Generator) -> tuple[Tensor, dict[str, float]]:
+        config, recordings = self.config, self.recordings
+        share = config.dreamt_history if self.step >= self.dreams_from else 0.0
+        parts = self.batches.draw(config.training.batch_size, generator)
+        drawn, replaced, going_on = self.dreamt.mixed_in(parts, share, generator)
+        window = training_window(recordings, drawn, self.model.config, self.progress, device=config.training.device)
+        window = window._replace(history=self.dreamt.replaced(window.history, replaced, going_on))
+        window = shortened(window, config.short_chunks, generator)
+        total, figures, imagined = _losses(
+            self.model, window, config, generator, self.judge, recordings.instruction_of(drawn)
+        )
+        self.dreamt.keep(drawn, imagined.latents, imagined.from_noise & window.happened.all(1))
+        return total, figures
+
+    def count(self, step: int) -> None:
+        """After a step."""
+        self.step = step
 
 
 @torch.no_grad()
@@ -209,55 +229,6 @@ def _initial(
     return model
 
 
-def training_window(
-    recordings: Recordings,
-    moments: Tensor,
-    shape: VideoDynamicsConfig,
-    progress: Tensor | None = None,
-    *,
-    device: torch.device | str = "cpu",
-) -> Window:
-    """What was before and after recorded moments (B,), and what was done: `shape` gives history, stride and chunk.
-
-    progress: (N,) of every recorded moment, to tell what was gained. device: where the frames are to be.
-    """
-    if recordings.latents is None:
-        raise ValueError("windows hold latents: call recordings.encoded(codec) first")
-    before = recordings.history(moments, shape.history, shape.stride)
-    after, happened = recordings.future(moments, shape.chunk)
-    acted, _ = recordings.chunk(moments, shape.chunk)
-    known = torch.full((len(recordings),), torch.nan) if progress is None else progress
-    return Window(
-        history=recordings.latents[before].to(device).float(),
-        future=recordings.latents[after].to(device).float(),
-        happened=happened,
-        proprio=recordings.proprio[moments],
-        actions=recordings.actions[acted],
-        measured=recordings.proprio[after],
-        gained=torch.cat([known[after], _known_later(recordings, moments, shape.later, known)], dim=1)
-        - known[moments][:, None],
-    )
-
-
-def _known_later(recordings: Recordings, moments: Tensor, later: Sequence[int], known: Tensor) -> Tensor:
-    """What is known (N,) of `later` ticks after moments (B,): (B, L), NaN where no policy acted on."""
-    acted_on = torch.tensor([source == "rollout" for source in recordings.sources])[recordings.episode[moments]]
-    ahead = torch.minimum(moments[:, None] + torch.tensor(later, dtype=torch.int64), recordings.last[moments][:, None])
-    return known[ahead].where(acted_on[:, None], torch.nan)
-
-
-def shortened(window: Window, fraction: float, generator: Generator) -> Window:
-    """Some rows as if their chunk were shorter: the last target held from a random tick on, later frames unknown."""
-    batch, ticks = window.happened.shape
-    chosen = torch.rand(batch, generator=generator) < fraction
-    length = torch.where(chosen, torch.randint(1, ticks + 1, (batch,), generator=generator), ticks)
-    index = torch.minimum(torch.arange(ticks), length[:, None] - 1)
-    held = window.actions.gather(1, index[..., None].expand_as(window.actions))
-    gained = torch.cat([window.gained[:, :ticks], window.gained[:, ticks:].where(~chosen[:, None], torch.nan)], dim=1)
-    happened = window.happened & (torch.arange(ticks) < length[:, None])
-    return window._replace(actions=held, happened=happened, gained=gained)
-
-
 def dynamics_loss(
     model: VideoDynamics,
     window: Window,
@@ -290,40 +261,70 @@ def _losses(
     judge: ProgressValue | None,
     instruction: Sequence[str],
 ) -> tuple[Tensor, dict[str, float], _Imagined]:
+    sigma, history, noisy = _with_noise(window, config, generator)
+    arguments = (history, noisy, sigma, window.proprio, window.actions)
+    given = (argument.to(model.device) for argument in arguments)
+    forecast: Forecast = model(*given, instruction=instruction or None)
+    clean, from_noise = forecast.latents, sigma == 1
+    picture, copied = _picture_error(clean, window)
+    parts = {"picture": picture, "proprio": _joint_error(model, forecast.proprio, window)}
+    parts |= _gain_errors(model, forecast, window, from_noise)
+    if judge is not None:
+        ticks = torch.randperm(clean.shape[1], generator=generator)[: config.judged_ticks]
+        known = window.happened[:, ticks].to(model.device)
+        text = [instruction[row] for row in known.nonzero()[:, 0].tolist()]
+        parts |= judged(judge, clean[:, ticks][known], window.future.to(clean)[:, ticks][known], text)
+    weights = {  # joints teach nothing here: they were learnt before, and are only looked at
+        "gain": config.gain_weight,
+        "later_gain": config.later_weight,
+        "seen": config.seen_weight,
+        "progress": config.progress_weight,
+    }
+    total = picture
+    for name, weight in weights.items():
+        total = total + weight * parts[name] if name in parts else total
+    figures = {name: float(part.detach()) for name, part in {**parts, "copy_ratio": copied}.items()}
+    return total, figures, _Imagined(clean.detach(), from_noise)
+
+
+def _with_noise(window: Window, config: DynamicsTraining, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise levels (B,), and with noise the history (B, T, V, c, h, w) and the future (B, K, V, c, h, w)."""
     sigma = _noise_levels(len(window.history), config, generator)
     level = sigma.view(-1, 1, 1, 1, 1, 1).to(window.future)
     noisy = torch.lerp(window.future, noise_like(window.future, generator), level)
     amount = config.context_noise * torch.rand(len(sigma), 1, 1, 1, 1, 1, generator=generator)
     history = window.history + amount.to(window.history) * noise_like(window.history, generator)
-    arguments = (history, noisy, sigma, window.proprio, window.actions)
-    given = (argument.to(model.device) for argument in arguments)
-    clean, following, gain, later = model(*given, instruction=instruction or None)
+    return sigma, history, noisy
 
+
+def _picture_error(clean: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    """Squared error of predicted frames (B, K, V, c, h, w) that happened, and its share of that of the newest frame."""
     future, happened = window.future.to(clean), window.happened.to(clean)
     here = happened[:, :, None, None, None, None]
     error, change = (clean - future).square(), (future - window.history[:, -1:].to(clean)).square()
     picture = (here * error).sum() / (happened.sum() * error[0, 0].numel()).clamp(min=1)
-    off = (following - model.scaled(window.measured.to(clean))).square().mean(-1)
-    joints = (off * happened).sum() / happened.sum().clamp(min=1)
-    parts = {"picture": picture, "proprio": joints}
-    total = picture
-    pure, chunk = (sigma == 1)[:, None], window.happened.shape[1]  # a future with less noise would give its gain away
-    if gain is not None:
-        parts["gain"] = _gain_error(gain, window.gained[:, :chunk], pure & window.happened)
-        total = total + config.gain_weight * parts["gain"]
-    if later is not None:
-        weight = chunk / torch.tensor(model.config.later, device=later.device)
-        parts["later_gain"] = _gain_error(later, window.gained[:, chunk:], pure, weight)
-        total = total + config.later_weight * parts["later_gain"]
-    if judge is not None:
-        ticks = torch.randperm(clean.shape[1], generator=generator)[: config.judged_ticks]
-        known = window.happened[:, ticks].to(model.device)
-        text = [instruction[row] for row in known.nonzero()[:, 0].tolist()]
-        parts |= judged(judge, clean[:, ticks][known], future[:, ticks][known], text)
-        total = total + config.seen_weight * parts["seen"] + config.progress_weight * parts["progress"]
-    parts["copy_ratio"] = (here * error).sum() / (here * change).sum().clamp(min=1e-6)
-    figures = {name: float(part.detach()) for name, part in parts.items()}
-    return total, figures, _Imagined(clean.detach(), sigma == 1)
+    return picture, (here * error).sum() / (here * change).sum().clamp(min=1e-6)
+
+
+def _joint_error(model: VideoDynamics, following: Tensor, window: Window) -> Tensor:
+    """Squared error of scaled proprioception (B, K, P) at ticks that happened."""
+    happened = window.happened.to(following)
+    off = (following - model.scaled(window.measured.to(following))).square().mean(-1)
+    return (off * happened).sum() / happened.sum().clamp(min=1)
+
+
+def _gain_errors(model: VideoDynamics, forecast: Forecast, window: Window, from_noise: Tensor) -> dict[str, Tensor]:
+    """Squared errors of the gains that the model expects, if it does, in rows (B,) that start from pure noise.
+
+    A future with less noise would give its gain away.
+    """
+    parts, pure, chunk = {}, from_noise[:, None], window.happened.shape[1]
+    if forecast.gain is not None:
+        parts["gain"] = _gain_error(forecast.gain, window.gained[:, :chunk], pure & window.happened)
+    if forecast.later is not None:
+        weight = chunk / torch.tensor(model.config.later, device=forecast.later.device)
+        parts["later_gain"] = _gain_error(forecast.later, window.gained[:, chunk:], pure, weight)
+    return parts
 
 
 def _gain_error(gain: Tensor, gained: Tensor, counts: Tensor, weight: Tensor | float = 1.0) -> Tensor:

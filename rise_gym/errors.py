@@ -12,7 +12,7 @@ class InvalidAction(RiseGymError, ValueError):
 
 
 class StepOutOfOrder(RiseGymError, RuntimeError):
-    """A step before `reset`, or after the episode's end."""
+    """A step, or a snapshot, before `reset`; or a step after the episode's end."""
 
 
 class InvalidStart(RiseGymError, ValueError):

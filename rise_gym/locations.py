@@ -74,9 +74,14 @@ def downloaded(hub_id: str, patterns: Sequence[str]) -> Path:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
     except Exception as error:  # the hub client raises errors of several libraries, by what went wrong
         raise InvalidCheckpoint(
-            f"{hub_id!r} is no folder here, and could not be had from the hub either ({error}); "
+            f"{hub_id!r} is no folder here, and could not be had from the hub either ({in_a_line(error)}); "
             "check the spelling and the connection, or give a local folder or a bundled:<task>/<name>"
         ) from error
+
+
+def in_a_line(error: Exception) -> str:
+    """Why the hub gave nothing, without the advice that its client adds in further lines."""
+    return str(error).partition("\n")[0].strip() or type(error).__name__
 
 
 def previous_folder(target: Path) -> Path:

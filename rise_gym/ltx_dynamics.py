@@ -21,9 +21,9 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from rise_gym._action_encoder import ActionEncoder
+from rise_gym._forecasts import Forecast, Prediction, check_sigmas, drawn_noise, held
 from rise_gym._ltx_transformer import MultiViewTransformer
-from rise_gym.dynamics import Forecast, Prediction, drawn_noise
-from rise_gym.errors import InvalidAction, InvalidCheckpoint, InvalidTask
+from rise_gym.errors import InvalidCheckpoint, InvalidTask
 from rise_gym.ltx_codec import LTXCodec, latent_frames
 from rise_gym.protocols import Generators
 from rise_gym.tasks import TaskCard, task_card
@@ -251,13 +251,13 @@ class LTXDynamics(ModelMixin, ConfigMixin):
             InvalidAction: if there are more ticks than the model was trained for, or none.
             InvalidCheckpoint: if no codec was given, see `use_codec`.
         """
-        ticks, held = actions.shape[1], self._held(actions)
-        columns = (part.split(self.rows_at_once) for part in (history, self.noise(len(history), generator), held))
+        ticks, whole = actions.shape[1], held(actions, int(self.config.chunk))
+        columns = (part.split(self.rows_at_once) for part in (history, self.noise(len(history), generator), whole))
         with self._half_on_gpu():
             parts = [self._dreamt(*rows) for rows in zip(*columns, strict=True)]
             latents = torch.cat([self._every_tick(part.clip)[:, :ticks] for part in parts])
         return Prediction(
-            latents, self.unscaled(held)[:, :ticks], torch.cat([part.moved for part in parts]), None, None
+            latents, self.unscaled(whole)[:, :ticks], torch.cat([part.moved for part in parts]), None, None
         )
 
     def foresee(
@@ -270,11 +270,11 @@ class LTXDynamics(ModelMixin, ConfigMixin):
         instruction: Sequence[str] | None = None,
     ) -> Forecast:
         """One pass from pure noise, differentiable in the actions (B, k, A); the others as for `sample`."""
-        ticks, held = actions.shape[1], self._held(actions)
+        ticks, whole = actions.shape[1], held(actions, int(self.config.chunk))
         with self._half_on_gpu():
-            clip = noise - self(history, noise, noise.new_ones(len(noise)), held).float()
+            clip = noise - self(history, noise, noise.new_ones(len(noise)), whole).float()
             latents = self._every_tick(clip)[:, :ticks]
-        return Forecast(latents, held[:, :ticks], None, None)
+        return Forecast(latents, whole[:, :ticks], None, None)
 
     def _dreamt(self, history: Tensor, noise: Tensor, actions: Tensor) -> _Dreamt:
         sample, clean = noise, []
@@ -297,19 +297,6 @@ class LTXDynamics(ModelMixin, ConfigMixin):
             )
         return codec.frames_of(clip).repeat_interleave(int(self.config.stride), dim=1)
 
-    def _held(self, actions: Tensor) -> Tensor:
-        """Actions (B, k, A) as a whole chunk, (B, K, A), the last of them held.
-
-        Raises:
-            InvalidAction: if there are more ticks than the model was trained for, or none.
-        """
-        ticks, chunk = actions.shape[1], int(self.config.chunk)
-        if not 1 <= ticks <= chunk:
-            raise InvalidAction(
-                f"a chunk of 1 to {chunk} ticks was wanted, got {ticks}; split it, or train for longer ones"
-            )
-        return torch.cat([actions, actions[:, -1:].expand(-1, chunk - ticks, -1)], dim=1)
-
     def unscaled(self, scaled: Tensor) -> Tensor:
         """Scaled actions (..., A) in [-1, 1] -> joint targets in rad and m."""
         return self._low + (scaled + 1) * 0.5 * (self._high - self._low)
@@ -330,7 +317,6 @@ def _check(history: int, stride: int, chunk: int, sigmas: Sequence[float], actio
         raise ValueError(
             f"history, stride and chunk must be positive, and a chunk whole strides, got {history}, {stride}, {chunk}"
         )
-    if sigmas[0] != 1.0 or any(a <= b for a, b in zip(sigmas, [*sigmas[1:], 0.0], strict=True)):
-        raise ValueError(f"sigmas must fall from 1, got {list(sigmas)}")
+    check_sigmas(sigmas)
     if actions > channels:
         raise ValueError(f"the task's actions have {actions} numbers, the action encoder reads {channels} at most")

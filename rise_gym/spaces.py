@@ -33,8 +33,15 @@ def observation_space(task: TaskCard) -> spaces.Dict:
 
 
 def action_space(task: TaskCard, chunk: int) -> spaces.Box:
-    """Scaled joint targets of one chunk: float32 (K, A) in [-1, 1]."""
-    return spaces.Box(-1.0, 1.0, (chunk, len(task.action_names)), np.float32)
+    """Scaled joint targets of one chunk: float32 (K, A) in [-1, 1]; it knows its task, see `task_of_actions`."""
+    space = spaces.Box(-1.0, 1.0, (chunk, len(task.action_names)), np.float32)
+    space.rise_gym_task = task.name  # type: ignore[attr-defined]  # it stays with a model that is saved with its space
+    return space
+
+
+def task_of_actions(space: spaces.Space[Any]) -> str | None:
+    """Name of the task whose actions these are, for tasks may share their shapes; None of a space made elsewhere."""
+    return getattr(space, "rise_gym_task", None)
 
 
 def checked_actions(actions: object, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -141,8 +142,11 @@ class Trainer:
 
         Of several processes only the main one calls `on_progress`; and they save together or not at all, so after an
         interruption they go on from the last of every `save_every_steps`.
+
+        Raises:
+            SaveFailed: if the folder can't be written, before the first step, or if the disk is full.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         figures: dict[str, float] = {}
         self.model.train()
         complete = False
@@ -315,6 +319,22 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
         index, slot = name.split(".", 1)
         slots.setdefault(int(index), {})[slot] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for a run, if it is not there.
+
+    Raises:
+        SaveFailed: if it can't be made, or not be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SaveFailed(
+            f"could not write to {folder} ({error}); make it writable, or choose another folder"
+        ) from error
 
 
 def save_atomically(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:

@@ -45,6 +45,8 @@ _HOLDS = {
     "rounds": ("policies", "paired"),
 }
 """What a recorded file has to hold to be shown, by its name; the benchmark of that name writes it."""
+_HOLDS_OF_A_TASK = {"imagined_vs_real": ("policies", "starts", "success"), "action_fidelity": ("starts", "commands")}
+"""And of each task, where one file is of all of them."""
 _CELL = ("task", "row", "episodes", "success_rate", "success_ci95")
 
 
@@ -164,9 +166,11 @@ class _Folder:
         if not path.is_file():
             return None
         recorded = _read(path, _HOLDS[name])
-        found: Record | None = recorded["tasks"].get(key)
+        found: Record | None = _checked(recorded["tasks"], f"{path}, tasks").get(key)
         if found is None or found.get("unfinished"):
             return None
+        there = {part: value for part, value in found.items() if value not in ([], {})}  # of no policy nothing is told
+        _checked(there, f"{path}, {key}", _HOLDS_OF_A_TASK[name])
         self.origins[name.replace("_", " ")] = _origin(recorded)
         return found
 
@@ -295,10 +299,15 @@ def _read(path: Path, wanted: Sequence[str] = ()) -> dict[str, Any]:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InvalidResults(f"{path} can't be read as JSON ({error}); measure it again, or take it away") from error
+    return _checked(found, str(path), wanted)
+
+
+def _checked(found: Any, where: str, wanted: Sequence[str] = ()) -> dict[str, Any]:
+    """What was read, if it is a JSON object that has what is wanted."""
     if not isinstance(found, dict):
-        raise InvalidResults(f"{path} must hold a JSON object, it holds a {type(found).__name__}")
+        raise InvalidResults(f"{where} must hold a JSON object, it holds a {type(found).__name__}")
     if missing := [key for key in wanted if key not in found]:
-        raise InvalidResults(f"{path} lacks {', '.join(missing)}; measure it again, or take it away")
+        raise InvalidResults(f"{where} lacks {', '.join(missing)}; measure it again, or take it away")
     return found
 
 

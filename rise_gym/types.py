@@ -73,7 +73,7 @@ class WorldState:
         latents: the last ticks, oldest first, (B, W, V, c, h, w); W = (T - 1) · stride + 1 ticks, of which the dynamics
             reads every `stride`-th, the newest included.
         proprio: (B, P) in rad and m, newest.
-        progress: (B,) of the newest frame.
+        progress: (B,) of the newest frame, in [-1, 1]; 1 is done, below 0 is lost.
         instruction: one a row.
     """
 
@@ -106,8 +106,8 @@ class Imagination:
     Attributes:
         latents: (B, F, V, c, h, w), one a tick of the chunk (F = K).
         proprio: (B, F, P) in rad and m.
-        progress: (B, F) progress of each predicted frame.
-        reward: (B,) progress gained over the chunk.
+        progress: (B, F) progress of each predicted frame, in [-1, 1]; 1 is done, below 0 is lost.
+        reward: (B,) progress gained over the chunk, counted from 0 up, in [-1, 1].
         advantage: (B,) equation 2 of the paper, scaled and clamped to [-1, 1].
         uncertainty: (B,) how little the prediction can be trusted, 0 and up.
         progress_uncertainty: (B,) the expected absolute error of the progress gained; None if the model does not know.

@@ -15,7 +15,7 @@ from rise_gym.checkpoints import load_checkpoint
 from rise_gym.commands import baseline as module
 from rise_gym.commands.baseline import Method, baseline
 from rise_gym.commands.evaluate import agent_factory
-from rise_gym.errors import RiseGymError
+from rise_gym.errors import InvalidDataset, RiseGymError
 from rise_gym.tasks import BOX_CLOSE
 
 NARROW = FlowPolicyConfig(channels=(2, 4, 4), grid_channels=2, context_width=16, head_width=32, head_blocks=1)
@@ -46,6 +46,7 @@ def test_dagger_collects_corrections_and_clones_them_with_the_demonstrations(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(module, "_require_demonstrations", lambda *_: None)
     monkeypatch.setattr(module, "collect", lambda *given, **named: calls.append((*given, named)))
     monkeypatch.setattr(module, "train", lambda *given, **named: calls.append((*given, named)))
     baseline("dagger", tmp_path, data=[Path("demos")], policy="runs/base", episodes=7, first_seed=5, steps=9)
@@ -53,6 +54,14 @@ def test_dagger_collects_corrections_and_clones_them_with_the_demonstrations(
     assert (folder, part, out) == (tmp_path / "corrections", "policy", tmp_path)
     assert collected | {"who": "correction", "episodes": 7, "first_seed": 5, "policy": "runs/base"} == collected
     assert trained | {"data": [Path("demos"), folder], "initial": "runs/base", "steps": 9} == trained
+
+
+def test_demonstrations_that_are_not_there_are_missed_before_the_expert_plays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "collect", lambda *_, **__: pytest.fail("the expert played"))
+    with pytest.raises(InvalidDataset, match="nowhere"):
+        baseline("dagger", tmp_path / "out", data=[tmp_path / "nowhere"])
 
 
 @pytest.mark.parametrize("wrong", [{"learning_rate": -1.0}, {"learning_rate": float("nan")}, {"steps": 0}])

@@ -229,10 +229,10 @@ def test_an_unreachable_hub_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) 
     import huggingface_hub
 
     def unreachable(repository: str, **_: Any) -> str:
-        raise ConnectionError(f"no route to {repository}")
+        raise ConnectionError(f"no route to {repository}\nPlease read this as well.")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    with pytest.raises(InvalidCheckpoint, match=r"could not be had from the hub.*no route to lab/box"):
+    with pytest.raises(InvalidCheckpoint, match=r"could not be had from the hub.*\(no route to lab/box\); check"):
         resolve("lab/box@main")
 
 

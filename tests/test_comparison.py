@@ -22,7 +22,14 @@ from rise_gym.commands import _shared as commands
 from rise_gym.commands.compare import compare
 from rise_gym.comparison import agreement, doubts, dreamt_episodes, first_windows, means, ranked
 from rise_gym.episodes import write_episodes
-from rise_gym.errors import InvalidCheckpoint, InvalidDataset, RenderingUnavailable, RiseGymError, UnsuitableEnv
+from rise_gym.errors import (
+    InvalidCheckpoint,
+    InvalidDataset,
+    RenderingUnavailable,
+    RiseGymError,
+    SaveFailed,
+    UnsuitableEnv,
+)
 from rise_gym.evaluation import EpisodeResult
 from rise_gym.metrics import mean_rank_violation
 from rise_gym.starts import Starts
@@ -213,6 +220,9 @@ def nothing_played(monkeypatch: pytest.MonkeyPatch) -> None:
         (["random"], {"noise": (0.0, -1.0)}, r"a factor of the noise of 0 or more was wanted, got -1"),
         (["random"], {"exploit_starts": -1}, r"--exploit-starts is -1"),
         (["random"], {"drift_chunks": 0}, r"--drift-chunks is 0"),
+        (["random"], {"seed": -3}, r"--seed of 0 or more was wanted, got -3"),
+        (["random"], {"processes": 0}, r"--processes of 1 or more was wanted, got 0"),
+        (["random"], {"robot_env": "My-v0", "robot_episodes": 0}, r"--robot-episodes of 1 or more was wanted, got 0"),
     ],
 )
 def test_the_command_refuses_what_compares_nothing(policies: list[str], how: dict[str, Any], wanted: str) -> None:
@@ -248,3 +258,16 @@ def test_the_command(tiny_world: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert set(found["agreement"]) == {"success", "score", "episode_return"}
     assert path.with_suffix(".png").stat().st_size > 1000
     assert "careful: 2 policies" in capsys.readouterr().out
+
+
+def test_what_was_compared_is_told_where_it_can_not_be_written(
+    tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hours of playing would be lost."""
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr("rise_gym.commands.compare._starts", lambda *_: None)
+    row = {"policy": "random", "noise": 0.0, "true": means(results(3)), "imagined": means(results(3))}
+    monkeypatch.setattr("rise_gym.commands.compare._rows", lambda *_: [row])
+    with pytest.raises(SaveFailed):
+        compare(["random"], world_model=str(tiny_world), json_file=tmp_path / "file" / "found.json")
+    assert '"score": 4.0' in capsys.readouterr().out

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rise_gym.agents.baselines import RandomAgent
-from rise_gym.errors import UnsuitableEnv
+from rise_gym.commands.evaluate import evaluate as evaluate_command
+from rise_gym.errors import RiseGymError, SaveFailed, UnsuitableEnv
 from rise_gym.evaluation import (
     EpisodeResult,
     Factory,
@@ -186,3 +187,28 @@ def test_figures_that_are_no_numbers_are_null(tmp_path: Path) -> None:
     write_report_json(tmp_path / "found.json", {"a": [float("nan"), 1.0], "b": {"c": float("inf")}})
     found = json.loads((tmp_path / "found.json").read_text())
     assert (found["a"], found["b"]) == ([None, 1.0], {"c": None})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"seed": -5}, "--seed of 0 or more was wanted, got -5"),
+        ({"processes": 0}, "--processes of 1 or more was wanted, got 0"),
+        ({"episodes": 0}, "at least one episode"),
+        ({"advantage": 7.0}, "an advantage from -1 to 1"),
+        ({"advantage": float("nan")}, "an advantage from -1 to 1"),
+    ],
+)
+def test_the_command_names_numbers_that_are_none(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(RiseGymError, match=told):
+        evaluate_command("RiseMujoco-BoxClose-v0", policy="random", **wrong)
+
+
+def test_what_the_command_measured_is_told_where_it_can_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr("rise_gym.evaluation.evaluate", lambda *_, **__: {"success_rate": 0.25})
+    with pytest.raises(SaveFailed):
+        evaluate_command("RiseMujoco-BoxClose-v0", policy="random", json_file=tmp_path / "file" / "found.json")
+    assert '"success_rate": 0.25' in capsys.readouterr().out

@@ -149,7 +149,15 @@ def test_a_value_can_be_trained_without_one_of_its_losses(data: Path, tmp_path: 
         ("codec", {"dry_run": True}, "--architecture ltx: add that"),
         ("dynamics", {"sharded": True}, "--architecture ltx: add that"),
         ("policy", {"architecture": "ltx"}, "not of a policy"),
-        ("value", {"backbone": "a model"}, "--backbone is of a policy"),
+        ("value", {"backbone": "a model"}, "--backbone is of the policy, not of the value"),
+        ("policy", {"across_tasks": True}, "--across-tasks is of the codec and .*, not of the policy"),
+        ("policy", {"progress_weight": 0.0}, "--progress-weight is of the value"),
+        ("policy", {"initial_share": 0.5}, "--initial-share is of the dynamics and the renderer"),
+        ("codec", {"check_episodes": 5}, "--check-episodes is of the policy"),
+        ("value", {"world_model": "bundled:box_close"}, "--world-model is of the policy"),
+        ("codec", {"progress_from": "value"}, "--progress-from is of the dynamics"),
+        ("renderer", {"task_centric": False}, "--task-centric is of the dynamics"),
+        ("decoder", {"initial": "a folder"}, "--initial is of the codec"),
     ],
 )
 def test_an_option_of_another_part_or_architecture_is_refused(

@@ -224,3 +224,11 @@ def test_a_folder_that_cannot_be_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SaveFailed, match="could not write"):
         save_atomically(tmp_path / "file" / "run", "run", {"weight": torch.ones(1)}, {})
+
+
+def test_a_run_in_a_folder_that_cannot_be_takes_no_step(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    trainer = build(tmp_path / "file" / "run")
+    with pytest.raises(SaveFailed, match="choose another folder"):
+        trainer.run()
+    assert trainer.progress.step == 0

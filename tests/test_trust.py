@@ -19,6 +19,7 @@ import pytest
 from rise_gym.commands.report import report
 from rise_gym.comparison import ranked
 from rise_gym.errors import InvalidResults
+from rise_gym.evaluation import plain
 from rise_gym.reliability import false_success, reliability
 from rise_gym.report import write_trust_page
 from rise_gym.tasks import BOX_CLOSE, TASKS
@@ -36,6 +37,7 @@ TITLES = (
     "Does learning in it help?",
     "Does a second round help?",
 )
+NOBODY = {"success": 0.0, "score": 0.0, "episode_return": 0.0}
 FROM = {"command": "python benchmarks/some.py", "commit": "0123456789abcdef-dirty", "machine": {"cpus": 2}}
 
 
@@ -249,6 +251,17 @@ def test_few_policies_are_warned_of(tmp_path: Path) -> None:
     assert "Careful: 3 policies hardly make a ranking" in write_trust_page(tmp_path / "p", BOX_CLOSE, trust).read_text()
 
 
+def test_policies_that_are_all_alike_are_warned_of(tmp_path: Path) -> None:
+    """Nothing correlates then: not a number, for which a recorded file has null."""
+    found = records()["imagined_vs_real"]
+    alike = [{"policy": f"policy {n}", **dict.fromkeys(("true", "imagined"), NOBODY)} for n in range(9)]
+    found["tasks"]["BoxClose"] |= {"policies": alike, **plain(ranked(alike))}
+    trust = read_results(written(tmp_path, {"imagined_vs_real": found}))
+    page = write_trust_page(tmp_path / "page.html", BOX_CLOSE, trust).read_text()
+    assert "success is the same for all policies" in page
+    assert judged(tmp_path, {})["the order of policies"].state == "not measured"
+
+
 def test_an_earlier_record_of_policies_is_read_too(tmp_path: Path) -> None:
     found = records()["imagined_vs_real"]["tasks"]["BoxClose"]
     agreement = {"success": {name: found["success"][name] for name in ("pearson", "spearman")}}
@@ -301,6 +314,18 @@ def test_a_bad_folder_is_told(tmp_path: Path, content: str | None, told: str) ->
         read_results(tmp_path)
     with pytest.raises(InvalidResults, match="is no folder"):
         read_results(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "told"),
+    [
+        ({"tasks": []}, "tasks must hold a JSON object, it holds a list"),
+        ({"tasks": {"BoxClose": {"starts": 50, "policies": []}}}, "BoxClose lacks policies, success; measure it again"),
+    ],
+)
+def test_a_task_whose_figures_are_damaged_is_told(tmp_path: Path, spoilt: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidResults, match=told):
+        read_results(written(tmp_path, {"imagined_vs_real": spoilt}))
 
 
 def test_what_is_saved_says_the_same(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.action_space = action_space(self.task, self.chunk)  # type: ignore[assignment]  # Box is typed less narrowly
         self.metadata = {**type(self).metadata, "render_fps": max(1, round(self.task.control_hz / self.chunk))}
         self._bounds = proprio_bounds(self.task)
+        self._scene: Scene | None = None
         self._over: bool | None = None  # None: never reset
 
     def reset(
@@ -98,7 +99,7 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin an episode; a seed decides everything about it."""
         super().reset(seed=seed)
-        self.scene = self._scene_class.sample(self.np_random, self.config)
+        self._scene = self._scene_class.sample(self.np_random, self.config)
         self._proprioception = robot.Proprioception(self.scene.model)
         mujoco.mj_forward(self.scene.model, self.scene.data)
         self._tick = self._held_ticks = 0
@@ -131,16 +132,29 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         newest = {name: ticks[name][-1].copy() for name in (*self.task.cameras, "proprio")}  # painted a tick ago
         return newest, self._progress - before, terminated, truncated, info
 
+    @property
+    def scene(self) -> Scene:
+        """What is simulated in this episode.
+
+        Raises:
+            StepOutOfOrder: before the first `reset`.
+        """
+        if self._scene is None:
+            raise StepOutOfOrder("`reset` was wanted first, which makes the scene; call env.reset(seed=...)")
+        return self._scene
+
     def render(self) -> NDArray[np.uint8] | None:
         """The cameras side by side, uint8 (H, V * W, 3), or None without a render mode."""
         if self.render_mode is None:
             return None
-        self._check_begun()
         return np.concatenate([self._pictures()[camera] for camera in self.task.cameras], axis=1)
 
     def get_state(self) -> MujocoState:
-        """A snapshot that `set_state` branches from, in this or another env of the same task."""
-        self._check_begun()
+        """A snapshot that `set_state` branches from, in this or another env of the same task.
+
+        Raises:
+            StepOutOfOrder: before the first `reset`.
+        """
         return MujocoState(
             scene=self.scene,
             physics=self.physics_state(),
@@ -163,7 +177,7 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
                 f"a snapshot of {self._scene_class.__name__} was wanted, as get_state of a replica of task "
                 f"{self.task.name!r} gives it, got one of {kind}"
             )
-        self.scene = self._scene_class(state.scene.start, state.scene.config)
+        self._scene = self._scene_class(state.scene.start, state.scene.config)
         self._proprioception = robot.Proprioception(self.scene.model)
         self.np_random.bit_generator.state = copy.deepcopy(state.generator)
         self.set_physics_state(state.physics)
@@ -189,7 +203,8 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     def joints(self) -> NDArray[np.float32]:
         """Measured joints (P,) in rad, gripper openings in m."""
-        return self._proprioception(self.scene.data.qpos)
+        positions = self.scene.data.qpos
+        return self._proprioception(positions)
 
     def measured_progress(self) -> float:
         """How far along the task is, in [0, 1]."""
@@ -200,12 +215,9 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """Of one control tick."""
         return round(1 / (self.task.control_hz * self.scene.model.opt.timestep))
 
-    def _check_begun(self) -> None:
-        if self._over is None:
-            raise StepOutOfOrder("`reset` was wanted before anything else; call env.reset(seed=...)")
-
     def _check_order(self) -> None:
-        self._check_begun()
+        if self._over is None:
+            raise StepOutOfOrder("`reset` was wanted before the first `step`; call env.reset(seed=...)")
         if self._over:
             raise StepOutOfOrder("the episode is over (terminated or truncated); call env.reset() to begin another")
 

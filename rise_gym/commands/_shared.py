@@ -36,6 +36,27 @@ def known_task(task: str) -> TaskCard:
     return card
 
 
+def require_at_least(least: int, **numbers: int) -> None:
+    """Refuse options, by their names, that are below what makes sense.
+
+    Raises:
+        RiseGymError: names the first of them.
+    """
+    for name, number in numbers.items():
+        if number < least:
+            raise RiseGymError(f"--{name.replace('_', '-')} of {least} or more was wanted, got {number}")
+
+
+def require_advantage(advantage: float) -> None:
+    """Refuse to ask a policy for an advantage that there is not.
+
+    Raises:
+        RiseGymError: says which there are.
+    """
+    if not abs(advantage) <= 1:
+        raise RiseGymError(f"an advantage from -1 to 1, the best, was wanted, got {advantage:g}; it is no bin's number")
+
+
 def card_of(env_id: str) -> TaskCard:
     """The card of a registered env's task; the module of `my_lab.envs:MyBoxClose-v0` is imported for it.
 

@@ -68,15 +68,14 @@ def baseline(
     task = known_task(task).name
     policy = policy or f"bundled:{task}/base"
     if method == "dagger":
-        if not data:
-            raise RiseGymError("dagger clones demonstrations and corrections together: give --data with the former")
+        _require_demonstrations(data, task)
         corrections = out / CORRECTIONS
         collect(
             corrections, who="correction", policy=policy, episodes=episodes, first_seed=first_seed, task=task,
             processes=processes,
         )  # fmt: skip
         train(
-            "policy", out, data=[*data, corrections], task=task, initial=policy, steps=steps,
+            "policy", out, data=[*(data or ()), corrections], task=task, initial=policy, steps=steps,
             learning_rate=learning_rate, seed=seed,
         )  # fmt: skip
         return
@@ -86,6 +85,21 @@ def baseline(
     overrides = {name: value for name, value in given.items() if value is not None}
     (_ppo if method == "ppo" else _dsrl)(out, policy, task, steps, overrides)
     print(f"policy: {out / 'checkpoint'}")
+
+
+def _require_demonstrations(data: list[Path] | None, task: str) -> None:
+    """See that they can be read, before the expert plays for an hour.
+
+    Raises:
+        RiseGymError: if none were given. InvalidDataset: if there are none, or they are of another task.
+    """
+    from rise_gym.episodes import read_episodes
+    from rise_gym.tasks import task_card
+
+    if not data:
+        raise RiseGymError("dagger clones demonstrations and corrections together: give --data with the former")
+    for folder in data:
+        read_episodes(folder, task=task_card(task), limit=0)
 
 
 def _ppo(out: Path, policy: str, task: str, steps: int | None, overrides: dict[str, Any]) -> None:

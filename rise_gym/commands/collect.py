@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from rise_gym.commands._progress import progress_bar
-from rise_gym.commands._robots import AS_USUAL, NO_ROBOT, ExecutionOptions, RobotOptions, driving
+from rise_gym.commands._robots import AS_USUAL, NO_ROBOT, Driving, ExecutionOptions, RobotOptions, driving
 from rise_gym.commands._shared import env_id_of, known_task
 from rise_gym.errors import RiseGymError
-from rise_gym.tasks import task_card
 
 if TYPE_CHECKING:
     from rise_gym.collection import Factory
+    from rise_gym.tasks import TaskCard
     from rise_gym.types import Source
 
 
@@ -55,37 +55,34 @@ def collect(
         execution: how the policy drives it.
     """
     from rise_gym.agents.trainable import weights_fingerprint
-    from rise_gym.collection import CollectionConfig, ExplorationNoise, Factory
+    from rise_gym.collection import CollectionConfig, ExplorationNoise
     from rise_gym.collection import collect as run
 
-    if robot.robot is not None and who != "policy":
+    on_robot = robot.robot is not None
+    if on_robot and who != "policy":
         raise RiseGymError(f"on a robot only a policy can be recorded so far, not {who!r}: --who policy")
-    task = known_task(task).name
-    env_id = env_id_of("Mujoco" if robot.robot is None else "Real", task)
+    if who not in ("policy", "correction") and (policy is not None or temperature is not None):
+        raise RiseGymError(
+            f"--policy and --temperature go with --who policy or --who correction, {who!r} would play without them: "
+            "say one of these, or leave them out"
+        )
+    card = known_task(task)
+    env_id = env_id_of("Real" if on_robot else "Mujoco", card.name)
     how = driving(env_id, robot=robot, execution=execution)
-    policy, exploration = policy or f"bundled:{task}/base", ExplorationNoise().times(noise)
+    policy, exploration = policy or f"bundled:{card.name}/base", ExplorationNoise().times(noise)
     sources: dict[Who, Source] = {"expert": "demonstration", "correction": "correction"}
     config = CollectionConfig(
-        episodes=episodes, first_seed=first_seed, task=task, source=sources.get(who, "rollout"),
+        episodes=episodes, first_seed=first_seed, task=card.name, source=sources.get(who, "rollout"),
         policy=policy if who == "policy" else who,
         fingerprint=weights_fingerprint(policy) if who == "policy" else None,
-        processes=processes if robot.robot is None else 1,
-        episodes_per_file=10 if robot.robot is None else 1,  # a robot's episodes are dear
+        processes=1 if on_robot else processes,
+        episodes_per_file=1 if on_robot else 10,  # a robot's episodes are dear
     )  # fmt: skip
-    agent = Factory(
-        target="rise_gym.agents.trainable:load_trainable",
-        arguments={"name": policy, "task": task, "temperature": temperature},
-    )
-    if who == "random":
-        agent = Factory(target="rise_gym.agents.baselines:RandomAgent", arguments={"task": task_card(task)})
-    env = _replica(task, chunk=task_card(task).chunk if who in ("policy", "random") else 1, record_ticks=True)
-    actor = _actor(who, task, agent, noise)
-    if robot.robot is not None:
-        given = {"id": env_id, "chunk": how.chunk(task_card(task).chunk), "record_ticks": True}
-        env = Factory(target="gymnasium:make", arguments={**given, "disable_env_checker": True, **how.arguments})
-        actor = how.by(agent, policy, noise=exploration)
-    if who == "correction":
-        env = Factory(target="rise_gym.corrections:TakenOver", arguments={"env": env, "agent": agent})
+    agent = _agent(who, card, policy, temperature)
+    if on_robot:
+        env, actor = _robot(env_id, how, how.chunk(card.chunk)), how.by(agent, policy, noise=exploration)
+    else:
+        env, actor = _replica(who, env_id, card, agent), _actor(who, card.name, agent, noise)
     with progress_bar(f"collecting {who} episodes", episodes) as step:
         summary = run(config, folder, env, actor, on_episode=lambda _: step())
     print(
@@ -94,11 +91,35 @@ def collect(
     )
 
 
-def _replica(task: str, **arguments: Any) -> Factory:
+def _agent(who: Who, card: TaskCard, policy: str, temperature: float | None) -> Factory:
+    """The policy, or what plays random targets."""
     from rise_gym.collection import Factory
 
-    given = {"id": env_id_of("Mujoco", task), "disable_env_checker": True, **arguments}
+    if who == "random":
+        return Factory(target="rise_gym.agents.baselines:RandomAgent", arguments={"task": card})
+    return Factory(
+        target="rise_gym.agents.trainable:load_trainable",
+        arguments={"name": policy, "task": card.name, "temperature": temperature},
+    )
+
+
+def _robot(env_id: str, how: Driving, chunk: int) -> Factory:
+    from rise_gym.collection import Factory
+
+    given = {"id": env_id, "chunk": chunk, "record_ticks": True, "disable_env_checker": True, **how.arguments}
     return Factory(target="gymnasium:make", arguments=given)
+
+
+def _replica(who: Who, env_id: str, card: TaskCard, agent: Factory) -> Factory:
+    """The replica; for corrections one that begins where the agent got stuck."""
+    from rise_gym.collection import Factory
+
+    chunk = card.chunk if who in ("policy", "random") else 1
+    given = {"id": env_id, "chunk": chunk, "record_ticks": True, "disable_env_checker": True}
+    env = Factory(target="gymnasium:make", arguments=given)
+    if who != "correction":
+        return env
+    return Factory(target="rise_gym.corrections:TakenOver", arguments={"env": env, "agent": agent})
 
 
 def _actor(who: Who, task: str, agent: Factory, noise: float) -> Factory:

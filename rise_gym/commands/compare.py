@@ -13,7 +13,7 @@ import tyro
 from rise_gym.commands._progress import progress_bar
 from rise_gym.commands._robot_column import RobotColumn, played_on_robot
 from rise_gym.commands._robots import AS_USUAL, ExecutionOptions
-from rise_gym.commands._shared import env_id_of, known_task
+from rise_gym.commands._shared import env_id_of, known_task, require_at_least
 from rise_gym.commands._trusting import exploit_trust, recorded_trust
 from rise_gym.errors import RiseGymError
 
@@ -74,12 +74,12 @@ def compare(
         execution: how policies drive the robot, as in `rise-gym evaluate`; dream and replica always wait for them.
         processes: how many replicas run side by side.
     """
-    from rise_gym._trust_plots import scatter_plot
     from rise_gym.comparison import doubts, ranked
-    from rise_gym.evaluation import plain, write_report_json
     from rise_gym.robot_comparison import robot_figures
 
     _check_amounts(policies, noise, episodes, drift_chunks, exploit_starts)
+    require_at_least(0, seed=seed)
+    require_at_least(1, processes=processes, robot_episodes=robot_episodes)
     card = known_task(task)
     task = card.name
     _check_parts(policies, card, world_model, data)
@@ -101,18 +101,26 @@ def compare(
     if exploit_starts:
         few = starts.rows(range(min(exploit_starts, len(starts))))
         found["exploit"] = exploit_trust(policies[0], few, card, world_model)
-    told_of_robot = found.get("robot", {})
-    if json_file is not None:
-        write_report_json(json_file, found)
-        plot = scatter_plot(rows, found["agreement"], told_of_robot.get("agreement"))
-        json_file.with_suffix(".png").write_bytes(plot)
-    print(json.dumps(plain(found), indent=2))
-    for doubt in [*found["doubts"], *told_of_robot.get("doubts", [])]:
-        print(f"careful: {doubt}")
+    _tell(found, json_file)
     if report is not None:
         print(f"report: {_report(report, card, found)}")
     if column is not None and column.kept is not None:
         column.kept.unlink(missing_ok=True)  # a policy of that name may be another one the next time
+
+
+def _tell(found: dict[str, Any], json_file: Path | None) -> None:
+    """Print what was found and what to be careful about, and write it, with a scatter plot beside it."""
+    from rise_gym._trust_plots import scatter_plot
+    from rise_gym.evaluation import plain, write_report_json
+
+    of_robot = found.get("robot", {})
+    print(json.dumps(plain(found), indent=2))
+    for doubt in [*found["doubts"], *of_robot.get("doubts", [])]:
+        print(f"careful: {doubt}")
+    if json_file is not None:  # after it was told: where it can't be written it is not lost
+        write_report_json(json_file, found)
+        plot = scatter_plot(found["policies"], found["agreement"], of_robot.get("agreement"))
+        json_file.with_suffix(".png").write_bytes(plot)
 
 
 def _column(

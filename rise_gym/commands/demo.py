@@ -12,7 +12,7 @@ import tyro
 
 from rise_gym.commands._improving import improve_policy
 from rise_gym.commands._progress import progress_bar
-from rise_gym.commands._shared import LATENTS, env_id_of, known_task, load_recordings
+from rise_gym.commands._shared import LATENTS, env_id_of, known_task, load_recordings, require_at_least
 from rise_gym.commands.collect import collect
 from rise_gym.commands.evaluate import agent_factory
 from rise_gym.tasks import task_card
@@ -48,13 +48,15 @@ def demo(
     from rise_gym.agents.improve import ImproveConfig
     from rise_gym.evaluation import play, summarise
 
+    require_at_least(1, demonstrations=demonstrations, rollouts=rollouts, episodes=episodes)
+    require_at_least(0, seed=seed)
+    config = ImproveConfig.climbing().changed(minutes=minutes, steps=steps)  # refuses what is none, before the work
     task = known_task(task).name
     base, world_model = f"bundled:{task}/base", f"bundled:{task}/world_model"
     # the first of those that the base learnt from: others, of another hand, would first of all unlearn it
     collect(out / "demonstrations", episodes=demonstrations, first_seed=100, noise=1.8, task=task)
     collect(out / "rollouts", who="policy", policy=base, episodes=rollouts, first_seed=20_000, noise=0.5, task=task)
     recordings = load_recordings([out / "demonstrations", out / "rollouts"], task_card(task))
-    config = ImproveConfig.climbing().changed(minutes=minutes, steps=steps)
     improve_policy(recordings, out / "improved", base, world_model, config, out / LATENTS)
     results: dict[str, dict[str, Any]] = {}
     played: dict[str, list[EpisodeResult]] = {}

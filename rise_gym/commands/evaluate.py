@@ -11,7 +11,7 @@ import tyro
 
 from rise_gym.commands._progress import progress_bar
 from rise_gym.commands._robots import AS_USUAL, NO_ROBOT, Driving, ExecutionOptions, RobotOptions, driving
-from rise_gym.commands._shared import card_of
+from rise_gym.commands._shared import card_of, require_advantage, require_at_least
 from rise_gym.errors import RiseGymError
 from rise_gym.tasks import TaskCard
 
@@ -58,6 +58,9 @@ def evaluate(
 
     if episodes < 1:
         raise RiseGymError(f"an evaluation needs at least one episode, {episodes} were asked for: give --episodes")
+    require_at_least(0, seed=seed)
+    require_at_least(1, processes=processes)
+    require_advantage(advantage)
     card = card_of(env_id)
     policy = policy or f"bundled:{card.name}/base"
     agent = agent_factory(policy, card)
@@ -90,9 +93,9 @@ def _tell(result: dict[str, Any], how: Driving, json_file: Path | None) -> None:
 
     if "robot" in result:
         result = {**result, "robot": {**result["robot"], **how.told}}
-    if json_file is not None:
-        write_report_json(json_file, result)
     print(json.dumps(result, indent=2))
+    if json_file is not None:  # after it was told: where it can't be written it is not lost
+        write_report_json(json_file, result)
     if "robot" in result and not result["robot"]["judged_by"]:
         print("careful: nobody judges in this env, so no episode succeeds: give it a judge or an operator")
 

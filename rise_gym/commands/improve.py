@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -12,6 +12,9 @@ from rise_gym.commands._refreshing import RefreshConfig
 from rise_gym.commands._robots import AS_USUAL, ExecutionOptions
 from rise_gym.commands._rounds import RoundsConfig, RoundsJob, improve_in_rounds, improve_once
 from rise_gym.commands._shared import Device, Spread, chosen_device, known_task
+
+if TYPE_CHECKING:
+    from rise_gym.agents.improve import ImproveConfig
 
 
 def improve(
@@ -104,40 +107,36 @@ def improve(
         device: where to train and to imagine; auto is a GPU, if there is one.
         seed: of the training.
     """
-    from rise_gym.agents.improve import ImproveConfig
-    from rise_gym.collection import ExplorationNoise
-
-    given: dict[str, Any] = {
-        "steps": steps,
-        "minutes": minutes,
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "device": chosen_device(device),
-        "offline_ratio": offline_ratio,
-        "spread": spread,
-        "proposals_per_state": proposals_per_state,
-        "proposal_temperature": proposal_temperature,
-        "exploration": None if exploration is None else ExplorationNoise().times(exploration),
-        "ascent": ascent,
-        "steady": steady,
-        "max_imagined_chunks": max_imagined_chunks,
-        "image_shift_px": image_shift_px,
-        "next_proprio": next_proprio,
-    }
-    changes = {name: value for name, value in given.items() if value is not None}
-    config = (ImproveConfig() if as_in_the_paper else ImproveConfig.climbing()).changed(**changes)
+    improving = _settings(
+        as_in_the_paper, exploration,
+        steps=steps, minutes=minutes, learning_rate=learning_rate, seed=seed, device=chosen_device(device),
+        offline_ratio=offline_ratio, spread=spread, proposals_per_state=proposals_per_state,
+        proposal_temperature=proposal_temperature, ascent=ascent, steady=steady,
+        max_imagined_chunks=max_imagined_chunks, image_shift_px=image_shift_px, next_proprio=next_proprio,
+    )  # fmt: skip
     card = known_task(task)
     policy, world_model = policy or f"bundled:{card.name}/base", world_model or f"bundled:{card.name}/world_model"
-    refresh = RefreshConfig(steps=refresh_steps, newest_share=newest_share, seed=seed)
     how = driving_in(collect_from, card.name, execution, rounds=rounds)
     plan = RoundsConfig(
-        rounds=rounds, episodes=round_episodes, first_seed=first_seed, source=collect_from, refresh=refresh,
+        rounds=rounds, episodes=round_episodes, first_seed=first_seed, source=collect_from,
+        refresh=RefreshConfig(steps=refresh_steps, newest_share=newest_share, seed=seed),
         driven=how.told if how is not None and how.robot else None,
     )  # fmt: skip
     job = RoundsJob(
         out=out, data=data, card=card, policy=policy, world_model=world_model, rounds=plan,
-        improving=config, demonstration_share=demonstration_share, check_episodes=check_episodes,
+        improving=improving, demonstration_share=demonstration_share, check_episodes=check_episodes,
     )  # fmt: skip
     gather = gathering_from(collect_from, processes, how)
     improved = improve_once(job) if rounds == 1 else improve_in_rounds(job, gather)
     print(f"improved policy ({sum(p.numel() for p in improved.parameters()):,} parameters): {out / 'checkpoint'}")
+
+
+def _settings(as_in_the_paper: bool, exploration: float | None, **given: Any) -> ImproveConfig:
+    """The constants that a run begins with, but for those that were given; None was not."""
+    from rise_gym.agents.improve import ImproveConfig
+    from rise_gym.collection import ExplorationNoise
+
+    changes = {name: value for name, value in given.items() if value is not None}
+    if exploration is not None:
+        changes["exploration"] = ExplorationNoise().times(exploration)
+    return (ImproveConfig() if as_in_the_paper else ImproveConfig.climbing()).changed(**changes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rise_gym.commands._shared import known_task
+from rise_gym.commands._shared import known_task, require_advantage
 from rise_gym.errors import RiseGymError
 
 
@@ -40,8 +40,7 @@ def serve(
     card = known_task(task)
     if policy == "scripted":
         raise RiseGymError("the scripted expert looks at the replica's physics, which no client sends; serve a policy")
-    if not abs(advantage) <= 1:
-        raise RiseGymError(f"an advantage from -1 to 1, the best, was wanted, got {advantage:g}; it is no bin's number")
+    require_advantage(advantage)
     policy = policy or f"bundled:{card.name}/base"
     config = ServerConfig(
         host=host, port=port, layout=LAYOUTS[layout], advantage=advantage, seed=seed, policy=policy

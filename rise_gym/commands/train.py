@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
-from rise_gym.commands._progress import progress_bar, shown_by
-from rise_gym.commands._shared import (
-    LATENTS,
-    Device,
-    Spread,
-    chosen_device,
-    known_task,
-    labelled,
-    load_recordings,
-    policy_card,
-    replica_check,
-)
+from rise_gym.commands._policy_part import PolicyJob, train_policy_part
+from rise_gym.commands._shared import Device, Spread, chosen_device, known_task
 from rise_gym.commands._world_parts import (
     Architecture,
     FullSize,
@@ -30,14 +21,6 @@ from rise_gym.commands._world_parts import (
     train_world_part,
 )
 from rise_gym.errors import RiseGymError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from rise_gym.agents.trainable import TrainableAgent
-    from rise_gym.recordings import Recordings
-    from rise_gym.training import TrainingConfig
-
 
 Part = WorldPart | Literal["policy"]
 
@@ -133,8 +116,9 @@ def train(
         device: where to; auto is a GPU, if there is one. An ltx trains where Accelerate puts it.
         seed: of the training.
     """
+    options = locals()  # as they were given
     full_size = FullSize(sharded=sharded, precision=precision, text_encoder=text_encoder, dry_run=dry_run)
-    _check_options(part, architecture, full_size, backbone)
+    _check_options(part, architecture, full_size, options)
     card = known_task(task)
     given = {
         "steps": steps, "batch_size": batch_size, "minutes": minutes, "learning_rate": learning_rate, "seed": seed,
@@ -142,19 +126,13 @@ def train(
     }  # fmt: skip
     overrides = {name: value for name, value in given.items() if value is not None}
     if part == "policy":
-        _train_policy(
-            load_recordings(data, card),
-            out,
-            overrides,
-            initial,
-            backbone,
-            world_model,
-            spread,
-            data[0] / LATENTS,
-            demonstration_share,
-            image_shift_px,
-            check_episodes,
-        )
+        train_policy_part(
+            PolicyJob(
+                card=card, data=data, out=out, overrides=overrides, initial=initial, backbone=backbone,
+                world_model=world_model, spread=spread, demonstration_share=demonstration_share,
+                image_shift_px=image_shift_px, check_episodes=check_episodes,
+            )
+        )  # fmt: skip
         return
     weights = {"progress_weight": progress_weight, "td_weight": td_weight}
     train_world_part(
@@ -167,7 +145,26 @@ def train(
     )  # fmt: skip
 
 
-def _check_options(part: Part, architecture: Architecture, full_size: FullSize, backbone: str | None) -> None:
+_OF_PARTS: dict[str, tuple[Part, ...]] = {
+    "initial": ("codec", "value", "dynamics", "renderer", "policy"),
+    "initial_share": ("dynamics", "renderer"),
+    "backbone": ("policy",),
+    "across_tasks": get_args(WorldPart),
+    "task_centric": ("dynamics",),
+    "instructed": ("dynamics",),
+    "progress_weight": ("value",),
+    "td_weight": ("value",),
+    "progress_from": ("dynamics",),
+    "world_model": ("policy",),
+    "spread": ("policy",),
+    "demonstration_share": ("policy",),
+    "image_shift_px": ("policy",),
+    "check_episodes": ("policy",),
+}
+"""Which parts an option is of, where it is not of all."""
+
+
+def _check_options(part: Part, architecture: Architecture, full_size: FullSize, given: Mapping[str, Any]) -> None:
     """Refuse what would be passed over: somebody counts on it.
 
     Raises:
@@ -181,69 +178,9 @@ def _check_options(part: Part, architecture: Architecture, full_size: FullSize, 
         raise RiseGymError(
             f"--architecture {architecture} is of codec, dynamics and value, not of a policy: leave it out"
         )
-    if backbone is not None and part != "policy":
-        raise RiseGymError(f"--backbone is of a policy, not of the {part}: leave it out")
-
-
-def _train_policy(
-    recordings: Recordings,
-    out: Path,
-    overrides: dict[str, Any],
-    initial: str | None,
-    backbone: str | None,
-    world_model: str | None,
-    spread: Spread,
-    latents: Path,
-    demonstration_share: float | None,
-    image_shift_px: int | None,
-    check_episodes: int,
-) -> None:
-    import torch
-
-    from rise_gym.agents.cloning import PolicyTraining, demonstration_moments, mixed_moments, train_policy
-    from rise_gym.agents.trainable import load_trainable, save_policy
-
-    config = PolicyTraining(image_shift_px=image_shift_px)
-    if backbone is not None:
-        config = replace(config, training=_vla_training(initial))
-    config = replace(config, training=replace(config.training, **overrides))
-    advantages, moments = torch.ones(len(recordings)), demonstration_moments(recordings)
-    if world_model is not None:
-        recordings, advantages = labelled(recordings, world_model, spread, latents, config.training.device)
-        moments = mixed_moments(recordings, demonstration_share)
-    start = None if initial is None else load_trainable(initial, task=recordings.task.name)
-    if backbone is not None:
-        start = _untrained_vla(backbone, recordings, moments, config.training.seed)
-    with progress_bar("training the policy", config.training.steps) as step:
-        policy = train_policy(
-            recordings, advantages, config, out / "run", initial=start, moments=moments, on_progress=shown_by(step),
-            on_check=replica_check(recordings.task.name, check_episodes, out) if check_episodes else None,
-            check_every_steps=1500,
-        )  # fmt: skip
-    save_policy(out / "checkpoint", policy, card=policy_card(policy, "trained on recordings", config))
-    print(f"policy: {out / 'checkpoint'}")
-
-
-def _vla_training(initial: str | None) -> TrainingConfig:
-    """How a VLA learns.
-
-    Raises:
-        RiseGymError: if it is to go on from a policy, which has its backbone already.
-    """
-    from rise_gym.agents.vla import VLA_TRAINING
-
-    if initial is not None:
-        raise RiseGymError(f"a new VLA was wanted and to go on from {initial}: leave out --backbone or --initial")
-    return VLA_TRAINING
-
-
-def _untrained_vla(backbone: str, recordings: Recordings, moments: Tensor, seed: int) -> TrainableAgent:
-    import torch
-
-    from rise_gym.agents.vla import VisionLanguagePolicy
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        policy = VisionLanguagePolicy.from_backbone(backbone, recordings.task)
-    policy.scales.fit(recordings, moments)
-    return policy
+    usual = signature(train).parameters
+    for name, parts in _OF_PARTS.items():
+        if part not in parts and given[name] != usual[name].default:
+            raise RiseGymError(
+                f"--{name.replace('_', '-')} is of the {' and the '.join(parts)}, not of the {part}: leave it out"
+            )

@@ -28,7 +28,7 @@ from rise_gym.agents.residual import ResidualPolicy, ResidualVecEnv, bends, resi
 from rise_gym.agents.sb3 import Sb3Agent, make_sb3_env
 from rise_gym.agents.trainable import save_policy
 from rise_gym.collection import ExplorationNoise
-from rise_gym.errors import InvalidCheckpoint, UnsuitableEnv
+from rise_gym.errors import InvalidAction, InvalidCheckpoint, StepOutOfOrder, UnsuitableEnv
 from rise_gym.evaluation import evaluate
 from rise_gym.protocols import Agent
 from rise_gym.tasks import BOX_CLOSE, BRICK_SORT, TaskCard
@@ -75,10 +75,20 @@ def test_bends_rise_from_nothing_and_pass_through_their_knots() -> None:
     assert not bent[0, :, 1:].any()
 
 
-@pytest.mark.parametrize("wrong", [{"knots": 0}, {"knots": 11}, {"reach": 0.0}])
+@pytest.mark.parametrize("wrong", [{"knots": 0}, {"knots": 11}, {"reach": 0.0}, {"reach": np.nan}, {"reach": np.inf}])
 def test_what_bends_nothing_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="1 to 10 knots and a positive reach"):
+    with pytest.raises(ValueError, match="1 to 10 knots and a positive, finite reach"):
         residual_env(**wrong)
+
+
+def test_steps_that_bend_something_else_are_refused() -> None:
+    """Fewer numbers would be taken for fewer knots."""
+    env = residual_env()
+    with pytest.raises(StepOutOfOrder, match="reset"):
+        env.step(np.zeros((2, 28), np.float32))
+    env.reset()
+    with pytest.raises(InvalidAction, match=r"bends \(2, 28\).* were wanted, got \(2, 14\)"):
+        env.step(np.zeros((2, 14), np.float32))
 
 
 def test_a_learner_sees_features_and_zero_plays_the_policys_own_chunk() -> None:
@@ -178,13 +188,13 @@ def test_algorithms_learn_from_tries(algorithm: str, tiny_kwargs: dict[str, Any]
     assert ALGORITHMS[algorithm](env).learn(16).num_timesteps == 16
 
 
-@pytest.mark.parametrize("wrong", [{"pay": "score"}, {"charge": -0.1}])
+@pytest.mark.parametrize("wrong", [{"pay": "score"}, {"charge": -0.1}, {"charge": np.nan}, {"charge": np.inf}])
 def test_pay_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="pay for progress, advantage, gain and a charge from 0"):
         residual_env(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"tries": 0, "pay": "gain"}, {"tries": 2}])
+@pytest.mark.parametrize("wrong", [{"tries": 0, "pay": "gain"}, {"tries": 2}, {"tries": 1.5, "pay": "gain"}])
 def test_tries_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="tries from 1 were wanted"):
         residual_env(**wrong)
@@ -337,6 +347,16 @@ def test_models_that_saw_something_else_are_refused() -> None:
         with pytest.raises(UnsuitableEnv, match=wrong):
             Sb3Agent(scratch(changed), BOX_CLOSE)
     assert Sb3Agent(scratch(VecNormalize(envs(), norm_obs=False)), BOX_CLOSE).chunk == 10
+
+
+def test_a_model_of_another_task_is_refused(tiny_world_of: Callable[[str], Path], tmp_path: Path) -> None:
+    """The tasks have the same cameras and joints: its file alone tells which it learnt."""
+    bricks = make_sb3_env("RiseImagined-BrickSort-v0", 1, seed=0, world_model=str(tiny_world_of("brick_sort")))
+    scratch(bricks).save(tmp_path / "bricks.zip")
+    name = f"sb3:ppo:{tmp_path / 'bricks.zip'}"
+    with pytest.raises(UnsuitableEnv, match="learnt task 'box_close' was wanted, it learnt 'brick_sort'"):
+        named_agent(name, task="box_close")
+    assert named_agent(name, task="brick_sort").task == BRICK_SORT
 
 
 def test_a_residual_of_what_was_changed_before_is_refused() -> None:

@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecExtractDictObs, VecMonitor
 import rise_gym
 from rise_gym.agents.sb3 import BatchedVecEnv, UnsuitableEnv, make_sb3_env
 from rise_gym.envs.wrappers import LeRobotObservation
+from rise_gym.errors import InvalidStart
 
 ID = "RiseImagined-BoxClose-v0"
 FEW = {"n_steps": 4, "batch_size": 6, "n_epochs": 1, "seed": 0}
@@ -68,6 +69,10 @@ def test_seeds_and_options_count_for_one_reset(dreams: BatchedVecEnv) -> None:
     dreams.reset()
     assert len({info["start_seed"] for info in dreams.reset_infos}) == 1
     assert second.keys() == first.keys()
+    dreams.set_options({"start": 99})
+    with pytest.raises(InvalidStart, match="got 99"):
+        dreams.reset()
+    dreams.reset()  # what was refused is forgotten
 
 
 def test_ppo_trains_saves_loads_and_is_evaluated(dreams: BatchedVecEnv, tmp_path: Path) -> None:
@@ -107,6 +112,13 @@ def test_attributes_are_found_in_rows_and_through_wrappers(dreams: BatchedVecEnv
     single = make_sb3_env(fake_env.SINGLE_ID, 2, seed=0, chunk=5)
     assert single.get_attr("chunk") == [5, 5]
     assert single.get_attr("chunk", indices=[1]) == [5]
+    single.reset()
+    assert len(single.env_method("measured_progress", indices=[1])) == 1
+    assert len(single.env_method("get_state")) == 2
+    single.set_attr("colour", "red")
+    assert [row.colour for row in single.envs.envs] == ["red", "red"]
+    with pytest.raises(AttributeError):
+        single.env_method("nothing_of_the_kind")
     wrapped = BatchedVecEnv(gymnasium.wrappers.vector.RecordEpisodeStatistics(dreams.envs))
     assert [task.name for task in wrapped.get_attr("task")] == ["box_close"] * 3
     for envs in (single, wrapped):
@@ -115,6 +127,9 @@ def test_attributes_are_found_in_rows_and_through_wrappers(dreams: BatchedVecEnv
 
 
 def test_what_sb3_would_refuse_is_told_before(imagined_kwargs: dict[str, Any]) -> None:
+    for name in (ID, fake_env.SINGLE_ID):
+        with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
+            make_sb3_env(name, 0, **(imagined_kwargs if name == ID else {}))
     with pytest.raises(UnsuitableEnv, match="SAME_STEP"):
         BatchedVecEnv(gymnasium.make_vec(ID, num_envs=1, **imagined_kwargs))
 

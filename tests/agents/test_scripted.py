@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_env import FakeEnv
 
 from rise_gym.agents.scripted import ScriptedExpert, expert_actor
+from rise_gym.errors import UnsuitableEnv
 from rise_gym.tasks import TASKS
 
 MakeReplica = Callable[[str], Any]
@@ -103,3 +105,9 @@ def test_actions_are_smooth(blind_replica: MakeReplica, task: str) -> None:
         env.step(executed)
     turned = np.abs(np.diff(env.task.unscale_action(np.array(actions)), axis=0)).reshape(-1, 2, 7)[:, :, :6]
     assert turned.max() <= 0.26  # rad a tick
+
+
+def test_an_expert_wants_a_replica() -> None:
+    """It looks at the physics, and a dream has none."""
+    with pytest.raises(UnsuitableEnv, match=r"a replica \(RiseMujoco-…\) was wanted.*got a FakeEnv"):
+        expert_actor("box_close").reset(FakeEnv(), 0)

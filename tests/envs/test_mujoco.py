@@ -74,6 +74,13 @@ def test_a_snapshot_travels_to_another_env() -> None:
         bricks.set_state(env.get_state())
 
 
+@pytest.mark.parametrize("asked", ["get_state", "physics_state", "joints", "measured_progress", "render"])
+def test_before_a_reset_there_is_nothing_to_ask(asked: str) -> None:
+    env = MujocoEnv(render_mode="rgb_array")
+    with pytest.raises(StepOutOfOrder, match="reset"):
+        getattr(env, asked)()
+
+
 def test_ticks_are_recorded_one_by_one() -> None:
     env = replica(chunk=4, record_ticks=True)
     observation, _, _, _, info = env.step(random_chunks(env, 1)[0])

@@ -358,6 +358,8 @@ def test_a_fast_agent_with_overlapping_plans_as_on_the_papers_robot(dream: MakeD
         ({"chunk": 7, "latency_ticks": 3}, r"by latency_ticks \(3\).*got chunk=7"),
         ({"chunk": 10, "latency_ticks": 6}, "0 to the 5 ticks.*got 6"),
         ({"chunk": 10, "latency_ticks": -1}, "got -1"),
+        ({"chunk": 10, "latency_ticks": 1.5}, "whole number.*got 1.5"),
+        ({"chunk": 10, "decay": np.inf}, "a finite number.*got inf"),
         ({"chunk": 10, "execute_ticks": 3}, "multiple of the 5 ticks.*got 3"),
         ({"chunk": 10, "execute_ticks": 0}, "got 0"),
         ({"chunk": 10, "blend": "mean"}, "cross_fade, exponential, replace, got 'mean'"),
