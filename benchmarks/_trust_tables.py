@@ -12,22 +12,6 @@ POLICY_COLUMNS = ("policy", "success", "imagined", "score", "imagined", "gain of
 SIDES = ("imagined", "true", "gap")
 
 
-def trust(recorded: Json) -> list[str]:
-    """What the benchmark before `imagined_vs_real` recorded; shown until that has been."""
-    agreement = [
-        (name.replace("_", " "), *with_interval(row["pearson"]), *with_interval(row["spearman"]))
-        for name, row in recorded["agreement"].items()
-    ]
-    return [
-        f"## Trust ({len(recorded['policies'])} policies, {recorded['episodes']} matched episodes each)",
-        "Aim: correlation of imagined with true success 0.9. `benchmarks/imagined_vs_real.py` measures it now, with "
-        "more policies; it has not been run in full yet.",
-        table(("over policies", "Pearson", "95 %", "Spearman", "95 %"), agreement),
-        table(POLICY_COLUMNS, _policies(recorded["policies"])),
-        "![imagined against true](trust.png)",
-    ]
-
-
 def imagined_vs_real(recorded: Json) -> list[str]:
     parts: list[str] = []
     for title, found in recorded["tasks"].items():

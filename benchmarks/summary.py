@@ -17,7 +17,7 @@ from _cells import recorded_cells
 from _markdown import Json, cell_text, interval_of, origin, percent, table, with_interval
 from _module_tables import dynamics_table, modules
 from _rounds_table import rounds
-from _trust_tables import action_fidelity, calibration, drift, exploit, imagined_vs_real, trust, uncertainty
+from _trust_tables import action_fidelity, calibration, drift, exploit, imagined_vs_real, uncertainty
 from main_table import PAPER, ordered
 from reinforcement import ROWS as AGENTS
 
@@ -43,8 +43,7 @@ def main(*, results: Path = common.RESULTS) -> None:
     ]
     for name, section in SECTIONS.items():
         path = results / f"{name}.json"
-        superseded = name in SUPERSEDED_BY and _finished(results / f"{SUPERSEDED_BY[name]}.json")
-        if path.exists() and not superseded:
+        if path.exists():
             recorded = json.loads(path.read_text())
             parts += [*section(recorded), origin(name, recorded)]
         for other in sorted(results / f"{name}_{task}.json" for task in TASKS if name in OF_EVERY_TASK):
@@ -281,7 +280,6 @@ SECTIONS = {
     "plateau": plateau,
     "dynamics": dynamics,
     "value": value,
-    "trust": trust,
     "imagined_vs_real": imagined_vs_real,
     "drift": drift,
     "calibration": calibration,
@@ -294,14 +292,6 @@ SECTIONS = {
 
 OF_EVERY_TASK = {"dynamics", "value", "drift", "calibration", "uncertainty", "exploit"}
 """Those that are recorded for each task in a file of its own."""
-
-SUPERSEDED_BY = {"trust": "imagined_vs_real"}
-
-
-def _finished(path: Path) -> bool:
-    """Whether a record of several tasks holds one that is finished."""
-    tasks = json.loads(path.read_text())["tasks"] if path.exists() else {}
-    return not all(found.get("unfinished") for found in tasks.values())
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ _EVALUATION = (
     "env_id", "policy", "episodes", "seed", "success_rate", "success_ci95", "score_mean", "score_ci95", "return_mean",
 )  # fmt: skip
 _RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"  # of a checkout; a wheel has none
-_WORLD_MODEL = ("dynamics", "value", "trust")  # benchmarks of the bundled one
+_WORLD_MODEL = ("dynamics", "value", "imagined_vs_real")  # benchmarks of the bundled one
 _FIRST_TASK = "box_close"  # of results that do not say it: there was no other when they were recorded
 
 
@@ -32,7 +32,9 @@ def measured(kind: str, folder: Path, results: Sequence[str | Path]) -> str:
     """
     if kind == "dataset":
         raise InvalidResults("a dataset has no results to show; its card counts what is in it, so leave them out")
-    found = [(str(path), _read(Path(path))) for path in results] or _recorded(kind, folder)
+    found = [(str(path), row) for path in results for row in _of_each_task(_read(Path(path)))] or _recorded(
+        kind, folder
+    )
     show = _world_model if kind == "world_model" else _policy
     return "\n\n".join(show(name, figures, folder) for name, figures in found) or "Nothing has been measured yet."
 
@@ -96,7 +98,8 @@ def _recorded(kind: str, folder: Path) -> list[tuple[str, dict[str, Any]]]:
     tasks = sorted({manifest["task"], *manifest.get("extra", {}).get("tasks", ())})
     served = [task for task in tasks if _is_bundled(folder, kind, task)]
     if kind == "world_model":
-        found = [(path, _read(path)) for name in _WORLD_MODEL for path in sorted(_RESULTS.glob(f"{name}*.json"))]
+        paths = [path for name in _WORLD_MODEL for path in sorted(_RESULTS.glob(f"{name}*.json"))]
+        found = [(path, row) for path in paths for row in _of_each_task(_read(path))]
         found = [(path, row) for path, row in found if row.get("benchmark") in _WORLD_MODEL and not row.get("quick")]
         found = [(path, row) for task in served for path, row in found if row.get("task", _FIRST_TASK) == task]
     else:
@@ -104,6 +107,19 @@ def _recorded(kind: str, folder: Path) -> list[tuple[str, dict[str, Any]]]:
         found = [(path, _read(path)) for path in paths]
         found = [(path, row) for path, row in found if _is_of(folder, row.get("policy"))]
     return [(path.relative_to(_RESULTS.parents[1]).as_posix(), row) for path, row in found]
+
+
+def _of_each_task(recorded: dict[str, Any]) -> list[dict[str, Any]]:
+    """A record of several tasks, by their titles, as one of each that is finished; any other as it is."""
+    if not isinstance(recorded.get("tasks"), dict):
+        return [recorded]
+    rest = {key: value for key, value in recorded.items() if key != "tasks"}
+    names = {card.title: name for name, card in TASKS.items()}
+    return [
+        {**rest, "task": names[title], **found}
+        for title, found in recorded["tasks"].items()
+        if title in names and not found.get("unfinished")
+    ]
 
 
 def _is_bundled(folder: Path, kind: str, task: str) -> bool:
@@ -146,9 +162,9 @@ def _world_model(name: str, figures: dict[str, Any], folder: Path) -> str:
         f"| {path.replace('_', ' ')} | {value:.3g} | {low:.3g} to {high:.3g} |"
         for path, value, (low, high) in _with_intervals(figures)
     ]
-    what = figures.get("benchmark", "imagined against true")
+    what = figures.get("benchmark", "imagined_vs_real").replace("_", " ")
     what += f" of {TASKS[figures['task']].title}" if figures.get("task") in TASKS else ""
-    amount = f", {figures['episodes']} episodes" if "episodes" in figures else ""
+    amount = "".join(f", {figures[name]} {name}" for name in ("episodes", "starts") if name in figures)
     return (
         f"{what[0].upper()}{what[1:]}{amount}{_commit_of(figures)}:\n\n| figure | | 95 % |\n| --- | --- | --- |\n"
         + "\n".join(rows)

@@ -34,7 +34,6 @@ _SIDES = ("true", "imagined")
 _FIGURES = ("success", "score", "episode_return", "gain")
 _HOLDS = {
     "imagined_vs_real": ("tasks",),
-    "trust": ("policies", "agreement", "episodes"),
     "calibration": ("success", "false_success", "progress"),
     "drift": ("drift",),
     "uncertainty": ("errors", "worst_share", "level"),
@@ -176,14 +175,11 @@ class _Folder:
 
     def _compared(self) -> Record | None:
         found = self._of_tasks("imagined_vs_real", task_card(self.task).title)
-        if found is not None:
-            agreement = {name: found[name] for name in _FIGURES if name in found}
-            extra = {"false_success": found["false_success"]} if "false_success" in found else {}
-            return _comparison(found["policies"], agreement, found["starts"], extra)
-        earlier = self._record("trust")
-        if earlier is None:
+        if found is None:
             return None
-        return _comparison(earlier["policies"], earlier["agreement"], earlier["episodes"], {})
+        agreement = {name: found[name] for name in _FIGURES if name in found}
+        extra = {"false_success": found["false_success"]} if "false_success" in found else {}
+        return _comparison(found["policies"], agreement, found["starts"], extra)
 
     def _improved(self) -> Iterator[Record]:
         """RISE and what it is held against."""

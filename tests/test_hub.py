@@ -204,7 +204,12 @@ def test_what_is_bundled_comes_with_what_was_recorded() -> None:
     assert found["commit"][:12] in card
     assert card.count("| success |") == 1
     value = json.loads((results / "value.json").read_text())["auroc_last_40_percent"]
-    assert f"| auroc last 40 percent | {value['value']:.3g} |" in pushed_card("bundled:box_close/world_model")
+    of_world_model = pushed_card("bundled:box_close/world_model")
+    assert f"| auroc last 40 percent | {value['value']:.3g} |" in of_world_model
+    ranked = json.loads((results / "imagined_vs_real.json").read_text())["tasks"]["BoxClose"]
+    low, high = ranked["pearson_ci95"]
+    assert f"Imagined vs real of BoxClose, {ranked['starts']} starts" in of_world_model
+    assert f"| success, pearson | {ranked['pearson']:.3g} | {low:.3g} to {high:.3g} |" in of_world_model
 
 
 def test_a_world_model_of_several_tasks_shows_the_figures_of_each() -> None:

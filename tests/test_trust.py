@@ -262,14 +262,6 @@ def test_policies_that_are_all_alike_are_warned_of(tmp_path: Path) -> None:
     assert judged(tmp_path, {})["the order of policies"].state == "not measured"
 
 
-def test_an_earlier_record_of_policies_is_read_too(tmp_path: Path) -> None:
-    found = records()["imagined_vs_real"]["tasks"]["BoxClose"]
-    agreement = {"success": {name: found["success"][name] for name in ("pearson", "spearman")}}
-    earlier = {"policies": found["policies"], "agreement": agreement, "episodes": 40, **FROM}
-    of = judged(tmp_path, {"trust": earlier})
-    assert of["the price of choosing by the dream"].figure == "0.00 (0.00 to 0.00)"
-
-
 def test_errors_of_a_new_kind_are_judged_and_second_opinions_only_shown(tmp_path: Path) -> None:
     found = records()["uncertainty"]
     weak = {"chunks_1": {"auroc": figure(0.7), "count": 9}}

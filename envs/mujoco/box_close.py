@@ -93,10 +93,6 @@ class BoxCloseScene(StagedScene):
         """0 is closed."""
         return float(self.data.joint("lid").qpos[0])
 
-    def tab_angle(self) -> float:
-        """Bend of the tab below the plane of the lid."""
-        return float(self.data.joint("tab").qpos[0])
-
     def edge(self, name: str) -> NDArray[np.float64]:
         """World position (3,) of the middle of a free edge: `left_flap`, `right_flap`, `rear_flap`, `lid`, `tab`."""
         return self.data.site(f"{name}_edge").xpos.copy()
