@@ -216,7 +216,7 @@ def test_a_full_disk_loses_nothing_saved(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(SaveFailed, match="saved before are untouched"):
+        with pytest.raises(SaveFailed, match="saved before is untouched"):
             writer.flush()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -414,7 +414,7 @@ def test_an_interrupted_comparison_keeps_the_robots_episodes(
         ({"robot_env": "robot_ids:NoTask-v0"}, RiseGymError, "does not say which task"),
         ({"robot_env": "robot_ids:Nothing-v0"}, RiseGymError, "no environment is called"),
         ({"robot_env": "no_lab.envs:Box-v0"}, RiseGymError, "no_lab.*PYTHONPATH"),
-        ({"robot_env": "robot_ids:FakeRobot-v0", "robot_episodes": 0}, RiseGymError, "--robot-episodes 1 or more"),
+        ({"robot_env": "robot_ids:FakeRobot-v0", "robot_episodes": 0}, RiseGymError, "--robot-episodes of 1 or more"),
         ({"episodes": 0}, RiseGymError, "an episode of each policy or more"),
         ({"execution": ExecutionOptions(execute_ticks=2)}, RiseGymError, "name one, --robot-env"),
         (
