@@ -32,9 +32,8 @@ def measured(kind: str, folder: Path, results: Sequence[str | Path]) -> str:
     """
     if kind == "dataset":
         raise InvalidResults("a dataset has no results to show; its card counts what is in it, so leave them out")
-    found = [(str(path), row) for path in results for row in _of_each_task(_read(Path(path)))] or _recorded(
-        kind, folder
-    )
+    given = [(str(path), row) for path in results for row in _of_each_task(_read(Path(path)))]
+    found = given or _recorded(kind, folder)
     show = _world_model if kind == "world_model" else _policy
     return "\n\n".join(show(name, figures, folder) for name, figures in found) or "Nothing has been measured yet."
 
@@ -55,15 +54,11 @@ def licensed(card: str, licence: str | None) -> str:
         return card
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", licence):
         raise HubFault(f"a licence is named as the hub does, `apache-2.0` or `cc-by-nc-sa-4.0` say, got {licence!r}")
-    head, rest = _front_matter(card)
-    lines = [line for line in head.splitlines() if not line.startswith("license:")]
-    return "\n".join(["---", f"license: {licence}", *lines, "---", rest])
+    from huggingface_hub import CardData, RepoCard
 
-
-def _front_matter(card: str) -> tuple[str, str]:
-    """The YAML that a card begins with, which may be missing, and what follows."""
-    found = re.match(r"---\n(.*?)^---\n", card, re.DOTALL | re.MULTILINE)
-    return (found[1], card[found.end() :]) if found else ("", card)
+    named = RepoCard(card)
+    rest = {key: value for key, value in named.data.to_dict().items() if key != "license"}
+    return f"---\n{CardData(license=licence, **rest).to_yaml()}\n---\n{named.text}"
 
 
 def dataset_card(folder: Path) -> str:

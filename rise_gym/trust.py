@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rise_gym._lerobot import write_atomically
 from rise_gym._verdicts import Verdict, verdicts
@@ -219,33 +218,18 @@ _SHOWN = {
 
 
 def _comparison(rows: Sequence[Record], recorded: Mapping[str, Record], episodes: int, extra: Record) -> dict[str, Any]:
-    """As `rise-gym compare` has it; MMRV is computed from the rows where the record is from before it was measured."""
+    """As `rise-gym compare` has it."""
     from rise_gym.comparison import doubts
 
-    found = {
-        name: figures if "mmrv" in figures else {**figures, "mmrv": _rank_violation(rows, name)}
-        for name, figures in recorded.items()
-    }
     return {
         "policies": [
             {key: row[key] for key in ("policy", "noise", "exploits", *_SIDES) if key in row} for row in rows
         ],
-        "agreement": found,
+        "agreement": recorded,
         "episodes": episodes,
-        "doubts": doubts(len(rows), episodes, found.get("success")),
+        "doubts": doubts(len(rows), episodes, recorded.get("success")),
         **extra,
     }  # fmt: skip
-
-
-def _rank_violation(rows: Sequence[Record], name: str) -> dict[str, Any]:
-    from rise_gym.metrics import bootstrap_interval, mean_rank_violation
-
-    pairs = np.array([[row[side][name] for side in ("imagined", "true")] for row in rows], np.float64)
-
-    def of(sample: NDArray[Any]) -> float:
-        return mean_rank_violation(sample[:, 0], sample[:, 1])
-
-    return {"value": of(pairs), "ci95": list(bootstrap_interval(pairs, of, np.random.default_rng(0)))}
 
 
 def _row(name: str, found: Record, above: Record | None, *, note: str) -> dict[str, Any]:

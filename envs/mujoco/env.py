@@ -203,7 +203,7 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     def joints(self) -> NDArray[np.float32]:
         """Measured joints (P,) in rad, gripper openings in m."""
-        positions = self.scene.data.qpos
+        positions = self.scene.data.qpos  # first: before a reset it says so
         return self._proprioception(positions)
 
     def measured_progress(self) -> float:
