@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import fake_env
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 
@@ -832,3 +833,16 @@ def test_rounds_differ_in_whose_episodes_are_new_and_in_nothing_that_counts(
     assert page.count("## Rounds: BackpackPack (") == (task == "backpack_pack")
     with pytest.raises(ValueError, match="even number"):
         rounds.Plan(steps=3)
+
+
+def test_a_dream_beside_the_truth(
+    benchmark: Callable[[str], ModuleType], tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = benchmark("dream_film")
+    monkeypatch.setattr(films, "played", lambda task, policy, seed: episode(seed, success=True))
+    films.main(folder=tmp_path, world_model=str(tiny_world), seed=0)
+    pictures = imageio.imread(tmp_path / "dream_box_close.webp", index=..., plugin="pillow")
+    drawn = 21 + films.HOLD_S * films.FRAMES_A_SECOND  # of 40 ticks
+    assert 10 < len(pictures) <= drawn  # equal pictures are stored once
+    true, imagined = (pictures[0][rows, 160:352, :3].astype(float) for rows in (slice(26, 218), slice(222, 414)))
+    assert abs(true - imagined).mean() < 4  # both begin with the recorded picture

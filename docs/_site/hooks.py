@@ -20,7 +20,7 @@ from task_facts import with_facts
 ROOT = Path(__file__).parents[2]
 _SHOWN = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
 _RESULTS = "benchmarks/results"
-_SHOWN_RESULTS = (".md", ".png", ".html")
+_SHOWN_RESULTS = (".md", ".png", ".webp", ".html")
 _CODE = re.compile(r"(?:rise_gym|envs|agents)/[\w/]+\.py")
 _LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)")
 _FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
