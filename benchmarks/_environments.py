@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 import venv
 from collections.abc import Mapping, Sequence
@@ -32,10 +31,12 @@ class Environment:
 
     Attributes:
         name: of its folder. installs: the requirements of each call of `pip install`, in turn.
+        python: which one it is of, `"3.12"` say; None for the one that runs this.
     """
 
     name: str
     installs: tuple[tuple[str, ...], ...]
+    python: str | None = None
 
 
 LEROBOT = Environment(
@@ -48,6 +49,19 @@ LEROBOT = Environment(
     ),
 )
 """The newest lerobot that Python 3.11 takes, all within its own bounds; named torch first, or pip searches for long."""
+
+LEROBOT_312 = Environment(
+    name="lerobot_312",
+    python="3.12",
+    installs=(
+        ("pip",),
+        ("torch==2.11.0", "torchvision==0.26.0"),
+        ("lerobot[pi,smolvla,diffusion,training]==0.6.1",),
+        ("imageio>=2.37", "matplotlib>=3.9", "mujoco>=3.5", "rich>=13", "stable-baselines3>=2.8"),
+        ("tensorboard>=2.18", "torchmetrics>=1.6", "tyro>=0.9"),
+    ),
+)
+"""The newest lerobot, which wants Python 3.12; what this project asks for fits beside it."""
 
 LEROBOT_V21 = Environment(
     name="lerobot_v21",
@@ -79,12 +93,32 @@ def python_of(environment: Environment, folder: Path, minutes: float) -> Path:
     if stamp.is_file() and json.loads(stamp.read_text())["installs"] == wanted:
         return python
     began = time.monotonic()
-    venv.create(place, with_pip=True, clear=True)
+    _create(place, environment)
     for part in environment.installs:
         _install(python, part, began + 60 * minutes - time.monotonic(), environment.name, minutes)
     seconds = round(time.monotonic() - began)
     stamp.write_text(json.dumps({"installs": wanted, "seconds": seconds}))
     return python
+
+
+def _create(place: Path, environment: Environment) -> None:
+    if environment.python is None:
+        venv.create(place, with_pip=True, clear=True)
+        return
+    command = [*_interpreter(environment.python), "-m", "venv", "--clear", str(place)]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise NotBuilt(
+            f"Python {environment.python} was wanted for the environment {environment.name!r}, and there is none that "
+            f"could make it ({error}); install it, so that `python{environment.python}` starts it"
+        ) from error
+
+
+def _interpreter(version: str) -> list[str]:
+    """How a Python of that version is started; pyenv has some beside the one that is chosen."""
+    kept = sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}.*/bin/python"))
+    return [str(kept[-1])] if kept else [f"python{version}"]
 
 
 def built_in_s(python: Path) -> int | None:
@@ -139,8 +173,7 @@ def ffmpeg_libraries(python: Path) -> dict[str, str]:
     """
     links = python.parents[1] / "ffmpeg"
     links.mkdir(exist_ok=True)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for library in (python.parents[1] / "lib" / version / "site-packages" / "av.libs").glob("lib[as][vw]*"):
+    for library in (python.parents[1] / "lib").glob("python3.*/site-packages/av.libs/lib[as][vw]*"):
         stem, _, numbers = library.name.partition(".so.")
         link = links / f"{stem.partition('-')[0]}.so.{numbers.partition('.')[0]}"
         if not link.exists():

@@ -1,17 +1,17 @@
-"""Do the real policies of lerobot act as agents here, and does RISE train the one that reads?
+"""Do the real policies of lerobot act as agents here, and does RISE train those that read?
 
     python benchmarks/lerobot_policies.py                           # builds an environment for lerobot, and keeps it
     python benchmarks/lerobot_policies.py --python ENV/bin/python   # one that is there already
+    python benchmarks/lerobot_policies.py --release 0.4.4           # the last for Python 3.11
 
-lerobot can't share this project's environment; its own is that of `lerobot_roundtrip.py --install`, 8 GB, with lerobot
-0.4.4 and all that it asks for. Policies are small and have random weights: what is shown is that the package's classes
-and processors fit, not what they can do. SmolVLA's language model is the real class too, tiny, with a tokenizer made
-here, for no hub can be reached. One more ACT goes the whole way: recordings of this project, two steps of lerobot's own
-training command, its checkpoint as an agent.
+lerobot's environment is not this project's: 0.6.1 wants Python 3.12 and an earlier torch than is pinned here (6 GB;
+what this project asks for fits beside it), 0.4.4 an earlier transformers (8 GB). Policies are small and have random
+weights: what is shown is that the package's classes and processors fit, not what they can do. Language models are the
+real classes too, as small as these can be, with a tokenizer made here, for no hub can be reached. One more ACT goes the
+whole way: recordings of this project, two steps of lerobot's own training command, its checkpoint as an agent.
 
-Of pi0 and pi0.5 it is written down what lerobot says when it is to build one. 0.4.4, the last for Python 3.11, refuses
-every release of transformers: its layers call norms and caches of a branch that no package index has, and to imitate
-these here would be to try the imitation. Later releases need Python 3.12.
+Of pi0 and pi0.5 in 0.4.4 it is written down what lerobot says when it is to build one: it refuses every release of
+transformers, for its layers call norms and caches of a branch that no package index has.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import tyro
-from _environments import LEROBOT, NotBuilt, ffmpeg_libraries, python_of
+from _environments import LEROBOT, LEROBOT_312, NotBuilt, ffmpeg_libraries, python_of
 from _lerobot_episodes import made_episodes
+from _lerobot_pi import put_tokenizer, small_pi
 from _lerobot_training import training_command
 
 from rise_gym.agents.improve import ImproveConfig, improve
@@ -44,12 +46,14 @@ from rise_gym.training import TrainingConfig
 from rise_gym.types import Episode, Observation
 from rise_gym.world_model import CompositionalWorldModel
 
+RELEASES = {"0.6.1": LEROBOT_312, "0.4.4": LEROBOT}
 TEXT = BOX_CLOSE.instruction
 ROWS = 2
 
 
 def main(
     *,
+    release: Literal["0.6.1", "0.4.4"] = "0.6.1",
     python: Path | None = None,
     environments: Path = Path("runs/environments"),
     minutes: float = 20.0,
@@ -59,28 +63,34 @@ def main(
     """Try each policy in lerobot's environment, and write down what came of it.
 
     Args:
+        release: of lerobot.
         python: that of the environment; default: one is built.
         environments: where it is built, and kept.
         minutes: to give up building it after.
-        output: the result; default: `benchmarks/results/lerobot_policies.json`.
+        output: the result; default: `benchmarks/results/lerobot_policies.json`. What it holds of other releases stays.
         inside: this is that environment (how the command calls itself).
     """
     if inside:
         print(json.dumps(tried()))
         return
     try:
-        python = (python or python_of(LEROBOT, environments, minutes)).absolute()  # for links that are made from it
+        python = python or python_of(RELEASES[release], environments, minutes)
     except NotBuilt as reason:
         sys.exit(str(reason))
+    python = python.absolute()  # for links that are made from it
     root = Path(__file__).parents[1]
     paths = os.pathsep.join([str(root), str(root / "benchmarks"), str(root / "tests")])
-    variables = {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", **ffmpeg_libraries(python)}
-    done = subprocess.run(
-        [python, __file__, "--inside"], env={**os.environ, **variables}, check=True, stdout=subprocess.PIPE, text=True
-    )
-    result = json.loads(done.stdout.splitlines()[-1])
-    write_report_json(output or root / "benchmarks/results/lerobot_policies.json", result)
-    print(json.dumps(result, indent=2))
+    with tempfile.TemporaryDirectory() as hub:
+        variables = {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "HF_HOME": hub, **ffmpeg_libraries(python)}
+        done = subprocess.run(
+            [python, __file__, "--inside"], env={**os.environ, **variables}, check=True, stdout=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(json.dumps(found, indent=2))
+    path = output or root / "benchmarks/results/lerobot_policies.json"
+    before = json.loads(path.read_text())["releases"] if path.is_file() else {}
+    write_report_json(path, {"releases": {**before, found["lerobot"]: found}})
 
 
 def tried() -> dict[str, Any]:
@@ -89,27 +99,16 @@ def tried() -> dict[str, Any]:
 
     kinds: dict[str, Callable[[], LerobotAgent]] = {
         "act": _act, "diffusion": _diffusion, "smolvla": _smolvla, "act_of_lerobot_train": _trained_by_lerobot,
+        "pi0": lambda: _pi("pi0"), "pi05": lambda: _pi("pi05"),
     }  # fmt: skip
-    found: dict[str, Any] = {name: version(name) for name in ("lerobot", "torch", "transformers", "huggingface_hub")}
+    packages = ("lerobot", "torch", "transformers", "huggingface_hub")
+    found: dict[str, Any] = {name: version(name) for name in packages} | {"python": platform.python_version()}
     for name, make in kinds.items():
         try:
             found[name] = _checked(make())
         except Exception as error:  # of lerobot, of a package that is missing or too new: whatever it is, it is told
             found[name] = f"failed, {type(error).__name__}: {error}"
-    return found | {name: _said_of(name) for name in ("pi0", "pi05")}
-
-
-def _said_of(kind: str) -> str:
-    """What comes of building a pi0 or pi0.5: lerobot has one size of it, so it is built without memory."""
-    place = f"lerobot.policies.{kind}"
-    try:
-        config = getattr(importlib.import_module(f"{place}.configuration_{kind}"), f"{kind.upper()}Config")
-        network = getattr(importlib.import_module(f"{place}.modeling_{kind}"), f"{kind.upper()}Pytorch")
-        with torch.device("meta"):
-            network(config(**_features(), chunk_size=10, n_action_steps=10))
-    except Exception as error:  # of lerobot or of transformers: whatever it is, it is told
-        return f"failed, {type(error).__name__}: {error}"
-    return "could be built, and was not tried further"
+    return found
 
 
 def _checked(agent: LerobotAgent) -> dict[str, Any]:
@@ -189,7 +188,7 @@ def _agent(policy: Any) -> LerobotAgent:
     low, high = (
         torch.tensor(np.array(bound), dtype=torch.float32) for bound in (BOX_CLOSE.action_low, BOX_CLOSE.action_high)
     )
-    joints = {"mean": (low + high) / 2, "std": (high - low) / 4, "min": low, "max": high}
+    joints = {"mean": (low + high) / 2, "std": (high - low) / 4, "min": low, "max": high, "q01": low, "q99": high}
     grey = {"mean": 0.5, "std": 0.25, "min": 0.0, "max": 1.0}
     picture = {name: torch.full((3, 1, 1), value) for name, value in grey.items()}
     stats = dict.fromkeys(policy.config.image_features, picture) | dict.fromkeys(
@@ -252,26 +251,33 @@ def _smolvla() -> LerobotAgent:
 
 def _language_model(folder: Path) -> Path:
     """What SmolVLA looks for on the hub: configuration, tokenizer, processor."""
-    from transformers import (
-        AutoConfig,
-        PreTrainedTokenizerFast,
-        SmolVLMImageProcessor,
-        SmolVLMProcessor,
-        SmolVLMVideoProcessor,
-    )
+    from transformers import AutoConfig, SmolVLMImageProcessor, SmolVLMProcessor, SmolVLMVideoProcessor
 
-    tiny_vla = importlib.import_module("tiny_vla")  # of the tests, which are on the path inside only
-    settings = tiny_vla.settings(layers=2, width=64)
+    settings = _tiny_vla().settings(layers=2, width=64)
     settings["text_config"] |= {"head_dim": 32, "vocab_size": 64}
     AutoConfig.for_model(**settings).save_pretrained(folder)
     special = {"image_token": "<image>", "fake_image_token": "<fake>", "global_image_token": "<global>"}
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=tiny_vla.tokenizer(), unk_token="<unknown>", pad_token="<filler>", extra_special_tokens=special
-    )
     SmolVLMProcessor(
-        SmolVLMImageProcessor(), tokenizer, SmolVLMVideoProcessor(), image_seq_len=4, chat_template="{{ messages }}"
-    ).save_pretrained(folder)
+        SmolVLMImageProcessor(), _tokenizer(extra_special_tokens=special), SmolVLMVideoProcessor(), image_seq_len=4,
+        chat_template="{{ messages }}",
+    ).save_pretrained(folder)  # fmt: skip
     return folder
+
+
+def _pi(kind: str) -> LerobotAgent:
+    put_tokenizer(_tokenizer())
+    return _agent(small_pi(kind, _features()))
+
+
+def _tokenizer(**more: Any) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    made = _tiny_vla().tokenizer()
+    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unknown>", pad_token="<filler>", **more)
+
+
+def _tiny_vla() -> Any:
+    return importlib.import_module("tiny_vla")  # of the tests, which are on the path inside only
 
 
 if __name__ == "__main__":

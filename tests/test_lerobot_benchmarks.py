@@ -78,6 +78,33 @@ def test_an_environment_that_takes_too_long_is_given_up_and_begun_anew(
     assert environments.built_in_s(python) == 0
 
 
+def test_a_python_that_is_not_there_is_named(benchmark: Callable[[str], Any], tmp_path: Path) -> None:
+    environments = benchmark("_environments")
+    wanted = environments.Environment(name="theirs", installs=(("one==1",),), python="3.99")
+    with pytest.raises(environments.NotBuilt, match=r"Python 3\.99 was wanted for the environment 'theirs'"):
+        environments.python_of(wanted, tmp_path, minutes=5)
+
+
+def test_an_environment_of_another_python(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environments, calls = benchmark("_environments"), list[list[str]]()
+
+    def call(command: list[str], **_: Any) -> None:
+        calls.append(command)
+        (tmp_path / "theirs").mkdir(exist_ok=True)
+
+    monkeypatch.setattr(environments.subprocess, "run", call)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    kept = tmp_path / "pyenv/versions/3.12.1/bin/python"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    wanted = environments.Environment(name="theirs", installs=(("one==1",),), python="3.12")
+    python = environments.python_of(wanted, tmp_path, minutes=5)
+    assert calls[0] == [str(kept), "-m", "venv", "--clear", str(tmp_path / "theirs")]
+    assert calls[1][0] == str(python)
+
+
 def test_files_of_the_aloha_task_fit_each_other(benchmark: Callable[[str], Any], tmp_path: Path) -> None:
     aloha = benchmark("_aloha")
     (tmp_path / "task.toml").write_text(aloha.task_text())
