@@ -2,11 +2,13 @@
 
     python benchmarks/lerobot_roundtrip.py              # the fields, against the layout that lerobot 0.4.4 publishes
     python benchmarks/lerobot_roundtrip.py --install    # lerobot itself, in environments of its own
+    python benchmarks/lerobot_roundtrip.py --install --parts opened_by_lerobot_312   # some of it; the rest stays
 
-lerobot cannot be installed beside this project, so `--install` builds an environment for it (8 GB; nine minutes beside
-other work in the recorded result), one for the last lerobot that writes v2.1 (7 GB more), and one for gym-aloha. They
-are kept in `--environments`; nothing is installed into this project's own. Naming torch and torchvision first is what
-makes it quick: `pip install lerobot` alone was once given up after nine minutes of looking for versions that fit.
+lerobot cannot be installed beside what this project pins, so `--install` builds environments: one for the newest that
+takes Python 3.11 (8 GB; nine minutes beside other work in the recorded result), one for the newest of all, which wants
+3.12 (6 GB), one for the last that writes v2.1 (7 GB), and one for gym-aloha. They are kept in `--environments`; nothing
+is installed into this project's own. Naming torch and torchvision first is what makes it quick: `pip install lerobot`
+alone was once given up after nine minutes of looking for versions that fit.
 
 Three ways are gone: episodes written here are opened by lerobot, with both of its decoders, and its `lerobot-train`
 takes two steps on them; episodes that lerobot records, v3.0 and v2.1, are imported here; and so is ALOHA, two simulated
@@ -29,6 +31,7 @@ from _aloha import aloha_imported
 from _environments import (
     ALOHA,
     LEROBOT,
+    LEROBOT_312,
     LEROBOT_V21,
     Environment,
     NotAnswered,
@@ -60,6 +63,7 @@ def main(
     *,
     output: Path | None = None,
     install: bool = False,
+    parts: tuple[str, ...] = (),
     environments: Path = Path("runs/environments"),
     minutes: float = 20.0,
 ) -> None:
@@ -68,16 +72,23 @@ def main(
     Args:
         output: the result; default: `benchmarks/results/lerobot_roundtrip.json`, or none without `install`.
         install: try with lerobot itself, in environments of its own.
+        parts: names of what is to be tried, as in the result; what it holds of others stays. Default: everything.
         environments: where these are built, and kept.
         minutes: to give up building one of them after.
     """
     target = output or (common.RESULTS / "lerobot_roundtrip.json" if install else None)
-    python, result = Builder(environments, minutes), dict[str, Any]()
+    python, result, built = Builder(environments, minutes), dict[str, Any](), dict[str, Any]()
     with tempfile.TemporaryDirectory() as scratch:
-        for name, work in _parts(Path(scratch), python).items():
-            result[name] = tried(work) if install or name == "layout" else NOT_TRIED
+        works = _parts(Path(scratch), python)
+        if unknown := set(parts) - set(works):
+            raise SystemExit(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(works)}")
+        if parts and target is not None and target.is_file():
+            before = json.loads(target.read_text())
+            result, built = {name: before[name] for name in works if name in before}, before["environments"]
+        for name in parts or works:
+            result[name] = tried(works[name]) if install or name == "layout" else NOT_TRIED
             if target is not None:  # after each part, for the last one takes long
-                write_report_json(target, {**result, "environments": python.described()})
+                write_report_json(target, {**result, "environments": {**built, **python.described()}})
     print(json.dumps(result, indent=2))
     if not _agree(result):
         sys.exit(1)
@@ -91,6 +102,8 @@ def _parts(scratch: Path, python: Builder) -> dict[str, Callable[[], dict[str, A
         "layout": lambda: laid_out(folder, episodes),
         "opened_by_lerobot": lambda: opened(folder, episodes, python(LEROBOT)),
         "written_by_lerobot": lambda: written(episodes, python(LEROBOT), scratch / "v30"),
+        "opened_by_lerobot_312": lambda: opened(folder, episodes, python(LEROBOT_312)),
+        "written_by_lerobot_312": lambda: written(episodes, python(LEROBOT_312), scratch / "v30_312"),
         "written_by_lerobot_v21": lambda: written(episodes, python(LEROBOT_V21), scratch / "v21"),
         "gym_aloha": lambda: aloha_imported(python(ALOHA), python(LEROBOT), INSIDE, scratch),
     }

@@ -34,8 +34,21 @@ def test_without_lerobot_the_layout_is_looked_at_field_by_field(
     benchmark("lerobot_roundtrip").main(output=tmp_path / "result.json")
     found = json.loads((tmp_path / "result.json").read_text())
     assert (found["layout"]["fields"], found["layout"]["wrong"]) == (45, [])
-    for part in ("opened_by_lerobot", "written_by_lerobot", "written_by_lerobot_v21", "gym_aloha"):
+    for part in ("opened_by_lerobot", "written_by_lerobot_312", "written_by_lerobot_v21", "gym_aloha"):
         assert found[part].startswith("not tried")
+
+
+def test_parts_of_the_roundtrip_leave_the_others_as_they_are(benchmark: Callable[[str], Any], tmp_path: Path) -> None:
+    roundtrip, output = benchmark("lerobot_roundtrip"), tmp_path / "result.json"
+    recorded = {"gym_aloha": {"agrees": True}, "environments": {"lerobot": {"built_in_s": 540}}}
+    output.write_text(json.dumps(recorded))
+    roundtrip.main(output=output, parts=("layout",))
+    found = json.loads(output.read_text())
+    assert {name: found[name] for name in recorded} == recorded
+    assert found["layout"]["agrees"]
+    assert "opened_by_lerobot" not in found
+    with pytest.raises(SystemExit, match="no part is called tea"):
+        roundtrip.main(output=output, parts=("tea",))
 
 
 def test_episodes_that_come_back_changed_do_not_agree(benchmark: Callable[[str], Any]) -> None:
