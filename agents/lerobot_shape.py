@@ -15,8 +15,8 @@ from rise_gym.tasks import TaskCard
 IMAGES, STATE, ACTION = "observation.images.", "observation.state", "action"
 
 INSTALL = (
-    "it wants other versions than this package, so give it an environment of its own and put this package there as "
-    "benchmarks/lerobot_policies.py does, or serve the policy by openpi's protocol"
+    "on Python 3.12, `pip install 'rise-gym[lerobot]'`; on 3.11 give an earlier lerobot an environment of its own, as "
+    "`benchmarks/lerobot_policies.py --release 0.4.4` does, or serve the policy by openpi's protocol"
 )
 Processor = Callable[[Any], Any]
 """A batch, or actions, to what comes next; lerobot's pipelines are that."""

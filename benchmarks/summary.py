@@ -14,6 +14,7 @@ import _common as common
 import tyro
 from _beside_paper import beside_paper, points_between
 from _cells import recorded_cells
+from _lerobot_tables import lerobot_tables
 from _markdown import Json, cell_text, interval_of, origin, percent, table, with_interval
 from _module_tables import dynamics_table, modules
 from _rounds_table import rounds
@@ -50,6 +51,7 @@ def main(*, results: Path = common.RESULTS) -> None:
             if other.exists():
                 recorded = json.loads(other.read_text())
                 parts += [*section(recorded), origin(other.stem, recorded)]
+    parts += lerobot_tables(results)
     for name, section_of in TABLES.items():
         if cells := recorded_cells(results / name):
             parts += section_of(cells)

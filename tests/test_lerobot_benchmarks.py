@@ -126,3 +126,30 @@ def test_files_of_the_aloha_task_fit_each_other(benchmark: Callable[[str], Any],
     assert [name.rsplit("_", 1)[0] for name in card.action_names] == aloha.NAMES
     assert set(mapping["joints"]) == {name for name in card.action_names if name.endswith("_m")}
     assert set(mapping["cameras"]) == set(card.cameras)
+
+
+def test_the_page_of_results_shows_what_was_tried(benchmark: Callable[[str], Any], tmp_path: Path) -> None:
+    roundtrip = {
+        "layout": {"of": "lerobot 9", "agrees": True},
+        "opened_by_lerobot": {"versions": {"lerobot": "9.1"}, "decoded_by_pyav": {"agrees": False}},
+        "gym_aloha": "given up: too slow",
+        "environments": {"lerobot": {"built_in_s": 5}},
+    }
+    acts = {"parameters": 2_000_000, "reloaded_differs_by": 0.0, "stored_differs_by": 3e-4}
+    learns = {**acts, "rise": {"changed": 7, "frozen_changed": 0}}
+    releases = {
+        "9.1": {"python": "3.12.1", "lerobot": "9.1", "act": acts, "pi0": learns},
+        "8.0": {"python": "3.11.7", "lerobot": "8.0", "act": acts, "pi0": "failed, ValueError: no\nmore of it"},
+    }
+    (tmp_path / "lerobot_roundtrip.json").write_text(json.dumps(roundtrip))
+    (tmp_path / "lerobot_policies.json").write_text(json.dumps({"releases": releases}))
+    benchmark("summary").main(results=tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    for told in (
+        "| layout | lerobot 9 | yes |",
+        "| opened by lerobot | lerobot 9.1 | no |",
+        "| policy | lerobot 9.1, Python 3.12.1 | lerobot 8.0, Python 3.11.7 |",
+        "| pi0 | acts; 2 M parameters; reloaded differs by 0, stored by 0.0003; RISE moved 7 tensors, frozen ones 0 |"
+        " failed, ValueError: no |",
+    ):
+        assert told in page, told
