@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from rise_gym.envs._options import refuse_options
 from rise_gym.envs.mujoco import robot
 from rise_gym.envs.mujoco.scene import Scene, scene_class
 from rise_gym.envs.mujoco.views import painter
@@ -97,7 +98,12 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; a seed decides everything about it."""
+        """Begin an episode; a seed decides everything about it.
+
+        Raises:
+            InvalidStart: if there are options.
+        """
+        refuse_options(options, "the seed decides everything about an episode, reset(seed=...)")
         super().reset(seed=seed)
         self._scene = self._scene_class.sample(self.np_random, self.config)
         self._proprioception = robot.Proprioception(self.scene.model)

@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from rise_gym.envs._options import refuse_options
 from rise_gym.envs.real.cameras import CameraFault, CameraLimits
 from rise_gym.envs.real.clock import Clock, clock
 from rise_gym.envs.real.contract import Judge, Operator, ResetHelp, Resetter, Robot, imported, made_of
@@ -22,7 +23,7 @@ from rise_gym.envs.real.moves import move_to
 from rise_gym.envs.real.names import RobotNames
 from rise_gym.envs.real.people import operator_of
 from rise_gym.envs.real.senses import Senses
-from rise_gym.envs.real.stuck import StuckFault
+from rise_gym.envs.real.stuck import StuckFault, StuckLimits
 from rise_gym.envs.real.watchdog import Watchdog
 from rise_gym.errors import InvalidRobot, RobotFault, StepOutOfOrder
 from rise_gym.robot_envs import RobotFacts
@@ -72,8 +73,8 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             as the task's robot file says, or by default.
         starts: what first pictures are compared with, to refuse cameras that are exchanged: a dataset, a world model or
             a file of starts; True: those of the judge, if it is a world model that has some; False: nothing.
-        cameras, names: a `CameraLimits`, a `RobotNames`, or a dict of their fields. Names, and units other than rad and
-            m, are those of the task's robot file, or LeRobot's.
+        cameras, stuck, names: a `CameraLimits`, a `StuckLimits`, a `RobotNames`, or a dict of their fields. Names, and
+            units other than rad and m, are those of the task's robot file, or LeRobot's.
         clock: `"system"`; `"instant"` for a robot that is simulated step by step; or, only here, a live one.
         device: where the judge's world model runs.
         render_mode: None or `"rgb_array"`: the cameras side by side, uint8 (H, V * W, 3).
@@ -100,6 +101,7 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         limits: Limits | Mapping[str, Any] | None = None,
         starts: str | Path | bool = True,
         cameras: CameraLimits | Mapping[str, Any] | None = None,
+        stuck: StuckLimits | Mapping[str, Any] | None = None,
         names: RobotNames | Mapping[str, Any] | None = None,
         clock: str | Clock = "system",
         device: str = "cpu",
@@ -114,6 +116,7 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.action_space = action_space(self.task, self.chunk)  # type: ignore[assignment]  # Box is typed less narrowly
         self.metadata = {**type(self).metadata, "render_fps": max(1, round(self.task.control_hz / self.chunk))}
         self._camera_limits = cameras if isinstance(cameras, CameraLimits) else made_of(CameraLimits, cameras or {})
+        self._stuck_limits = stuck if isinstance(stuck, StuckLimits) else made_of(StuckLimits, stuck or {})
         self._build(robot, robot_arguments, limits, names, clock)
         self.operator: Operator = operator_of(operator)
         self._judge = judge_of(judge, self.operator, task, device)
@@ -159,7 +162,9 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             RobotFault: if the operator has stopped the robot, it can't be reached, or a camera shows nothing, or what
                 another one is known to show.
             InvalidRobot: if it measures in other units than rad and m, or stands outside its limits.
+            InvalidStart: if there are options.
         """
+        refuse_options(options, "how an episode begins is up to the resetter")
         super().reset(seed=seed)
         self._over = True  # until everything is known to be well
         drawn = int(self.np_random.integers(2**31)) if seed is None else seed
@@ -170,7 +175,7 @@ class RealEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.link.begin(self.link.observe().joints)
         if self._resetter is not None:
             self._prepare(self._resetter, drawn)
-        self._senses = Senses(self.link, self.task, self._camera_limits)
+        self._senses = Senses(self.link, self.task, self._camera_limits, self._stuck_limits)
         self._familiar.check(self._senses.views())
         self.link.begin(self._senses.joints)
         self._judge.begin()

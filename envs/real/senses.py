@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from rise_gym.envs.real.cameras import CameraFault, CameraLimits, CameraWatch
 from rise_gym.envs.real.link import RobotLink
-from rise_gym.envs.real.stuck import StuckWatch
+from rise_gym.envs.real.stuck import StuckLimits, StuckWatch
 from rise_gym.spaces import proprio_bounds
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Observation
@@ -21,10 +21,10 @@ class Senses:
         InvalidRobot: if a joint is measured in other units than rad and m.
     """
 
-    def __init__(self, link: RobotLink, task: TaskCard, limits: CameraLimits) -> None:
+    def __init__(self, link: RobotLink, task: TaskCard, limits: CameraLimits, stuck: StuckLimits) -> None:
         self._link, self._task = link, task
         self._cameras = CameraWatch(task.cameras, task.image_size, limits)
-        self._stuck = StuckWatch(task)
+        self._stuck = StuckWatch(task, stuck)
         self._bounds = proprio_bounds(task)
         for left in reversed(range(limits.bad_ticks + 1)):
             try:

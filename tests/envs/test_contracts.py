@@ -174,6 +174,13 @@ def test_bad_actions_are_refused_and_change_nothing(make: Make, spoil: str) -> N
     assert all(equal(left, right) for left, right in zip(after, env.step(good), strict=True))
 
 
+def test_unknown_reset_options_are_refused(make: Make) -> None:
+    env = make()
+    with pytest.raises(InvalidStart, match="tea"):
+        env.reset(options={"tea": 3})
+    env.reset(seed=0, options={})
+
+
 @pytest.mark.parametrize("chunk", [0, -1])
 def test_a_chunk_of_no_ticks_is_refused(make: Make, chunk: int) -> None:
     with pytest.raises(ValueError, match=f"chunk must be 1 .*got {chunk}"):

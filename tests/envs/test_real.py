@@ -176,6 +176,16 @@ def test_a_robot_that_fails_mid_episode_is_held_and_the_episode_cut(
     env.close()
 
 
+def test_a_joint_may_trail_behind_as_far_as_it_is_allowed() -> None:
+    env = real(stuck={"error_rad": 3.0})
+    env.reset(seed=0)
+    ROBOT.misbehave(stuck_joint="left_joint1.pos")
+    assert env.step(swing(env))[4]["truncation"] == ""
+    env.close()
+    with pytest.raises(InvalidRobot, match="error_rad above 0"):
+        real(stuck={"error_rad": 0.0})
+
+
 def test_dropped_frames_are_bridged_up_to_a_number() -> None:
     env = real(chunk=60)
     env.reset(seed=0)
