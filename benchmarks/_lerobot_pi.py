@@ -2,7 +2,7 @@
 
 Their sizes are numbers in one function of lerobot's, which is answered here with smaller ones. What their classes fix
 stays: a vocabulary of 257 152 words, SigLIP's 27 layers, and a language model of 2048, for that is what pictures are
-projected to. So the smallest has 1.5 billion parameters, with the head that reads words.
+projected to. So the smallest has 1.5 billion parameters, with the head that speaks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def small_pi(kind: str, features: dict[str, Any]) -> Any:
     config = getattr(importlib.import_module(f"{place}.configuration_{kind}"), f"{name}Config")
     return getattr(modeling, f"{name}Policy")(config(
         **features, chunk_size=10, n_action_steps=10, num_inference_steps=2, image_resolution=(56, 56),
-        train_expert_only=True,
+        train_expert_only=True, dtype="bfloat16",
     ))  # fmt: skip
 
 

@@ -24,7 +24,8 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +48,8 @@ from rise_gym.training import TrainingConfig
 from rise_gym.types import Episode, Observation
 from rise_gym.world_model import CompositionalWorldModel
 
+ROOT = Path(__file__).parents[1]
+KINDS = ("act", "diffusion", "smolvla", "act_of_lerobot_train", "pi0", "pi05")
 RELEASES = {"0.6.1": LEROBOT_312, "0.4.4": LEROBOT}
 TEXT = BOX_CLOSE.instruction
 ROWS = 2
@@ -55,16 +58,18 @@ ROWS = 2
 def main(
     *,
     release: Literal["0.6.1", "0.4.4"] = "0.6.1",
+    policies: tuple[str, ...] = KINDS,
     python: Path | None = None,
     environments: Path = Path("runs/environments"),
     minutes: float = 20.0,
     output: Path | None = None,
     inside: bool = False,
 ) -> None:
-    """Try each policy in lerobot's environment, and write down what came of it.
+    """Try each policy in lerobot's environment, in a process of its own, and write down what came of it.
 
     Args:
         release: of lerobot.
+        policies: which; what is recorded of others stays.
         python: that of the environment; default: one is built.
         environments: where it is built, and kept.
         minutes: to give up building it after.
@@ -72,44 +77,62 @@ def main(
         inside: this is that environment (how the command calls itself).
     """
     if inside:
-        print(json.dumps(tried()))
+        print(json.dumps(tried(policies)))
         return
+    if unknown := set(policies) - set(KINDS):
+        raise SystemExit(f"no policy is called {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
     try:
         python = python or python_of(RELEASES[release], environments, minutes)
     except NotBuilt as reason:
         sys.exit(str(reason))
-    python = python.absolute()  # for links that are made from it
-    root = Path(__file__).parents[1]
-    paths = os.pathsep.join([str(root), str(root / "benchmarks"), str(root / "tests")])
+    path = output or ROOT / "benchmarks/results/lerobot_policies.json"
+    releases = json.loads(path.read_text())["releases"] if path.is_file() else {}
+    for kind in policies:
+        found = _asked(python.absolute(), kind)  # absolute, for links that are made from it
+        print(json.dumps(found, indent=2))
+        releases = {**releases, release: {**releases.get(release, {}), **found}}
+        write_report_json(path, {"releases": releases})
+
+
+def _asked(python: Path, kind: str) -> dict[str, Any]:
+    """What a process of that Python says of a policy."""
+    paths = os.pathsep.join(str(ROOT / name) for name in ("", "benchmarks", "tests"))
     with tempfile.TemporaryDirectory() as hub:
         variables = {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "HF_HOME": hub, **ffmpeg_libraries(python)}
         done = subprocess.run(
-            [python, __file__, "--inside"], env={**os.environ, **variables}, check=True, stdout=subprocess.PIPE,
-            text=True,
+            [python, __file__, "--inside", "--policies", kind], env={**os.environ, **variables},
+            stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-    found = json.loads(done.stdout.splitlines()[-1])
-    print(json.dumps(found, indent=2))
-    path = output or root / "benchmarks/results/lerobot_policies.json"
-    before = json.loads(path.read_text())["releases"] if path.is_file() else {}
-    write_report_json(path, {"releases": {**before, found["lerobot"]: found}})
+    if done.returncode:
+        return {kind: f"failed, its process ended with {done.returncode}"}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
-def tried() -> dict[str, Any]:
+def tried(policies: Sequence[str]) -> dict[str, Any]:
     """What each policy did, or why it did not."""
-    from importlib.metadata import version
-
-    kinds: dict[str, Callable[[], LerobotAgent]] = {
-        "act": _act, "diffusion": _diffusion, "smolvla": _smolvla, "act_of_lerobot_train": _trained_by_lerobot,
-        "pi0": lambda: _pi("pi0"), "pi05": lambda: _pi("pi05"),
-    }  # fmt: skip
     packages = ("lerobot", "torch", "transformers", "huggingface_hub")
     found: dict[str, Any] = {name: version(name) for name in packages} | {"python": platform.python_version()}
-    for name, make in kinds.items():
+    for kind in policies:
         try:
-            found[name] = _checked(make())
+            found[kind] = _checked(_made(kind))
         except Exception as error:  # of lerobot, of a package that is missing or too new: whatever it is, it is told
-            found[name] = f"failed, {type(error).__name__}: {error}"
+            found[kind] = f"failed, {type(error).__name__}: {error}"
     return found
+
+
+def _made(kind: str) -> LerobotAgent:
+    match kind:
+        case "act":
+            return _act()
+        case "diffusion":
+            return _diffusion()
+        case "smolvla":
+            return _smolvla()
+        case "act_of_lerobot_train":
+            return _trained_by_lerobot()
+        case _:
+            return _pi(kind)
 
 
 def _checked(agent: LerobotAgent) -> dict[str, Any]:

@@ -128,6 +128,28 @@ def test_files_of_the_aloha_task_fit_each_other(benchmark: Callable[[str], Any],
     assert set(mapping["cameras"]) == set(card.cameras)
 
 
+def test_policies_are_asked_one_by_one_and_kept(
+    benchmark: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policies, output = benchmark("lerobot_policies"), tmp_path / "result.json"
+
+    def run(command: list[Any], **_: Any) -> subprocess.CompletedProcess[str]:
+        kind = command[-1]
+        said = json.dumps({"lerobot": "0.6.1", kind: {"parameters": 5}})
+        return subprocess.CompletedProcess(command, -9 if kind == "pi0" else 0, stdout=f"something else\n{said}\n")
+
+    monkeypatch.setattr(policies.subprocess, "run", run)
+    (tmp_path / "env").mkdir()
+    output.write_text(json.dumps({"releases": {"0.4.4": {"act": "old"}, "0.6.1": {"diffusion": "kept"}}}))
+    policies.main(python=tmp_path / "env/bin/python", policies=("act", "pi0"), output=output)
+    found = json.loads(output.read_text())["releases"]
+    assert found["0.4.4"] == {"act": "old"}
+    died = "failed, its process ended with -9"
+    assert found["0.6.1"] == {"lerobot": "0.6.1", "diffusion": "kept", "act": {"parameters": 5}, "pi0": died}
+    with pytest.raises(SystemExit, match="no policy is called tea"):
+        policies.main(policies=("tea",))
+
+
 def test_the_page_of_results_shows_what_was_tried(benchmark: Callable[[str], Any], tmp_path: Path) -> None:
     roundtrip = {
         "layout": {"of": "lerobot 9", "agrees": True},
