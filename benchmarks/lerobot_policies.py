@@ -200,7 +200,7 @@ def _improved(agent: LerobotAgent, steps: int = 4) -> dict[str, Any]:
 
 
 def _fingerprint(weights: torch.Tensor) -> int:
-    return zlib.crc32(weights.detach().contiguous().numpy().data)
+    return zlib.crc32(weights.detach().flatten().view(torch.uint8).numpy().data)
 
 
 def _seen(rows: int) -> Observation:
