@@ -183,7 +183,7 @@ def write_report_json(path: str | Path, result: Mapping[str, Any]) -> None:
     Raises:
         SaveFailed: if it can't be written.
     """
-    write_atomically(Path(path), json_bytes({**plain(result), "commit": _commit(), "machine": machine()}))
+    write_atomically(Path(path), json_bytes({**plain(result), "commit": commit_of(Path(__file__).parent), "machine": machine()}))
 
 
 def plain(figures: Any) -> Any:
@@ -205,10 +205,16 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _commit() -> str | None:
-    """The commit of the checkout that this package runs from, marked if there are changes; None outside of one."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+def commit_of(folder: Path) -> str | None:
+    """The commit of the checkout that a folder is in, `-dirty` behind it if tracked files differ; None outside of one.
+
+    Recorded results do not count: a benchmark that writes one part after the other would say so from the second on.
+    """
+    git = ["git", "-C", str(folder)]
+    changes = [*git, "diff", "--quiet", "HEAD", "--", ":/", ":(exclude,top)benchmarks/results"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        changed = subprocess.run(changes, capture_output=True, timeout=10).returncode
     except (OSError, subprocess.SubprocessError):
         return None
+    return head.stdout.strip() + ("-dirty" if changed else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rise_gym.errors import RiseGymError, SaveFailed, UnsuitableEnv
 from rise_gym.evaluation import (
     EpisodeResult,
     Factory,
+    commit_of,
     evaluate,
     play,
     summarise,
@@ -212,3 +214,25 @@ def test_what_the_command_measured_is_told_where_it_can_not_be_written(
     with pytest.raises(SaveFailed):
         evaluate_command("RiseMujoco-BoxClose-v0", policy="random", json_file=tmp_path / "file" / "found.json")
     assert '"success_rate": 0.25' in capsys.readouterr().out
+
+
+def test_a_commit_is_marked_if_files_differ_but_for_recorded_results(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        settings = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        command = ["git", "-C", str(tmp_path), *settings, *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert commit_of(tmp_path) is None
+    results = tmp_path / "benchmarks" / "results"
+    results.mkdir(parents=True)
+    for path in (results / "some.json", tmp_path / "code.py"):
+        path.write_text("1")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "first")
+    head = git("rev-parse", "HEAD")
+    (results / "some.json").write_text("2")
+    (tmp_path / "untracked.txt").write_text("2")
+    assert commit_of(results.parent) == head
+    (tmp_path / "code.py").write_text("2")
+    assert commit_of(results.parent) == f"{head}-dirty"
