@@ -183,7 +183,8 @@ def write_report_json(path: str | Path, result: Mapping[str, Any]) -> None:
     Raises:
         SaveFailed: if it can't be written.
     """
-    write_atomically(Path(path), json_bytes({**plain(result), "commit": commit_of(Path(__file__).parent), "machine": machine()}))
+    commit = commit_of(Path(__file__).parent)
+    write_atomically(Path(path), json_bytes({**plain(result), "commit": commit, "machine": machine()}))
 
 
 def plain(figures: Any) -> Any:
