@@ -50,7 +50,7 @@ def _policies(releases: Json) -> list[str]:
 def _did(policy: Json | str | None) -> str:
     if not isinstance(policy, dict):
         return (policy or "not tried").splitlines()[0]
-    size = f"{policy['parameters'] / 1e6:.3g} M parameters"
+    size = f"{policy['parameters'] / 1e6:,.1f} M parameters"
     reloaded = f"reloaded differs by {policy['reloaded_differs_by']:.1g}, stored by {policy['stored_differs_by']:.1g}"
     acted = f"acts; {size}; {reloaded}"
     if "rise" not in policy:

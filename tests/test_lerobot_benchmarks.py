@@ -171,7 +171,7 @@ def test_the_page_of_results_shows_what_was_tried(benchmark: Callable[[str], Any
         "| layout | lerobot 9 | yes |",
         "| opened by lerobot | lerobot 9.1 | no |",
         "| policy | lerobot 9.1, Python 3.12.1 | lerobot 8.0, Python 3.11.7 |",
-        "| pi0 | acts; 2 M parameters; reloaded differs by 0, stored by 0.0003; RISE moved 7 tensors, frozen ones 0 |"
+        "| pi0 | acts; 2.0 M parameters; reloaded differs by 0, stored by 0.0003; RISE moved 7 tensors, frozen ones 0 |"
         " failed, ValueError: no |",
     ):
         assert told in page, told
