@@ -8,7 +8,6 @@ projected to. So the smallest has 1.5 billion parameters, with the head that spe
 from __future__ import annotations
 
 import importlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def put_tokenizer(tokenizer: Any) -> None:
     repository = Path(HF_HUB_CACHE) / f"models--{TOKENIZER.replace('/', '--')}"
     revision = "0" * 40
     snapshot = repository / "snapshots" / revision
-    os.makedirs(repository / "refs", exist_ok=True)
+    (repository / "refs").mkdir(parents=True, exist_ok=True)
     (repository / "refs/main").write_text(revision)
     tokenizer.save_pretrained(snapshot)
     AutoConfig.for_model("paligemma").save_pretrained(snapshot)
