@@ -18,6 +18,8 @@ from rise_gym.errors import InvalidDataset, SaveFailed
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Episode
 
+_PARTS = ("data", "meta", "videos", "README.md")  # of a dataset, the card being what a hub's copy comes with
+
 
 class EpisodeWriter:
     """Appends episodes to a dataset folder, new or begun before.
@@ -33,7 +35,8 @@ class EpisodeWriter:
         episodes_per_file: how many episodes a hard kill may lose at most.
 
     Raises:
-        InvalidDataset: if the folder holds a dataset of another task or layout, or one without its description.
+        InvalidDataset: if the folder holds a dataset of another task or layout, one without its description, or
+            something that is no dataset.
     """
 
     def __init__(
@@ -61,6 +64,16 @@ class EpisodeWriter:
                 f"{self.folder} holds episodes but no {layout.INFO_PATH}, without which they would be numbered anew; "
                 "get that file back, or use another folder"
             )
+        elif foreign := self._foreign():
+            raise InvalidDataset(
+                f"{self.folder} is no dataset and not empty, it holds {', '.join(foreign[:3])}: use a folder of its own"
+            )
+
+    def _foreign(self) -> list[str]:
+        if not self.folder.is_dir():
+            return []
+        names = (path.name for path in self.folder.iterdir() if not path.name.startswith("."))
+        return sorted(name for name in names if name not in _PARTS)
 
     def _files_there(self) -> int:
         return len(list(self.folder.glob("meta/episodes/*/*.parquet")))

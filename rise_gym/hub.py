@@ -20,7 +20,7 @@ from rise_gym.checkpoints import load_checkpoint
 from rise_gym.errors import HubFault, InvalidDataset
 from rise_gym.locations import HUB_ID
 
-_KEPT = {".gitattributes"}  # the hub's own
+_OF_A_DATASET = ("data/", "meta/", "videos/")
 
 
 def push_to_hub(
@@ -32,7 +32,9 @@ def push_to_hub(
     token: str | None = None,
     licence: str | None = None,
 ) -> str:
-    """Push a world model, a policy or a dataset; what an earlier push left there and is no part of it is deleted.
+    """Push a world model, a policy or a dataset; what an earlier one left there and is no part of it is deleted.
+
+    That is what the manifest there lists, or a dataset's data, meta and videos; other files there stay as they are.
 
     A dataset is tagged with the version of its layout, without which lerobot opens none.
 
@@ -127,9 +129,9 @@ def _commit(
     hub = HfApi(token=token)
     try:
         hub.create_repo(repo_id, repo_type=kind, private=private or None, exist_ok=True)
-        there = set(hub.list_repo_files(repo_id, repo_type=kind))
+        there = _pushed_before(hub, repo_id, kind)
         changes: list[Any] = [CommitOperationAdd(name, _given(content)) for name, content in files.items()]
-        changes += [CommitOperationDelete(name) for name in sorted(there - set(files) - _KEPT)]
+        changes += [CommitOperationDelete(name) for name in sorted(there - set(files))]
         pushed = hub.create_commit(repo_id, changes, commit_message="Pushed by rise_gym", repo_type=kind)
     except Exception as error:  # the hub's client raises errors of several libraries, by what went wrong
         raise HubFault(
@@ -139,6 +141,16 @@ def _commit(
     if tag is not None:
         _tag(hub, repo_id, tag, str(pushed.oid))
     return str(pushed.commit_url)
+
+
+def _pushed_before(hub: Any, repo_id: str, kind: str) -> set[str]:
+    """The files there that are of an earlier push, not what somebody laid beside them."""
+    there = set(hub.list_repo_files(repo_id, repo_type=kind))
+    if kind == "dataset":
+        return {name for name in there if name.startswith(_OF_A_DATASET)}
+    if MANIFEST_NAME not in there:
+        return set()
+    return there & set(read_json(Path(hub.hf_hub_download(repo_id, MANIFEST_NAME, repo_type=kind)))["sha256"])
 
 
 def _tag(hub: Any, repo_id: str, tag: str, commit: str) -> None:

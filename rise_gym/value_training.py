@@ -244,12 +244,6 @@ def calibration_episodes(recordings: Recordings, *, every: int = 12) -> tuple[li
     return sorted(kept), sorted(spared)
 
 
-def calibration_split(recordings: Recordings, *, every: int = 12) -> tuple[Recordings, Recordings]:
-    """The recordings of `calibration_episodes`: to train on, and to calibrate on."""
-    kept, spared = calibration_episodes(recordings, every=every)
-    return recordings.only(kept), recordings.only(spared)
-
-
 def calibrate_success(value: Value, recordings: Recordings, *, ticks: int = 3, margin_ticks: int = 10) -> float:
     """The threshold that best tells episodes that end in success from those that never do.
 

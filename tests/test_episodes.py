@@ -356,6 +356,14 @@ def test_episodes_without_their_description_are_not_numbered_anew(tmp_path: Path
         EpisodeWriter(tmp_path, TASK)
 
 
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".hidden").touch()
+    EpisodeWriter(tmp_path, TASK)
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(InvalidDataset, match=r"no dataset and not empty, it holds thesis.tex: use a folder of its own"):
+        EpisodeWriter(tmp_path, TASK)
+
+
 def test_ctrl_c_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: int) -> None:
         raise KeyboardInterrupt

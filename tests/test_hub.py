@@ -99,9 +99,14 @@ def test_a_policy_goes_there_and_back_with_its_figures(
     card = files["README.md"].decode()
     assert "`RiseMujoco-BoxClose-v0`, 30 episodes from seed 100000:" in card
     assert "| success | 40.0% | 24.6% to 57.7% |" in card
+    manifest = json.loads(files["rise_gym.json"])
+    manifest["sha256"]["policy/old.safetensors"] = "0" * 64
+    files["rise_gym.json"] = json.dumps(manifest).encode()
     files["policy/old.safetensors"] = b"of an earlier push"
+    files["pictures/robot.png"] = b"somebody's own"
     push_to_hub(resolve("bundled:box_close/base"), "lab/base", results=[results])
     assert "policy/old.safetensors" not in hub.repositories["models/lab/base"]
+    assert hub.repositories["models/lab/base"]["pictures/robot.png"] == b"somebody's own"
     ours, theirs = load_policy("bundled:box_close/base").state_dict(), load_policy("lab/base").state_dict()
     assert all(torch.equal(weights, theirs[name]) for name, weights in ours.items())
 
@@ -132,6 +137,10 @@ def test_a_dataset_goes_there_and_back(hub: LocalHub, tmp_path: Path) -> None:
     (tmp_path / "demos" / "notes.txt").write_text("not a part of it")
     push_to_hub(tmp_path / "demos", "lab/demos")
     files = hub.repositories["datasets/lab/demos"]
+    files["data/chunk-000/file-007.parquet"] = b"of an earlier push"
+    push_to_hub(tmp_path / "demos", "lab/demos")
+    files = hub.repositories["datasets/lab/demos"]
+    assert "data/chunk-000/file-007.parquet" not in files
     assert {name.split("/")[0] for name in files} == {".gitattributes", "README.md", "data", "meta", "videos"}
     assert "| episodes | 1 |\n| successful | 1 |" in files["README.md"].decode()
     (there,) = read_episodes("lab/demos")

@@ -23,7 +23,7 @@ from rise_gym.value import ProgressValue, ProgressValueConfig
 from rise_gym.value_training import (
     ValueTraining,
     calibrate_success,
-    calibration_split,
+    calibration_episodes,
     progress_labels,
     td_targets,
     train_value,
@@ -231,7 +231,7 @@ def test_calibration_has_episodes_of_its_own(successes: int, failures: int, apar
     flat = toy(successes + failures)
     outcome = torch.arange(successes + failures) % (successes + failures) < successes
     flat = Recordings(**{**flat.__dict__, "success": outcome})
-    learnt, spared = calibration_split(flat)
+    learnt, spared = map(flat.only, calibration_episodes(flat))
     assert (int(spared.success.sum()), int((~spared.success).sum())) == apart
     kept = successes - (apart[0] if successes > 2 else 0) + failures - (apart[1] if failures > 2 else 0)
     assert len(learnt.success) == kept
