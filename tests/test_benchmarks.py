@@ -535,6 +535,23 @@ def test_the_summary_shows_what_was_recorded_and_leaves_out_what_was_not(
     assert "| failure | full | not recorded yet | - | - | - | - | 23.90 | 0.82 | 0.54 | 66.84 | 0.07 |" in page
 
 
+def test_trainings_from_several_seeds_are_held_against_their_own_bases(benchmark: Callable[[str], Any]) -> None:
+    def cell(row: str, seed: int, successes: list[int]) -> dict[str, Any]:
+        labels = {"task": "box_close", "row": row, "training_seed": seed, "score_mean": 5.0}
+        return {**labels, "successes": successes, "success_rate": sum(successes) / len(successes)}
+
+    base, rise = [1, 0, 0, 0], [1, 1, 1, 0]
+    page = "".join(
+        benchmark("summary").over_training_seeds(
+            [cell("rise", 1, rise), cell("base", 0, base), cell("base", 1, base[::-1]), cell("rise", 0, rise),
+             cell("control", 0, base)]
+        )
+    )  # fmt: skip
+    assert "| box_close | base | 25.0 %, 25.0 % | 25.0 % | 5 | - |" in page
+    assert "| box_close | rise | 75.0 %, 75.0 % | 75.0 % | 5 | +50.0 (" in page
+    assert "control" not in page
+
+
 def test_findings_are_held_against_the_papers_on_the_same_seeds(
     benchmark: Callable[[str], Any], tmp_path: Path
 ) -> None:
