@@ -240,9 +240,7 @@ def over_training_seeds(cells: list[Json]) -> list[str]:
     rows = []
     for (task, row), group in several.items():
         bases = {cell["training_seed"]: cell for cell in groups.get((task, "base"), [])}
-        above = [
-            points_between(cell, bases[cell["training_seed"]]) for cell in group if cell["training_seed"] in bases
-        ]
+        above = [points_between(cell, bases[cell["training_seed"]]) for cell in group if cell["training_seed"] in bases]
         points = ", ".join(f"{value:+.1f} ({interval_of(ends, digits=1)})" for value, ends in above)
         rates = [cell["success_rate"] for cell in group]
         rows.append(

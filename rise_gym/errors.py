@@ -31,6 +31,10 @@ class InvalidCheckpoint(RiseGymError, ValueError):
     """A checkpoint of another task, another format version, incomplete, or changed since it was written."""
 
 
+class UnavailableDevice(RiseGymError, RuntimeError):
+    """A device that torch does not know, or that is not in this machine."""
+
+
 class NotTrainable(RiseGymError, NotImplementedError):
     """A policy that only acts: what it is told has no room for how good a chunk was."""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from rise_gym._devices import usable_device
 from rise_gym.advantage import chunk_advantage
 from rise_gym.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from rise_gym.errors import InvalidAction, InvalidCheckpoint, InvalidStart
@@ -319,7 +320,9 @@ class CompositionalWorldModel:
 
         Raises:
             InvalidCheckpoint: if it is missing, of another task or format version, incomplete, or changed.
+            UnavailableDevice: if this machine has no such device.
         """
+        where = usable_device(device)
         checkpoint = load_checkpoint(resolve(name), kind="world_model", task=task)
         try:
             settings = {name: value for name, value in checkpoint.extra.items() if name != "tasks"}
@@ -334,7 +337,7 @@ class CompositionalWorldModel:
         model = cls(
             codec=codec, dynamics=dynamics, value=value, progress_uncertainty=doubt, task=checkpoint.task,
             config=config, others=others,
-        ).to(device)  # fmt: skip
+        ).to(where)  # fmt: skip
         return model if task is None else model.for_task(task)
 
     def save_pretrained(

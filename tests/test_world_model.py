@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 
 from rise_gym.codec import FrameCodec
 from rise_gym.dynamics import VideoDynamics
-from rise_gym.errors import InvalidAction, InvalidCheckpoint, InvalidStart
+from rise_gym.errors import InvalidAction, InvalidCheckpoint, InvalidStart, UnavailableDevice
 from rise_gym.pipeline import RisePipeline
 from rise_gym.protocols import WorldModel
 from rise_gym.starts import Starts
@@ -294,3 +294,9 @@ def test_the_folder_is_a_diffusers_pipeline(tiny_world: Path, random_starts: Sta
     _, imagined = pipeline.world_model.imagine(state, torch.zeros(2, 4, 14), generator=generators(2))
     torch.testing.assert_close(output.progress, imagined.progress)
     assert torch.isfinite(output.advantage).all()
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(tiny_world: Path, device: str) -> None:
+    with pytest.raises(UnavailableDevice, match=rf"device '{device}' can't be used here .*use 'cpu'"):
+        CompositionalWorldModel.from_pretrained(tiny_world, device=device)
