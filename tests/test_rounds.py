@@ -24,6 +24,7 @@ from rise_gym.commands._gathering import Gathering, driving_in, gathering_from
 from rise_gym.commands._refreshing import RefreshConfig, refresh_world_model
 from rise_gym.commands._robots import AS_USUAL, ExecutionOptions
 from rise_gym.commands.improve import improve
+from rise_gym.commands.train import train
 from rise_gym.dynamics import VideoDynamics
 from rise_gym.envs.real.asynchronous import AsynchronousActor
 from rise_gym.episodes import dataset_summary, read_episodes, write_episodes
@@ -248,6 +249,25 @@ def test_one_round_takes_no_step_outside_of_imagination_and_is_the_first_of_seve
         improve(tmp_path / "out", **given)
     with pytest.raises(RiseGymError, match="holds several rounds"):
         improve(done, **{**given, "rounds": 1, "collect_from": "replica"})
+
+
+def test_a_warm_up_learns_what_recap_learns_and_goes_on_from_there(given: dict[str, Any], tmp_path: Path) -> None:
+    train(
+        "policy", tmp_path / "recap", data=given["data"], initial=given["policy"], world_model=given["world_model"],
+        steps=20, demonstration_share=0.5, learning_rate=1e-3, image_shift_px=0,
+    )  # fmt: skip
+    one = {**given, "rounds": 1, "collect_from": "replica"}
+    improve(tmp_path / "cold", **one)
+    improve(tmp_path / "apart", **{**one, "policy": str(tmp_path / "recap" / "checkpoint")})
+    improve(tmp_path / "warm", **one, warmup_steps=20)
+    cold, apart, warm = (flat(policy_of(tmp_path / name)) for name in ("cold", "apart", "warm"))
+    assert (warm - apart).norm() < 0.1 * (warm - cold).norm()  # a checkpoint's weights are rounded
+    improve(tmp_path / "warm", **one, warmup_steps=20)
+    assert torch.equal(flat(policy_of(tmp_path / "warm")), warm)
+
+
+def flat(policy: FlowPolicy) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten() for weight in policy.parameters()])
 
 
 def test_seeds_that_are_reserved_or_were_used_are_refused_before_anything_is_done(

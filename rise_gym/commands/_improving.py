@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rise_gym.agents.improve import ImproveConfig
     from rise_gym.agents.trainable import TrainableAgent
     from rise_gym.recordings import Recordings
+    from rise_gym.training import TrainingConfig
 
 
 def improve_policy(
@@ -26,11 +27,13 @@ def improve_policy(
     demonstration_share: float | None = 1.0,
     check_episodes: int = 0,
     *,
+    warmup_steps: int = 0,
     newest: Tensor | None = None,
     newest_share: float = 0.5,
 ) -> TrainableAgent:
     """Run RISE from every recorded moment after which something happened; the policy goes to `out/checkpoint`.
 
+    Before that it learns for `warmup_steps` from all that is recorded, each chunk with its advantage (`_warmed_up`).
     Where `newest`, bool (E,), says which episodes are new, those have `newest_share` of the moments it imagines from.
     """
     from rise_gym.advantage import values_of
@@ -52,6 +55,8 @@ def improve_policy(
     if newest is not None:
         starts = shared_moments(encoded, starts, newest, newest_share)
     offline = mixed_moments(encoded, demonstration_share)
+    if warmup_steps:
+        start = _warmed_up(start, encoded, advantages, warmup_steps, config.training, out / "warmup")
     with progress_bar("improving in imagination", config.training.steps) as step:
         improved = run(
             start, model, encoded, advantages, config, out / "run",
@@ -60,3 +65,22 @@ def improve_policy(
         )  # fmt: skip
     save_policy(out / "checkpoint", improved, card=policy_card(improved, f"improved by RISE from {policy}", config))
     return improved
+
+
+def _warmed_up(
+    policy: TrainableAgent,
+    recordings: Recordings,
+    advantages: Tensor,
+    steps: int,
+    training: TrainingConfig,
+    folder: Path,
+) -> TrainableAgent:
+    """The paper's offline stage, RECAP: half of what is learnt is the demonstrations', as in `rise-gym train policy`."""
+    from rise_gym.agents.cloning import PolicyTraining, mixed_moments, train_policy
+
+    how = PolicyTraining.going_on(steps, seed=training.seed, device=training.device)
+    moments = mixed_moments(recordings, 0.5)
+    with progress_bar("warming up on recordings", steps) as step:
+        return train_policy(
+            recordings, advantages, how, folder, initial=policy, moments=moments, on_progress=shown_by(step)
+        )

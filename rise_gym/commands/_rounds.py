@@ -77,7 +77,7 @@ class RoundsJob:
         out: where everything goes. data: datasets that are there already. card: of their task.
         policy, world_model: names or folders; both are left as they are.
         rounds: the rounds. improving: each round's improvement; its seed is one higher in each.
-        demonstration_share, check_episodes: as of `rise-gym improve`.
+        demonstration_share, check_episodes, warmup_steps: as of `rise-gym improve`.
     """
 
     out: Path
@@ -89,6 +89,7 @@ class RoundsJob:
     improving: ImproveConfig
     demonstration_share: float | None = 1.0
     check_episodes: int = 0
+    warmup_steps: int = 0
 
     def place(self, number: int, what: str) -> Path:
         return self.out / f"round_{number}" / what
@@ -108,7 +109,7 @@ def improve_once(job: RoundsJob) -> TrainableAgent:
         raise RiseGymError(f"{job.out} holds several rounds: say how many with --rounds, or give another folder")
     return improve_policy(
         load_recordings(job.data, job.card), job.out, job.policy, job.world_model, job.improving,
-        job.data[0] / LATENTS, job.demonstration_share, job.check_episodes,
+        job.data[0] / LATENTS, job.demonstration_share, job.check_episodes, warmup_steps=job.warmup_steps,
     )  # fmt: skip
 
 
@@ -183,7 +184,7 @@ def _improved(job: RoundsJob, number: int, policy: str, world_model: str) -> str
         recordings = load_recordings(job.known(number), job.card)
         improve_policy(
             recordings, out, policy, world_model, job.improving.changed(seed=job.improving.training.seed + number - 1),
-            job.data[0] / LATENTS, job.demonstration_share, job.check_episodes,
+            job.data[0] / LATENTS, job.demonstration_share, job.check_episodes, warmup_steps=job.warmup_steps,
             newest=_newest(job, number, recordings), newest_share=job.rounds.refresh.newest_share,
         )  # fmt: skip
     return str(checkpoint)

@@ -26,6 +26,7 @@ def improve(
     world_model: str | None = None,
     task: str = "box_close",
     as_in_the_paper: bool = False,
+    warmup_steps: int = 0,
     steps: int | None = None,
     learning_rate: float | None = None,
     minutes: float | None = None,
@@ -78,6 +79,8 @@ def improve(
         task: name of the task, or its file.
         as_in_the_paper: its constants, instead of those that the bundled models improve with
             (`ImproveConfig.climbing`), for everything that is not given here.
+        warmup_steps: of learning from all recordings, each chunk with its advantage (RECAP, the paper's offline stage),
+            before anything is imagined; in every round. It helps where many recorded chunks are better than the policy.
         steps: gradient steps, in each round.
         learning_rate: its peak.
         minutes: stop after so many, in each round, even if steps are left.
@@ -125,6 +128,7 @@ def improve(
     job = RoundsJob(
         out=out, data=data, card=card, policy=policy, world_model=world_model, rounds=plan,
         improving=improving, demonstration_share=demonstration_share, check_episodes=check_episodes,
+        warmup_steps=warmup_steps,
     )  # fmt: skip
     gather = gathering_from(collect_from, processes, how)
     improved = improve_once(job) if rounds == 1 else improve_in_rounds(job, gather)
