@@ -75,7 +75,7 @@ def _warmed_up(
     training: TrainingConfig,
     folder: Path,
 ) -> TrainableAgent:
-    """The paper's offline stage, RECAP: half of what is learnt is the demonstrations', as in `rise-gym train policy`."""
+    """The paper's offline stage, RECAP; half of the moments that it learns from are the demonstrations'."""
     from rise_gym.agents.cloning import PolicyTraining, mixed_moments, train_policy
 
     how = PolicyTraining.going_on(steps, seed=training.seed, device=training.device)
