@@ -2,15 +2,17 @@
 
     python benchmarks/rounds.py [--quick] [--task brick_sort]
 
-- `one round`: some episodes more of the base; the world model is refreshed on them, then RISE improves in its dream.
+- `one round`: some episodes more of the base; the world model is refreshed on them, the policy warms up on all that is
+  recorded, then RISE improves it in the dream.
 - `one round, begun again`: the same, but half of the steps, and from what came of them the other half. What proposes
   stays what it was when a run began, so that beginning again may help by itself.
 - `two rounds`: RISE improves with half of the steps, as many episodes are of that policy, the world model is refreshed
   on them, and RISE improves on with the other half (`rise-gym improve --rounds 2`).
 
-All begin with the same base, its rollouts and the demonstrations, and refresh the world model for as many steps. Then
-each plays the replica, seed 100 000 and up. Policies that are made are taken from `--workspace`, episodes that were
-played with the same weights from `--keep`: the command can be interrupted, and goes on.
+All begin with the same base, its rollouts and the demonstrations, refresh the world model for as many steps, and warm
+up and improve for as many in all. Then each plays the replica, seed 100 000 and up. Policies that are made are taken
+from `--workspace`, episodes that were played with the same weights from `--keep`: the command can be interrupted, and
+goes on.
 """
 
 from __future__ import annotations
@@ -51,16 +53,25 @@ class Plan:
     Attributes:
         episodes: of the replica.
         refresh_steps: gradient steps of the value, and as many of the dynamics.
-        steps: gradient steps of the policy in all, an even number.
+        warmup_steps: gradient steps of the policy on all recordings, each chunk with its advantage; of all rounds.
+        steps: gradient steps of the policy with what it imagines; of all rounds.
     """
 
     episodes: int = 60
     refresh_steps: int = 1500
-    steps: int = 2000
+    warmup_steps: int = 1600
+    steps: int = 1000
 
     def __post_init__(self) -> None:
-        if self.steps < 2 or self.steps % 2:
-            raise ValueError(f"an even number of steps was wanted, for two rounds to share, got {self.steps}")
+        if self.steps < 2 or self.steps % 2 or self.warmup_steps % 2:
+            raise ValueError(
+                "even numbers of steps were wanted, for two rounds to share, got "
+                f"{self.warmup_steps} of warming up and {self.steps}"
+            )
+
+    def shared_by(self, rounds: int) -> dict[str, int]:
+        """Options of `improve`: the policy's steps in each of so many."""
+        return {"warmup_steps": self.warmup_steps // rounds, "steps": self.steps // rounds}
 
 
 def main(
@@ -86,7 +97,7 @@ def main(
         processes: how many replicas run side by side.
         keep: folder of the episodes played.
     """
-    plan = Plan(episodes=2, refresh_steps=1, steps=2) if quick else plan or Plan()
+    plan = Plan(episodes=2, refresh_steps=1, warmup_steps=2, steps=2) if quick else plan or Plan()
     budget = Budget.miniature() if quick else Budget()
     workshop = Workshop(task, 0, budget, workspace / ("quick" if quick else ""), use_bundled=not quick)
     count = 1 if quick else episodes
@@ -113,14 +124,14 @@ def base(workshop: Workshop, plan: Plan) -> Made:
 def one_round(workshop: Workshop, plan: Plan) -> Made:
     out = workshop.place("one_round")
     if not _there(out):
-        improve(out, policy=workshop.base().policy, steps=plan.steps, **_with_more_of_the_base(workshop, plan))
+        improve(out, policy=workshop.base().policy, **plan.shared_by(1), **_with_more_of_the_base(workshop, plan))
     return _made(out, workshop, plan)
 
 
 def begun_again(workshop: Workshop, plan: Plan) -> Made:
     half, out = workshop.place("one_round_half"), workshop.place("one_round_begun_again")
     if not _there(out):
-        how = {"steps": plan.steps // 2, **_with_more_of_the_base(workshop, plan)}
+        how = {**plan.shared_by(2), **_with_more_of_the_base(workshop, plan)}
         if not _there(half):
             improve(half, policy=workshop.base().policy, **how)
         improve(out, policy=str(half / "checkpoint"), **{**how, "seed": workshop.seed + 1})
@@ -133,7 +144,7 @@ def two_rounds(workshop: Workshop, plan: Plan) -> Made:
         improve(
             out, data=[workshop.demonstrations, workshop.rollouts], policy=workshop.base().policy, task=workshop.task,
             world_model=workshop.world_model, rounds=2, round_episodes=plan.episodes, first_seed=FIRST_SEED,
-            refresh_steps=plan.refresh_steps, steps=plan.steps // 2, seed=workshop.seed,
+            refresh_steps=plan.refresh_steps, seed=workshop.seed, **plan.shared_by(2),
         )  # fmt: skip
     return _made(out, workshop, plan)
 
@@ -157,8 +168,8 @@ def _with_more_of_the_base(workshop: Workshop, plan: Plan) -> dict[str, Any]:
 
 
 def _made(out: Path, workshop: Workshop, plan: Plan) -> Made:
-    replica_episodes = workshop.budget.rollouts + plan.episodes
-    return Made(policy=str(out / "checkpoint"), replica_episodes=replica_episodes, gradient_steps=plan.steps)
+    episodes, steps = workshop.budget.rollouts + plan.episodes, plan.warmup_steps + plan.steps
+    return Made(policy=str(out / "checkpoint"), replica_episodes=episodes, gradient_steps=steps)
 
 
 def _there(out: Path) -> bool:

@@ -833,9 +833,10 @@ def test_rounds_differ_in_whose_episodes_are_new_and_in_nothing_that_counts(
     assert (more["noise"], more["policy"]) == (0.5, f"bundled:{task}/base")
     assert {more["task"], *[how["task"] for how in improved.values()]} == {task}
     assert two["world_model"] == f"bundled:{task}/world_model"
-    assert two["rounds"] * two["steps"] == improved["one_round_0"]["steps"] == 2000
     halves = improved["one_round_half_0"], improved["one_round_begun_again_0"]
-    assert sum(how["steps"] for how in halves) == 2000
+    for steps, count in (("steps", 1000), ("warmup_steps", 1600)):
+        assert two["rounds"] * two[steps] == improved["one_round_0"][steps] == count
+        assert sum(how[steps] for how in halves) == count
     assert halves[1]["policy"].endswith("one_round_half_0/checkpoint")
     assert all(data == improved["one_round_0"]["data"] == halves[1]["data"] for data in refreshed)
     assert two["data"] == refreshed[0][:2]
