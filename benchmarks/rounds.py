@@ -69,7 +69,7 @@ class Plan:
                 f"{self.warmup_steps} of warming up and {self.steps}"
             )
 
-    def shared_by(self, rounds: int) -> dict[str, int]:
+    def shared_by(self, rounds: int) -> dict[str, Any]:
         """Options of `improve`: the policy's steps in each of so many."""
         return {"warmup_steps": self.warmup_steps // rounds, "steps": self.steps // rounds}
 
