@@ -5,7 +5,7 @@ Each policy is made by the public commands, once; what is there already is taken
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -175,12 +175,18 @@ class Workshop:
             return Made(policy=found, replica_episodes=self.budget.rollouts, gradient_steps=steps)
         return self.improved("rise", steps)
 
+    def rise_after_recap(self) -> Made:
+        """Improved in imagination from RECAP's policy on, as in the paper."""
+        made = self.improved("rise_after_recap", self.budget.rise_steps, policy=self.recap().policy)
+        return replace(made, gradient_steps=self.budget.recap_steps + self.budget.rise_steps)
+
     def improved(self, name: str, steps: int, **how: Any) -> Made:
         """By RISE, with options of `rise-gym improve`."""
-        out, how = self.place(name), {"world_model": self.world_model} | how
+        out = self.place(name)
         if not _there(out):
+            how = {"world_model": self.world_model, "policy": self.base().policy} | how
             improve(
-                out, data=[self.demonstrations, self.rollouts], policy=self.base().policy, task=self.task, steps=steps,
+                out, data=[self.demonstrations, self.rollouts], task=self.task, steps=steps,
                 seed=self.seed, proposals_per_state=self.budget.proposals_per_state, **how,
             )  # fmt: skip
         return Made(policy=str(out / "checkpoint"), replica_episodes=self.budget.rollouts, gradient_steps=steps)

@@ -19,7 +19,7 @@ from _workshop import Budget, Workshop
 from rise_gym.collection import FIRST_EVALUATION_SEED
 from rise_gym.tasks import task_card
 
-ROWS = ("expert", "base", "control", "dagger", "ppo", "dsrl", "recap", "rise")
+ROWS = ("expert", "base", "control", "dagger", "ppo", "dsrl", "recap", "rise", "rise_after_recap")
 PAPER = {
     "brick_sort": {"base": (35, 8.28), "dagger": (15, 6.10), "ppo": (10, 7.68), "dsrl": (10, 6.65), "recap": (50, 9.00),
                    "rise": (85, 9.78)},
