@@ -165,6 +165,17 @@ def value(recorded: Json) -> list[str]:
     ]
 
 
+def deviations(recorded: Json) -> list[str]:
+    rows = [(row["ticks"], row["correlation"], interval_of(row["ci95"], digits=2)) for row in recorded["after_ticks"]]
+    return [
+        f"## Do its judgements of deviations come true? ({_title(recorded)}, {recorded['moments']} chunks of "
+        f"{recorded['episodes']} rollouts, {recorded['successes']} successful)",
+        "Told by recordings alone: what the dream finds an executed chunk worth more than the policy's own, against "
+        "the progress that followed. No aim was set; where it is nothing, RISE has nothing true to learn from.",
+        table(("after ticks", "partial correlation", "95 %"), rows),
+    ]
+
+
 def _title(recorded: Json) -> str:
     """Of the task that figures are of."""
     return task_card(recorded.get("task", common.TASK)).title
@@ -309,6 +320,7 @@ SECTIONS = {
     "plateau": plateau,
     "dynamics": dynamics,
     "value": value,
+    "deviations": deviations,
     "imagined_vs_real": imagined_vs_real,
     "drift": drift,
     "calibration": calibration,
@@ -319,7 +331,7 @@ SECTIONS = {
     "openpi_roundtrip": openpi_roundtrip,
 }
 
-OF_EVERY_TASK = {"dynamics", "value", "drift", "calibration", "uncertainty", "exploit"}
+OF_EVERY_TASK = {"dynamics", "value", "deviations", "drift", "calibration", "uncertainty", "exploit"}
 """Those that are recorded for each task in a file of its own."""
 
 
