@@ -1,11 +1,11 @@
-"""Does what a dream says of deviations come true? Told by recordings alone: no simulator, no robot.
+"""Does what a dream says of deviations come true? Told by recordings whose progress is known; nothing is played.
 
     python benchmarks/deviations.py --data runs/rollouts [--policy runs/base/checkpoint] [--task backpack_pack]
 
 Rollouts that were recorded with noise are a policy's own chunks and smooth chance. Where a chunk begins, the dream is
 asked what the executed chunk is worth more than the policy's own; and the recording tells how much progress followed.
 Given is the partial correlation of the two: beyond what the own chunk's advantage, the progress so far and the time
-tell of the state, which is most of both. RISE learns from such differences: where they do not come true it can't help.
+tell of the state, which is most of both. RISE learns from such differences.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def improve(
         as_in_the_paper: its constants, instead of those that the bundled models improve with
             (`ImproveConfig.climbing`), for everything that is not given here.
         warmup_steps: of learning from all recordings, each chunk with its advantage (RECAP, the paper's offline stage),
-            before anything is imagined; in every round. It helps where many recorded chunks are better than the policy.
+            before anything is imagined; in every round. With what is bundled RISE did no better after it.
         steps: gradient steps, in each round.
         learning_rate: its peak.
         minutes: stop after so many, in each round, even if steps are left.
