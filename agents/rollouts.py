@@ -5,6 +5,7 @@ No simulator is anywhere near: states come from recordings, what follows from th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Literal, NamedTuple, Protocol
 
@@ -287,6 +288,19 @@ def recorded_state(world_model: Imaginer, recordings: Recordings, moments: Tenso
         progress=world_model.value.progress(latents[:, -1], instruction),
         instruction=instruction,
     )
+
+
+def own_chunks(policy: TrainableAgent, recordings: Recordings) -> Callable[[Tensor], Tensor]:
+    """What a policy that asks for the best means at recorded moments (B,): chunks (B, K, A) without any chance."""
+
+    def meant(moments: Tensor) -> Tensor:
+        told = recordings.instruction_of(moments)
+        return policy.propose(
+            recordings.frames[moments], recordings.proprio[moments], told, torch.ones(len(moments)),
+            generator=Generator(), temperature=0.0,
+        )  # fmt: skip
+
+    return meant
 
 
 def _explored(actions: Tensor, task: TaskCard, config: RolloutConfig, generator: Generator) -> Tensor:

@@ -24,12 +24,14 @@ Record = Mapping[str, Any]
 
 ROBOT = "Do dream, replica and robot agree?"
 RANKING, DRIFT = "Does it rank policies rightly?", "How far ahead does it hold?"
+DEVIATIONS = "Does it know what a deviation is worth?"
 FIDELITY, CALIBRATION = "Does it do as it is told?", "Do its claims come true?"
 UNCERTAINTY, EXPLOIT = "Does it know when it is wrong?", "Can it be fooled?"
 LEARNT, ROUNDS = "Does learning in it help?", "Does a second round help?"
 MEASURED_BY = {
     RANKING: "python benchmarks/imagined_vs_real.py",
     DRIFT: "python benchmarks/drift.py",
+    DEVIATIONS: "python benchmarks/deviations.py",
     UNCERTAINTY: "python benchmarks/uncertainty.py",
     CALIBRATION: "python benchmarks/calibration.py",
     EXPLOIT: "python benchmarks/exploit.py",
@@ -67,6 +69,8 @@ def sections(trust: TrustFigures) -> Iterator[Section]:
             yield robot_section(trust.compared)
     if trust.drift is not None:
         yield _drift(trust.drift)
+    if trust.deviations is not None:
+        yield _deviations(trust.deviations)
     if trust.uncertainty is not None:
         yield _uncertainty(trust.uncertainty)
     if trust.calibration is not None:
@@ -177,6 +181,19 @@ def _errors_by_horizon(outcomes: Record) -> str:
 def _at(values: Sequence[float | None], number: int, unit: str) -> str:
     value = values[number] if number < len(values) else None
     return "-" if value is None or value != value else unit.format(value)
+
+
+def _deviations(found: Record) -> Section:
+    text = (
+        f"Rollouts recorded with noise, {found['episodes']} episodes of {found['moments']} chunks: what the dream "
+        "finds an executed chunk worth more than the policy's own, against the progress that followed, beyond what "
+        "the state alone lets expect. RISE learns from such differences."
+    )
+    rows = [
+        (f"{row['ticks']} ticks", value_text({"value": row["correlation"], "ci95": row["ci95"]}))
+        for row in found["after_ticks"]
+    ]
+    return Section(title=DEVIATIONS, text=(text,), tables=(table(("after", "partial correlation"), rows),))
 
 
 def _uncertainty(found: Record) -> Section:

@@ -16,6 +16,8 @@ Record = Mapping[str, Any]
 
 WITHOUT_UNCERTAINTY = ("policy alone", "adversary")
 """Settings of the exploit probe in which uncertainty has no say."""
+DEVIATIONS_AFTER = 2
+"""Which of the horizons of `rise_gym.deviations` tells most of a policy that acts on: three chunks."""
 LEARNERS = ("RISE", "PPO as a residual", "SAC as a residual", "PPO from scratch", "SAC from scratch")
 _AIMED_POINTS = {"RISE": 35, "PPO as a residual": 15, "SAC as a residual": 15}
 _PEARSON, _PEARSON_LOW, _MMRV, _AUROC, _TOP_THREE = 0.95, 0.85, 0.03, 0.85, 0.8
@@ -44,6 +46,7 @@ def verdicts(trust: TrustFigures) -> list[Verdict]:
     return [
         *_ranking(trust.compared),
         _horizon(trust.drift),
+        _deviations(trust.deviations),
         _gate(trust.fidelity),
         _best_chunk(trust.dynamics),
         *_errors(trust.uncertainty),
@@ -123,6 +126,22 @@ def _horizon(found: Record | None) -> Verdict:
     held = most if end is None else end
     words = "As far as was tried." if end is None else f"{counted(end, 'chunk')}; then its order says nothing."
     figure = f"{held} of {counted(most, 'chunk')} (Spearman {ranking['level']:g} or more)"
+    return replace(asked, state="no aim was set", figure=figure, answer=words)
+
+
+def _deviations(found: Record | None) -> Verdict:
+    asked = Verdict(
+        about="the worth of deviations",
+        question="Does it know what a deviation from the policy is worth?",
+    )
+    if found is None:
+        return asked
+    row = found["after_ticks"][DEVIATIONS_AFTER]
+    told, ends = {"value": row["correlation"], "ci95": row["ci95"]}, ends_of(row)
+    if number_of(told) is None or ends is None:
+        return asked
+    words = "Something: there is a way up for RISE to learn." if ends[0] > 0 else "Nothing that could be told."
+    figure = f"{value_text(told)}, {row['ticks']} ticks on"
     return replace(asked, state="no aim was set", figure=figure, answer=words)
 
 

@@ -35,6 +35,7 @@ _HOLDS = {
     "imagined_vs_real": ("tasks",),
     "calibration": ("success", "false_success", "progress"),
     "drift": ("drift",),
+    "deviations": ("episodes", "moments", "after_ticks"),
     "uncertainty": ("errors", "worst_share", "level"),
     "exploit": ("settings_measured",),
     "action_fidelity": ("tasks",),
@@ -57,6 +58,7 @@ class TrustFigures:
             `false_success`, if it was counted.
         calibration: `success`, `false_success` and `progress`, see `rise_gym.reliability`.
         drift: `drift`, and `ranking` if it was measured, see `rise_gym.drift`.
+        deviations: `episodes`, `moments` and `after_ticks`, see `rise_gym.deviations`.
         uncertainty: `errors`, `worst_share` and `level`, see `rise_gym.uncertainty`; and `cost`, if it was timed.
         exploit: `settings_measured`, see `rise_gym.agents.adversary`.
         fidelity: `starts` and `commands`, see `rise_gym.fidelity`.
@@ -71,6 +73,7 @@ class TrustFigures:
     compared: Record | None = None
     calibration: Record | None = None
     drift: Record | None = None
+    deviations: Record | None = None
     uncertainty: Record | None = None
     exploit: Record | None = None
     fidelity: Record | None = None
@@ -210,6 +213,7 @@ class _Folder:
 _SHOWN = {
     "calibration": (),
     "drift": ("ranking",),
+    "deviations": (),
     "uncertainty": ("cost",),
     "exploit": (),
     "dynamics": ("counterfactual",),

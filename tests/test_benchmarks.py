@@ -6,7 +6,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +21,7 @@ from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
 from rise_gym.agents.named import named_agent
 from rise_gym.agents.trainable import save_policy
 from rise_gym.episodes import write_episodes
-from rise_gym.errors import InvalidCheckpoint, InvalidDataset
+from rise_gym.errors import InvalidCheckpoint
 from rise_gym.evaluation import EpisodeResult
 from rise_gym.progress_uncertainty import ProgressUncertainty, ProgressUncertaintyConfig
 from rise_gym.recordings import Recordings
@@ -174,29 +174,6 @@ def test_deviations_miniature(
     assert [row["ticks"] for row in found["after_ticks"]] == [10, 20, 30, 50]
     benchmark("summary").main(results=tmp_path)
     assert "| 50 | " in (tmp_path / "README.md").read_text()
-
-
-def test_deviations_whose_worth_comes_true_are_told_from_those_whose_does_not(benchmark: Callable[[str], Any]) -> None:
-    """Progress that follows is what the dream says of the state, which is no merit, and of the deviation."""
-    deviations, rng = benchmark("deviations"), np.random.default_rng(0)
-    count, chunks = 30, 6
-    claimed, own = rng.normal(size=(2, count, chunks))
-    episodes = []
-    for number in range(count):
-        gained = np.repeat(0.01 * own[number] + 0.005 * claimed[number], 10)
-        progress = np.concatenate([[0.5], 0.5 + np.cumsum(gained) / 10]).astype(np.float32)
-        episodes.append(replace(episode(number, success=True, length=10 * chunks + 1), progress=progress))
-    recordings = Recordings.of(episodes, BOX_CLOSE)
-    moments = deviations.beginnings(recordings, 10)
-    assert len(moments) == count * chunks
-    flat = own.flatten()
-    told = deviations.come_true(recordings, moments, flat, flat + claimed.flatten())[0]
-    assert told["correlation"] > 0.95
-    assert told["ci95"][0] > 0.9
-    nothing = deviations.come_true(recordings, moments, flat, flat + rng.normal(size=flat.shape))[0]
-    assert nothing["ci95"][0] < 0 < nothing["ci95"][1]
-    with pytest.raises(InvalidDataset, match="whose progress was recorded"):
-        deviations.beginnings(Recordings.of([replace(episodes[0], progress=None)], BOX_CLOSE), 10)
 
 
 def test_stage_score_counts_whole_stages(benchmark: Callable[[str], Any]) -> None:

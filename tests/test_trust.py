@@ -30,6 +30,7 @@ TITLES = (
     "How far the dream can be trusted",
     "Does it rank policies rightly?",
     "How far ahead does it hold?",
+    "Does it know what a deviation is worth?",
     "Does it know when it is wrong?",
     "Do its claims come true?",
     "Can it be fooled?",
@@ -89,6 +90,12 @@ def _recorded() -> str:
                 "level": 0.5, "breaks_after": None, "within_a_state": [figure(0.8), figure(0.7)],
                 "over_policies": [figure(0.9), figure(0.9)],
             },
+        },
+        "deviations": {
+            "episodes": 220, "successes": 99, "moments": 4700,
+            "after_ticks": [
+                {"ticks": 10 * n, "correlation": 0.17, "ci95": [0.12, 0.22]} for n in (1, 2, 3, 5)
+            ],
         },
         "uncertainty": {
             "worst_share": 0.25, "level": 0.9, "cost": {"step_s": 1.3, "step_without_s": 1.0, "ratio": 1.3},
@@ -167,6 +174,7 @@ def test_the_page_has_a_section_for_everything_that_was_asked(page: str) -> None
         "9 policies, 50 matched episodes each",
         "of its successes 0 were dreamt to fail",
         "ranked rightly over all 2 chunks",
+        '<td>50 ticks</td><td class="number">0.17 (0.12 to 0.22)</td>',
         "a dream step takes 1.30 times as long",
         "1 of 4 dreamt successes are none",
         '<td>charged for uncertainty</td><td class="number">with</td>',
@@ -196,14 +204,14 @@ def test_what_was_not_recorded_says_so_and_how_it_is_measured(tmp_path: Path) ->
     folder = written(tmp_path, {"exploit": records()["exploit"]})
     page = write_trust_page(tmp_path / "page.html", BOX_CLOSE, read_results(folder)).read_text()
     assert Page(page).headings == [*TITLES, "Where the figures come from"]
-    assert page.count("Not measured; <code>python benchmarks/") == 7
+    assert page.count("Not measured; <code>python benchmarks/") == 8
     assert "<b>Not measured:</b> the order of policies, " in page
     assert page.count(">not measured</td>") == len(verdicts(TrustFigures())) - 1
 
 
 def test_verdicts_follow_the_figures(tmp_path: Path) -> None:
     good = judged(tmp_path / "good", records())
-    without_aim = ("how far ahead", "the cost", "dreamt successes", "what PPO from", "what SAC from")
+    without_aim = ("how far ahead", "the worth of", "the cost", "dreamt successes", "what PPO from", "what SAC from")
     for about, one in good.items():
         assert one.state == ("no aim was set" if about.startswith(without_aim) else "met"), one
     bad = records()

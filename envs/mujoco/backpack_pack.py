@@ -219,6 +219,10 @@ class BackpackPackScene(StagedScene):
         """How far a stage that does not hold yet has come, 0 to 1."""
         return float(np.clip(getattr(self, f"_{stage}_fraction")(), 0.0, 1.0))
 
+    def kept(self, stage: str) -> float:
+        """A bag that sinks stays as far zipped as it was; a garment that peeps out of the bag spoils what follows."""
+        return {"inserted": self._kept_inside(), "lifted": 1.0}.get(stage, 0.0)
+
     # Each fraction rises from the first move of a hand on: a chunk that only approaches is told from one that does not.
 
     def _near(self, arm: str, point: NDArray[np.float64]) -> float:
@@ -239,15 +243,25 @@ class BackpackPackScene(StagedScene):
         held = 0.1 * float(max(opened, inside)) + 0.15 * float(max(lifted, inside))
         return hands + held + 0.3 * float(carried) + 0.2 * float(inside)
 
+    def _kept_inside(self) -> float:
+        """1 with the whole garment inside, half with one of its five segments out, 0 with two."""
+        return float(np.clip(1 - 0.5 * (~self.garment_inside()).sum(), 0, 1))
+
+    def _risen(self) -> float:
+        return float(np.clip(self.clearance_m() / self.config.lifted_m, 0, 1))
+
+    def _at_puller(self) -> float:
+        """How near the right hand is to the zip of a bag that is off the table: before that it has no business there."""
+        return self._near("right", self.spot("puller")) * self._risen()
+
     def _lifted_fraction(self) -> float:
-        risen = np.clip(self.clearance_m() / self.config.lifted_m, 0, 1)
-        return 0.5 * self._near("left", self.spot("grip")) + 0.5 * float(risen)
+        return 0.5 * self._near("left", self.spot("grip")) + 0.5 * self._risen()
 
     def _half_zipped_fraction(self) -> float:
-        return 0.35 * self._near("right", self.spot("puller")) + 0.65 * self.zip_fraction() / self.config.half_zipped
+        return 0.35 * self._at_puller() + 0.65 * self.zip_fraction() / self.config.half_zipped
 
     def _zipped_fraction(self) -> float:
         half = self.config.half_zipped
         shut = np.clip((0.06 - self.mouth_m()) / (0.06 - self.config.shut_m), 0, 1)
         run = np.clip((self.zip_fraction() - half) / (self.config.zipped - half), 0, 1)
-        return 0.2 * self._near("right", self.spot("puller")) + 0.6 * float(run) + 0.2 * float(shut)
+        return 0.2 * self._at_puller() + 0.6 * float(run) + 0.2 * float(shut)

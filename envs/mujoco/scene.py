@@ -65,12 +65,22 @@ class StagedScene(Scene):
             score = stage.score
         return score
 
+    def kept(self, stage: str) -> float:
+        """What share of all that lies behind a stage counts where it does not hold, 0 to 1: 0 unless a task says else.
+
+        A stage that is lost for a moment, and won back as easily, would throw progress down and up again: a value would
+        be taught noise, and an agent rewarded for it.
+        """
+        return 0.0
+
     def progress(self) -> float:
-        score = self.score()
+        stages, progress, counts, reached = self.stages(), 0.0, 1.0, 0.0
         for stage in task_card(self.task).stages:
-            if stage.score > score:
-                return float((score + (stage.score - score) * self.fraction(stage.name)) / 10)
-        return 1.0
+            holds = stages[stage.name]
+            progress += counts * (stage.score - reached) * (1.0 if holds else self.fraction(stage.name))
+            counts *= 1.0 if holds else self.kept(stage.name)
+            reached = stage.score
+        return progress / 10
 
 
 def scene_class(task: str) -> type[Scene]:

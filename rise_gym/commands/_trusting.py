@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rise_gym.commands._progress import progress_bar
-from rise_gym.commands._shared import env_id_of, load_recordings
+from rise_gym.commands._shared import env_id_of
+from rise_gym.errors import InvalidDataset
 
 if TYPE_CHECKING:
+    from rise_gym.recordings import Recordings
     from rise_gym.starts import Starts
     from rise_gym.tasks import TaskCard
+    from rise_gym.types import Episode
     from rise_gym.world_model import CompositionalWorldModel
 
 BATCH = 32
 
 
 def recorded_trust(
-    data: list[Path], card: TaskCard, world_model: str | None, *, chunks: int, every_ticks: int = 40
+    data: list[Path],
+    card: TaskCard,
+    world_model: str | None,
+    policies: Sequence[str] = (),
+    *,
+    chunks: int,
+    every_ticks: int = 40,
 ) -> dict[str, Any]:
     """Figures `drift`, `calibration` and `uncertainty` of dreams of recorded actions.
 
-    Of episodes that the model did not learn from.
+    Of episodes that the model did not learn from. Where some are rollouts of one of the policies, also `deviations`.
     """
     from rise_gym.calibration import dreamt_peaks
     from rise_gym.drift import drift_figures, drift_moments, drift_rows, joined
+    from rise_gym.episodes import read_episodes
+    from rise_gym.recordings import Recordings
     from rise_gym.reliability import progress_figures, success_figures
     from rise_gym.uncertainty import uncertainty_figures
 
-    recordings, model = load_recordings(data, card), _model(world_model, card)
+    episodes = [episode for folder in data for episode in read_episodes(folder, task=card)]
+    recordings, model = Recordings.of(episodes, card), _model(world_model, card)
     batches = drift_moments(recordings, every_ticks=every_ticks).split(BATCH)
     parts = []
     with progress_bar("dreaming recorded actions", len(batches) + 1) as step:
@@ -41,11 +54,41 @@ def recorded_trust(
         step()
     found = joined(parts)
     calibration = success_figures(dreamt, recordings.success.numpy())
+    deviations = _deviations(model, recordings, episodes, policies)
     return {
         "drift": {"drift": drift_figures(found)},
         "calibration": {**calibration, "progress": progress_figures(found)},
         "uncertainty": uncertainty_figures(found),
+        **({} if deviations is None else {"deviations": deviations}),
     }
+
+
+def _deviations(
+    model: CompositionalWorldModel, recordings: Recordings, episodes: Sequence[Episode], policies: Sequence[str]
+) -> dict[str, Any] | None:
+    """Whether what the dream says of deviations comes true, see `rise_gym.deviations`.
+
+    Of the first of the policies whose rollouts are there, if it can say what it means.
+    """
+    from rise_gym.agents.named import named_agent
+    from rise_gym.agents.rollouts import own_chunks
+    from rise_gym.agents.trainable import TrainableAgent
+    from rise_gym.deviations import chunk_beginnings, deviation_claims, deviation_figures
+
+    there = {episode.policy for episode in episodes if episode.source == "rollout"}
+    name = next((policy for policy in policies if policy in there), None)
+    agent = None if name is None else named_agent(name, task=recordings.task.name)
+    if not isinstance(agent, TrainableAgent):
+        return None
+    theirs = recordings.only([number for number, episode in enumerate(episodes) if episode.policy == name])
+    try:
+        moments = chunk_beginnings(theirs, model.longest_chunk)
+        with progress_bar("dreaming of deviations", len(moments)) as step:
+            claims = deviation_claims(model, own_chunks(agent, theirs), theirs, moments, on_progress=step)
+    except InvalidDataset as error:
+        print(f"deviations were not looked at: {error}")
+        return None
+    return {"policy": name, **deviation_figures(theirs, moments, *claims)}
 
 
 def exploit_trust(policy: str, starts: Starts, card: TaskCard, world_model: str | None) -> dict[str, Any]:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from rise_gym.tasks import TaskCard
 
 
+_SHOWN = ("calibration", "drift", "deviations", "uncertainty", "exploit")
+"""What a report shows beside the rankings, as `TrustFigures` names it."""
+
+
 def compare(
     policies: Annotated[list[str], tyro.conf.Positional],
     /,
@@ -65,7 +69,8 @@ def compare(
         json_file: where to write what was found.
         report: a folder for `report.html`, which shows it in words and pictures.
         data: datasets that the world model did not learn from: their actions are dreamt, to see how dreams drift,
-            whether their claims come true, and whether uncertainty tells where they are wrong.
+            whether their claims come true, and whether uncertainty tells where they are wrong; and, of rollouts with
+            noise of one of the policies, whether the dream knows what a deviation is worth.
         drift_chunks: how far those dreams go.
         exploit_starts: from how many starts an adversary tries to fool the dream, around the first policy's chunks;
             each takes some minutes of a CPU core.
@@ -97,7 +102,7 @@ def compare(
     if column is not None and on_robot is not None:
         found["robot"] = robot_figures(rows, list(chain(*on_robot)), column.env_id, column.driving.told)
     if data:
-        found |= recorded_trust(list(data), card, world_model, chunks=drift_chunks)
+        found |= recorded_trust(list(data), card, world_model, policies, chunks=drift_chunks)
     if exploit_starts:
         few = starts.rows(range(min(exploit_starts, len(starts))))
         found["exploit"] = exploit_trust(policies[0], few, card, world_model)
@@ -197,7 +202,7 @@ def _report(folder: Path, card: TaskCard, found: dict[str, Any]) -> Path:
     from rise_gym.report import write_trust_report
     from rise_gym.trust import TrustFigures
 
-    parts: dict[str, Any] = {name: found.get(name) for name in ("calibration", "drift", "uncertainty", "exploit")}
+    parts: dict[str, Any] = {name: found.get(name) for name in _SHOWN}
     facts = {"seeds": f"{found['seed']} to {found['seed'] + found['episodes'] - 1}"}
     if "robot" in found:
         facts["robot"] = f"{found['robot']['env_id']}, {found['robot']['episodes']} episodes of each policy"

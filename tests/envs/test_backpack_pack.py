@@ -179,6 +179,45 @@ def test_progress_rises_while_the_expert_only_approaches(env: Any) -> None:
     assert env.scene.garment()[:, 2].max() < 0.05  # nothing is moved yet
 
 
+def test_a_packed_bag_that_sinks_and_rises_again_loses_little_and_wins_it_back(env: Any) -> None:
+    """Two centimetres of clearance count as lifted, and while the zip is pulled the bag nods around them."""
+    scene = env.scene
+    put_garment(scene, 0.02, 0.01, 0.03)
+    zip_to(scene, 1.0, 0.45, 0.2)
+    height, rest = scene.data.joint("bag").qpos[2] - scene.clearance_m(), []
+    for clearance in np.linspace(0.03, 0.0, 31):
+        put_bag(scene, height + clearance)
+        put_garment(scene, 0.02, 0.01, 0.03)
+        rest.append(scene.progress())
+        assert rest[-1] >= scene.score() / 10
+    assert holding(scene) == {"inserted", "half_zipped", "zipped"}
+    assert rest[0] == 1.0
+    assert np.abs(np.diff(rest)).max() < 0.15  # half of what lifting counts, as no hand is at the grip here
+    assert rest[-1] > 0.7
+
+
+def test_progress_follows_the_stages_where_they_hold_in_order(env: Any) -> None:
+    scene = env.scene
+    put_garment(scene, 0.02, 0.01, 0.03)
+    assert holding(scene) == {"inserted"}
+    assert 0.25 <= scene.progress() < 0.5
+    put_bag(scene, 0.08)
+    put_garment(scene, 0.02, 0.01, 0.03)
+    assert holding(scene) == {"inserted", "lifted"}
+    assert 0.5 <= scene.progress() < 0.75
+    zip_to(scene, 0.6)
+    assert 0.75 <= scene.progress() < 1.0
+
+
+def test_zipping_a_bag_without_its_garment_is_no_progress(env: Any) -> None:
+    scene = env.scene
+    before = scene.progress()
+    zip_to(scene, 1.0, 0.45, 0.2)
+    put_bag(scene, 0.05)
+    assert scene.score() == 0
+    assert scene.progress() < before + 0.1
+
+
 def test_seeds_differ_and_config_narrows_them(blind_replica: Callable[[str], Any]) -> None:
     env = blind_replica("backpack_pack")
     starts = [env.reset(seed=seed) and env.scene.start for seed in range(4)]
