@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ _HOLDS = {
     "rounds": ("policies", "paired"),
 }
 """What a recorded file has to hold to be shown, by its name; the benchmark of that name writes it."""
+_FILES = {"compared": "imagined_vs_real", "fidelity": "action_fidelity", "learnt": "improvement or reinforcement"}
+"""Where `TrustFigures` come from, where it is no file of the same name."""
 _HOLDS_OF_A_TASK = {"imagined_vs_real": ("policies", "starts", "success"), "action_fidelity": ("starts", "commands")}
 """And of each task, where one file is of all of them."""
 _CELL = ("task", "row", "episodes", "success_rate", "success_ci95")
@@ -132,20 +135,42 @@ class _Folder:
     def trust(self) -> TrustFigures:
         if not self.folder.is_dir():
             raise InvalidResults(f"{self.folder} is no folder; give one of recorded results, as benchmarks/results is")
-        found = {
-            "compared": self._compared(),
-            **{name: self._known(name, *optional) for name, optional in _SHOWN.items()},
-            "fidelity": self._of_tasks("action_fidelity", self.task),
-            "learnt": [*self._improved(), *self._reinforced()],
-            "rounds": self._rounds(),
+        parts: dict[str, Callable[[], Any]] = {
+            "compared": self._compared,
+            **{name: partial(self._known, name, *optional) for name, optional in _SHOWN.items()},
+            "fidelity": lambda: self._of_tasks("action_fidelity", self.task),
+            "learnt": lambda: [*self._improved(), *self._reinforced()],
+            "rounds": self._rounds,
         }
+        found = {name: self._told(name, part) for name, part in parts.items()}
         if not any(found.values()):
             wanted = ", ".join(f"{name}.json" for name in _HOLDS)
             raise InvalidResults(
                 f"{self.folder} holds no results of {self.task!r}; some of {wanted} or a folder reinforcement were "
                 "wanted, which the benchmarks of these names write (`make bench`)"
             )
-        return TrustFigures(**found, origins=self.origins)  # type: ignore[arg-type]
+        return TrustFigures(**found, origins=self.origins)
+
+    def _told(self, name: str, part: Callable[[], Any]) -> Any:
+        """A part of `TrustFigures`, of which all can be told that a page tells.
+
+        Raises:
+            InvalidResults: names the file, which a reader would miss who stumbles over its figures later.
+        """
+        from rise_gym._trust_sections import sections
+
+        try:
+            found = part()
+            alone = TrustFigures(**{name: found})
+            verdicts(alone), list(sections(alone))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if isinstance(error, InvalidResults):
+                raise
+            raise InvalidResults(
+                f"{self.folder}: what is recorded of {_FILES.get(name, name)} is damaged inside ({error!r}); measure "
+                "it again, or take it away"
+            ) from error
+        return found
 
     def _record(self, name: str) -> Record | None:
         """The file of that name, or of that name and the task's, if it is of the task."""

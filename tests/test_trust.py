@@ -328,6 +328,14 @@ def test_a_task_whose_figures_are_damaged_is_told(tmp_path: Path, spoilt: dict[s
         read_results(written(tmp_path, {"imagined_vs_real": spoilt}))
 
 
+@pytest.mark.parametrize("name", ["calibration", "drift", "deviations", "uncertainty", "exploit", "dynamics", "rounds"])
+def test_figures_that_are_damaged_inside_are_told_with_their_name(tmp_path: Path, name: str) -> None:
+    found = records()[name]
+    spoilt = {key: [{}] if isinstance(value, list) else {"odd": {}} for key, value in found.items() if key not in FROM}
+    with pytest.raises(InvalidResults, match=rf"what is recorded of {name} is damaged inside.*measure it again"):
+        read_results(written(tmp_path, {name: {**found, **spoilt}}))
+
+
 def test_what_is_saved_says_the_same(tmp_path: Path) -> None:
     trust = read_results(written(tmp_path, records()))
     save_trust(tmp_path / "saved", trust)
