@@ -79,8 +79,8 @@ FINDINGS = (
 
 _SMALL_STEPS = "its noise is small and its updates are clipped: in 80 episodes it neither gains nor spoils anything"
 _YOUNG_DREAM = (
-    "its world model, one for all tasks, has seen a tenth of the training that box closing's has: where its advantage "
-    "rises is not where the replica's does, while recorded rollouts, half of what RECAP learns from, are true"
+    "its world model has seen a third of the training that box closing's has: it knows states well and what deviations "
+    "are worth only a little, while recorded rollouts, half of what RECAP learns from, are true"
 )
 _COARSE_PICTURES = (
     "what decides is where a hand closes, to within 6 mm where a pixel is 7 mm: along the dream's slope it moves by "
