@@ -62,10 +62,10 @@ class WorldModels:
         return str(made / "checkpoint")
 
     def _codec(self) -> Path:
-        """A folder with that of the bundled world model of several tasks."""
+        """A folder with the bundled one that was taught on several tasks."""
         out = self.workshop.place("world_codec")
         if not (out / "codec").is_dir():
-            CompositionalWorldModel.from_pretrained("bundled:several_tasks/world_model").codec.save_pretrained(
+            CompositionalWorldModel.from_pretrained("bundled:brick_sort/world_model").codec.save_pretrained(
                 out / "codec"
             )
         return out

@@ -122,3 +122,5 @@ rise-gym train dynamics "$own" "${of_pack[@]}" --data "${seen[@]}" "${play[@]}" 
     --steps 11600 --learning-rate 8e-4
 rise-gym train renderer "$own" "${of_pack[@]}" --data "${seen[@]}" "${play[@]}" --steps 700 --learning-rate 4e-4
 rise-gym train decoder "$own" "${of_pack[@]}" --data "$pack/fresh" --steps 1
+
+# The shared model is bundled for brick sorting alone since then.
