@@ -366,3 +366,9 @@ def test_random_targets_are_recorded_as_rollouts(tmp_path: Path) -> None:
     (episode,) = read_episodes(tmp_path / "data")
     assert (episode.source, episode.policy, episode.seed, episode.success) == ("rollout", "random", 7, False)
     assert 0.5 < episode.actions.std() < 0.65  # uniform in [-1, 1]: 0.58
+
+
+def test_babbling_is_recorded_as_rollouts(tmp_path: Path) -> None:
+    collect_command(tmp_path / "data", who="babbling", episodes=1, first_seed=7, processes=1)
+    (episode,) = read_episodes(tmp_path / "data")
+    assert (episode.source, episode.policy, episode.seed, episode.success) == ("rollout", "babbling", 7, False)

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from rise_gym.types import Source
 
 
-Who = Literal["expert", "noisy_expert", "policy", "correction", "random"]
+Who = Literal["expert", "noisy_expert", "policy", "correction", "random", "babbling"]
+
+_PLAYING: dict[Who, str] = {
+    "random": "rise_gym.agents.baselines:RandomAgent",
+    "babbling": "rise_gym.agents.babbling:BabblingAgent",
+}
 
 
 def collect(
@@ -42,7 +47,8 @@ def collect(
         folder: the dataset; episodes whose seeds it has already are skipped. A policy that was trained anew at the
             same path is refused.
         who: the scripted expert, the expert with executed noise (near-misses, failures and recoveries), a policy,
-            correction: the expert, from just before where a policy got stuck; or random targets.
+            correction: the expert, from just before where a policy got stuck; random targets; or babbling: one arm or
+            hand at a time, which teaches a world model what each command changes.
         policy: which policy: a folder, `bundled:<task>/<name>` or `lerobot:<folder or hub id>`; default: the task's
             bundled base.
         episodes: how many, one a seed.
@@ -92,11 +98,11 @@ def collect(
 
 
 def _agent(who: Who, card: TaskCard, policy: str, temperature: float | None) -> Factory:
-    """The policy, or what plays random targets."""
+    """The policy, or what plays without one."""
     from rise_gym.collection import Factory
 
-    if who == "random":
-        return Factory(target="rise_gym.agents.baselines:RandomAgent", arguments={"task": card})
+    if who in _PLAYING:
+        return Factory(target=_PLAYING[who], arguments={"task": card})
     return Factory(
         target="rise_gym.agents.trainable:load_trainable",
         arguments={"name": policy, "task": card.name, "temperature": temperature},
@@ -114,7 +120,7 @@ def _replica(who: Who, env_id: str, card: TaskCard, agent: Factory) -> Factory:
     """The replica; for corrections one that begins where the agent got stuck."""
     from rise_gym.collection import Factory
 
-    chunk = card.chunk if who in ("policy", "random") else 1
+    chunk = card.chunk if who == "policy" or who in _PLAYING else 1
     given = {"id": env_id, "chunk": chunk, "record_ticks": True, "disable_env_checker": True}
     env = Factory(target="gymnasium:make", arguments=given)
     if who != "correction":
@@ -125,7 +131,7 @@ def _replica(who: Who, env_id: str, card: TaskCard, agent: Factory) -> Factory:
 def _actor(who: Who, task: str, agent: Factory, noise: float) -> Factory:
     from rise_gym.collection import ExplorationNoise, Factory
 
-    if who == "random":
+    if who in _PLAYING:
         return Factory(target="rise_gym.collection:AgentActor", arguments={"agent": agent})
     if who != "policy":
         factor = noise if who == "noisy_expert" else 0.15 * noise
