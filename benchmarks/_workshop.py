@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rise_gym.agents.cloning import PolicyTraining
 from rise_gym.commands.baseline import baseline
 from rise_gym.commands.collect import collect
 from rise_gym.commands.improve import improve
@@ -218,7 +219,8 @@ class Workshop:
         return Made(policy=str(out / "checkpoint"), replica_episodes=episodes, gradient_steps=steps)
 
 
-_ON: dict[str, Any] = {"learning_rate": 1e-3, "image_shift_px": 0}
+_USUAL = PolicyTraining.going_on(steps=1)
+_ON: dict[str, Any] = {"learning_rate": _USUAL.training.learning_rate, "image_shift_px": _USUAL.image_shift_px}
 """How the bundled policies went on learning, see `recipe.sh`."""
 
 

@@ -174,7 +174,7 @@ class _Losses:
         window = training_window(recordings, drawn, self.model.config, self.progress, device=config.training.device)
         window = window._replace(history=self.dreamt.replaced(window.history, replaced, going_on))
         window = shortened(window, config.short_chunks, generator)
-        total, figures, imagined = _losses(
+        total, figures, imagined = dynamics_loss(
             self.model, window, config, generator, self.judge, recordings.instruction_of(drawn)
         )
         self.dreamt.keep(drawn, imagined.latents, imagined.from_noise & window.happened.all(1))
@@ -229,6 +229,13 @@ def _initial(
     return model
 
 
+class ImaginedLatents(NamedTuple):
+    """Latents (B, K, V, c, h, w) that a training step predicted, and which rows began from pure noise: bool (B,)."""
+
+    latents: Tensor
+    from_noise: Tensor
+
+
 def dynamics_loss(
     model: VideoDynamics,
     window: Window,
@@ -236,31 +243,13 @@ def dynamics_loss(
     generator: Generator,
     judge: ProgressValue | None = None,
     instruction: Sequence[str] = (),
-) -> tuple[Tensor, dict[str, float]]:
-    """Squared error of the predicted clean future and of the proprioception; with a judge, also of what it makes of it.
+) -> tuple[Tensor, dict[str, float], ImaginedLatents]:
+    """What is made small, its parts, and what was imagined; with a judge, also what it makes of that.
 
     A judge is a frozen value: it tells imagined frames from recorded ones by what matters to each row's instruction,
     of which there have to be as many as rows then, as there have to be for a model that is instructed.
-    `copy_ratio` among the figures is the error divided by that of copying the newest frame.
+    `copy_ratio` among the parts is the picture's error divided by that of copying the newest frame.
     """
-    return _losses(model, window, config, generator, judge, instruction)[:2]
-
-
-class _Imagined(NamedTuple):
-    """Latents (B, K, V, c, h, w) that a training step predicted, and which rows began from pure noise: bool (B,)."""
-
-    latents: Tensor
-    from_noise: Tensor
-
-
-def _losses(
-    model: VideoDynamics,
-    window: Window,
-    config: DynamicsTraining,
-    generator: Generator,
-    judge: ProgressValue | None,
-    instruction: Sequence[str],
-) -> tuple[Tensor, dict[str, float], _Imagined]:
     sigma, history, noisy = _with_noise(window, config, generator)
     arguments = (history, noisy, sigma, window.proprio, window.actions)
     given = (argument.to(model.device) for argument in arguments)
@@ -284,7 +273,7 @@ def _losses(
     for name, weight in weights.items():
         total = total + weight * parts[name] if name in parts else total
     figures = {name: float(part.detach()) for name, part in {**parts, "copy_ratio": copied}.items()}
-    return total, figures, _Imagined(clean.detach(), from_noise)
+    return total, figures, ImaginedLatents(clean.detach(), from_noise)
 
 
 def _with_noise(window: Window, config: DynamicsTraining, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
