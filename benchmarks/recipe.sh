@@ -105,9 +105,10 @@ rise-gym train policy "$run/narrow_base" --task brick_sort --data "$run/narrow" 
     --steps 2400 --learning-rate 1e-3 --image-shift-px 0
 
 # Progress of the backpack jumped where a bag nodded around the clearance that counts as lifted; since `BackpackPackScene.kept` it
-# does not, and the backpack has a world model of its own, which went on from the shared one on recordings with the new progress: an
-# hour and a half of one core. (What is bundled saw only the first 160 rollouts and the last 240 sampled ones: the others were held
-# out. The first 4000 and 2000 steps of its dynamics were without play; the shared model had seen the former rollouts.)
+# does not, and the backpack has a world model of its own, which went on from the shared one on recordings with the new progress: two
+# and a half hours of one core. (What is bundled saw only the first 160 rollouts and the last 240 sampled ones: the others were held
+# out. The first 4000 and 2000 steps of its dynamics were without play, only the last 9000 saw babbling (each episode twice), without which a command to
+# the right gripper showed in the left wrist's picture; the shared model had seen the former rollouts.)
 pack="$run/backpack_pack"
 of_pack=(--task backpack_pack)
 rise-gym collect "$pack/varied" --who policy "${of_pack[@]}" --policy "$pack/base/checkpoint" --temperature 1 --noise 0.5 \
@@ -116,11 +117,12 @@ rise-gym collect "$pack/mishaps" --who noisy_expert "${of_pack[@]}" --noise 6.05
 own="$pack/world_model"
 mkdir -p "$own" && cp -r "$run/longer/codec" "$own/"
 seen=("$pack/demos" "$pack/rollouts" "$pack/varied")
-play=("$pack/random" "$pack/mishaps" "$pack/pushed")
+rise-gym collect "$pack/babbling" "${of_pack[@]}" --who babbling --episodes 40 --first-seed 11500
+play=("$pack/random" "$pack/mishaps" "$pack/pushed" "$pack/babbling")
 rise-gym train value "$own" "${of_pack[@]}" --data "${seen[@]}" --initial "$run/longer" --steps 2500 --learning-rate 5e-4
 rise-gym train dynamics "$own" "${of_pack[@]}" --data "${seen[@]}" "${play[@]}" --instructed --initial "$run/longer" \
-    --steps 11600 --learning-rate 8e-4
-rise-gym train renderer "$own" "${of_pack[@]}" --data "${seen[@]}" "${play[@]}" --steps 700 --learning-rate 4e-4
+    --steps 20600 --learning-rate 8e-4
+rise-gym train renderer "$own" "${of_pack[@]}" --data "${seen[@]}" "${play[@]}" --steps 1200 --learning-rate 4e-4
 rise-gym train decoder "$own" "${of_pack[@]}" --data "$pack/fresh" --steps 1
 
 # The shared model is bundled for brick sorting alone since then.

@@ -38,15 +38,9 @@ LEFT_HAND = (
     "never wide open in its recordings but for 40 episodes of random targets, and all views hear of it through the one "
     "embedding of all actions"
 )
-RIGHT_HAND = (
-    "in the backpack's dream the left wrist's picture slides a little when the right gripper moves: in its recordings "
-    "that gripper moves while the left arm is on its way, and 84 episodes of play did not part the two"
-)
 KNOWN_FAILURES = {
     ("box_close", "left", "open"): LEFT_HAND,
     ("box_close", "left", "shut"): LEFT_HAND,
-    ("backpack_pack", "right", "open"): RIGHT_HAND,
-    ("backpack_pack", "right", "shut"): RIGHT_HAND,
 }
 
 
