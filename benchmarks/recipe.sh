@@ -107,8 +107,8 @@ rise-gym train policy "$run/narrow_base" --task brick_sort --data "$run/narrow" 
 # Progress of the backpack jumped where a bag nodded around the clearance that counts as lifted; since `BackpackPackScene.kept` it
 # does not, and the backpack has a world model of its own, which went on from the shared one on recordings with the new progress: two
 # and a half hours of one core. (What is bundled saw only the first 160 rollouts and the last 240 sampled ones: the others were held
-# out. The first 4000 and 2000 steps of its dynamics were without play, only the last 9000 saw babbling (each episode twice), without which a command to
-# the right gripper showed in the left wrist's picture; the shared model had seen the former rollouts.)
+# out. The first 4000 and 2000 steps of its dynamics were without play, only the last 9000 saw babbling, each episode twice, without
+# which a command to the right gripper showed in the left wrist's picture; the shared model had seen the former rollouts.)
 pack="$run/backpack_pack"
 of_pack=(--task backpack_pack)
 rise-gym collect "$pack/varied" --who policy "${of_pack[@]}" --policy "$pack/base/checkpoint" --temperature 1 --noise 0.5 \
