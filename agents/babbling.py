@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator
 
+from rise_gym.agents.baselines import RandomAgent
 from rise_gym.protocols import Generators
 from rise_gym.tasks import ARMS, TaskCard
 from rise_gym.types import Observation
@@ -18,7 +19,7 @@ _REACH = 0.08
 """Standard deviation of how far a joint moves in one chunk, as a share of its range: 0.2 to 0.4 rad."""
 
 
-class BabblingAgent:
+class BabblingAgent(RandomAgent):
     """In every chunk one part of the robot, drawn at random, moves and the rest holds still; or all of it does.
 
     Demonstrations move arms and hands together, and `RandomAgent` shakes all at once: from neither can a world model
@@ -32,12 +33,10 @@ class BabblingAgent:
     """
 
     def __init__(self, task: TaskCard, *, chunk: int | None = None, seed: int = 0) -> None:
-        self.task = task
-        self.chunk = task.chunk if chunk is None else chunk
+        super().__init__(task, chunk=chunk, seed=seed)
         self._parts = _parts(task.action_names)
         self._hands = np.array(["gripper" in name for name in task.action_names])
         self._low, self._high = (np.array(limits) for limits in (task.action_low, task.action_high))
-        self._generator = Generator().manual_seed(seed)
 
     def act(
         self,
@@ -48,9 +47,8 @@ class BabblingAgent:
         generator: Generators | None = None,
     ) -> NDArray[np.float32]:
         """Scaled actions float32 (B, K, A) in [-1, 1], from where the robot is (`proprio`); pictures do not matter."""
-        chosen = self._generator if generator is None else generator
-        rows = [chosen] * len(instruction) if isinstance(chosen, Generator) else chosen
-        return np.stack([self._chunk(pose, row) for pose, row in zip(observation["proprio"], rows, strict=True)])
+        rows = zip(observation["proprio"], self._rows(generator, instruction), strict=True)
+        return np.stack([self._chunk(pose, row) for pose, row in rows])
 
     def _chunk(self, pose: NDArray[Any], generator: Generator) -> NDArray[np.float32]:
         """Straight to a target within a part of the chunk, and held there: (K, A)."""

@@ -42,11 +42,16 @@ class RandomAgent:
         generator: Generators | None = None,
     ) -> NDArray[np.float32]:
         """Scaled actions float32 (B, K, A) in [-1, 1]; nothing but the number of instructions matters."""
-        chosen = self._generator if generator is None else generator
-        rows = [chosen] * len(instruction) if isinstance(chosen, Generator) else chosen
         shape = (self.chunk, len(self.task.action_names))
-        return np.stack([2 * torch.rand(shape, generator=row).numpy() - 1 for row in rows])
+        return np.stack(
+            [2 * torch.rand(shape, generator=row).numpy() - 1 for row in self._rows(generator, instruction)]
+        )
 
     def loss(self, batch: dict[str, Any]) -> Tensor:
         """Zero: there is nothing to learn."""
         return torch.zeros(())
+
+    def _rows(self, generator: Generators | None, instruction: Sequence[str]) -> Sequence[Generator]:
+        """What each row draws from: its own, or all from one."""
+        chosen = self._generator if generator is None else generator
+        return [chosen] * len(instruction) if isinstance(chosen, Generator) else chosen
