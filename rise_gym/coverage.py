@@ -124,7 +124,7 @@ def coverage(
         if known:
             gap, shortest = largest_gap_s or 2 / task.control_hz, 1 / task.control_hz
             found += timing_findings(known, fps or task.control_hz, largest_gap_s=gap, shortest_s=shortest)
-    found += pictures.findings() + _outcome_findings(counts)
+    found += pictures.findings() + _outcome_findings(counts, sources)
     return _report(task, counts, sources, texts, _joints(task, state, action, scaled), pictures, known, found)
 
 
@@ -164,10 +164,13 @@ def _joints(
     )  # fmt: skip
 
 
-def _outcome_findings(counts: Counter[str]) -> list[Finding]:
+def _outcome_findings(counts: Counter[str], sources: Counter[str]) -> list[Finding]:
     successes, episodes = counts["successes"], counts["episodes"]
     if successes == 0:
         text, advice = "none of the episodes is a success", "say what is: `success` in the mapping; a value needs some"
+        if set(sources) == {"rollout"}:  # as it should be where an arm babbles, or a policy is no good yet
+            advice = "train on it beside episodes that are: a value needs some"
+            return [Finding(level="warning", field="success", found=text, advice=advice)]
         return [Finding(level="error", field="success", found=text, advice=advice)]
     if successes == episodes:
         text = "every episode is a success"

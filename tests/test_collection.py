@@ -361,6 +361,13 @@ def test_impossible_oversight_is_refused(wrong: dict[str, object]) -> None:
         OversightConfig(**wrong)
 
 
+@pytest.mark.parametrize("who", ["random", "babbling"])
+def test_noise_is_for_an_expert_or_a_policy(tmp_path: Path, who: Any) -> None:
+    with pytest.raises(RiseGymError, match=f"'{who}' plays without --noise"):
+        collect_command(tmp_path / "out", who=who, episodes=1, noise=2.0)
+    assert not (tmp_path / "out").exists()
+
+
 def test_random_targets_are_recorded_as_rollouts(tmp_path: Path) -> None:
     collect_command(tmp_path / "data", who="random", episodes=1, first_seed=7, processes=1)
     (episode,) = read_episodes(tmp_path / "data")

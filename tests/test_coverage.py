@@ -146,9 +146,17 @@ def test_joints_in_degrees_are_found() -> None:
     assert any("error state joint" in text and "looks like degrees" in text for text in texts(episodes))
 
 
+def test_rollouts_may_all_fail() -> None:
+    failures = [replace(one, source="rollout") for one in varied() if not one.success]
+    assert any("warning success: none" in text for text in texts(failures))
+    mixed = [*failures, replace(failures[0], source="demonstration", seed=99)]
+    assert any("error success: none" in text for text in texts(mixed))
+
+
 def test_one_outcome_is_told() -> None:
     assert any("every episode is a success" in text for text in texts([one for one in varied() if one.success]))
-    assert any("error success: none" in text for text in texts([one for one in varied() if not one.success]))
+    failures = [replace(one, source="demonstration") for one in varied() if not one.success]
+    assert any("error success: none" in text for text in texts(failures))
     assert any("there are none" in text for text in texts([]))
 
 

@@ -35,7 +35,7 @@ def collect(
     episodes: int = 100,
     first_seed: int = 0,
     task: str = "box_close",
-    noise: float = 1.0,
+    noise: float | None = None,
     temperature: float | None = None,
     processes: int = 2,
     robot: Annotated[RobotOptions, tyro.conf.arg(name="")] = NO_ROBOT,
@@ -54,7 +54,7 @@ def collect(
         episodes: how many, one a seed.
         first_seed: the first seed; all have to be below 100000.
         task: name of the task, or its file.
-        noise: factor of the noise (of the expert, or added to a policy's actions as exploration).
+        noise: factor of the noise (of the expert, or added to a policy's actions as exploration); default: 1.
         temperature: of a policy's sampling, 0 to 1, instead of its own.
         processes: how many run side by side; on a robot it is one.
         robot: yours, for `--who policy`. Somebody has to tell success: `--judge` or `--operator`.
@@ -72,6 +72,9 @@ def collect(
             f"--policy and --temperature go with --who policy or --who correction, {who!r} would play without them: "
             "say one of these, or leave them out"
         )
+    if who in _PLAYING and noise is not None:
+        raise RiseGymError(f"{who!r} plays without --noise, which is of an expert or a policy: leave it out")
+    noise = 1.0 if noise is None else noise
     card = known_task(task)
     env_id = env_id_of("Real" if on_robot else "Mujoco", card.name)
     how = driving(env_id, robot=robot, execution=execution)
