@@ -99,7 +99,8 @@ def train_policy(
         if on_check is not None and step % check_every_steps == 0:
             check_off_the_clock(trainer, lambda: on_check(step, averaged(trainer, policy)))
 
-    trainer = Trainer(policy, loss, config.training, folder, after_step=after_step)
+    origin = {} if initial is None else {"policy to start from": initial}
+    trainer = Trainer(policy, loss, config.training, folder, origin=origin, after_step=after_step)
     trainer.run(on_progress=on_progress)
     trainer.use_average()
     return policy.eval()
@@ -117,9 +118,12 @@ def trainable(policy: TrainableAgent, image_shift_px: int | None) -> TrainableAg
     """A twin to go on with, whose pictures are shifted by so much; None as much as before.
 
     Raises:
+        InvalidTraining: for a shift below 0.
         NotTrainable: if the policy only acts.
     """
     policy.check_trainable()
+    if image_shift_px is not None and image_shift_px < 0:
+        raise InvalidTraining(f"image_shift_px of 0 or more was wanted, got {image_shift_px}")
     return policy.twin() if image_shift_px is None else policy.twin(shift_px=image_shift_px)
 
 

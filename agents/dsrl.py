@@ -23,10 +23,11 @@ from stable_baselines3.common.utils import set_random_seed
 from torch import Tensor, nn
 
 from rise_gym.agents.flow_policy import FlowPolicy
-from rise_gym.agents.interaction import Curves, OnEpisode, RunState, episode_figures, fingerprint, training_seeds
+from rise_gym.agents.interaction import Curves, OnEpisode, RunState, episode_figures, training_seeds
 from rise_gym.agents.steering import NoiseSteering, SteeredPolicy
 from rise_gym.collection import AnyEnv
 from rise_gym.errors import InvalidTraining
+from rise_gym.training import fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)

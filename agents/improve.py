@@ -229,6 +229,11 @@ def _check_task(policy: TrainableAgent, world_model: Imaginer, recordings: Recor
     check_one_task(policy, world_model=world_model)
 
 
+def _modules_of(world_model: Imaginer) -> dict[str, nn.Module]:
+    """The networks that an imaginer is made of, by name."""
+    return {name: part for name, part in vars(world_model).items() if isinstance(part, nn.Module)}
+
+
 def improve(
     policy: TrainableAgent,
     world_model: Imaginer,
@@ -277,7 +282,10 @@ def improve(
         if on_check is not None and step % config.check_every_steps == 0:
             check_off_the_clock(trainer, lambda: on_check(step, averaged(trainer, learner)))
 
-    trainer = Trainer(learner, loop.loss, config.training, folder, extra_state=loop.memory, after_step=after_step)
+    origin = {"policy to start from": policy, **_modules_of(world_model)}
+    trainer = Trainer(
+        learner, loop.loss, config.training, folder, origin=origin, extra_state=loop.memory, after_step=after_step
+    )
     loop.step = trainer.progress.step
     trainer.run(on_progress=on_progress)
     trainer.use_average()

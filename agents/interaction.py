@@ -6,7 +6,6 @@ from there, also after `kill -9`, and comes to the same weights: what a round dr
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -23,7 +22,14 @@ from rise_gym.agents.flow_policy import FlowPolicy
 from rise_gym.collection import AnyEnv, CollectionConfig
 from rise_gym.errors import InvalidCheckpoint, UnsuitableEnv
 from rise_gym.tasks import TaskCard
-from rise_gym.training import STATE_NAME, load_saved, optimizer_tensors, restore_optimizer, save_atomically
+from rise_gym.training import (
+    STATE_NAME,
+    load_saved,
+    make_folder,
+    optimizer_tensors,
+    restore_optimizer,
+    save_atomically,
+)
 from rise_gym.types import Observation
 
 
@@ -79,15 +85,6 @@ def row_of(observation: Observation) -> Observation:
     return {name: np.asarray(value)[None] for name, value in observation.items()}
 
 
-def fingerprint(module: nn.Module) -> str:
-    """Changes with any weight."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def episode_figures(episode_return: float, info: Mapping[str, Any]) -> dict[str, float]:
     """An episode's undiscounted return, and by its last info score (0 to 10) and success."""
     return {
@@ -101,12 +98,17 @@ OnEpisode = Callable[[int, dict[str, float]], None]
 
 
 class Curves(AbstractContextManager["Curves"]):
-    """TensorBoard curves over episodes, in `folder/tensorboard`; tells `on_episode` as well."""
+    """TensorBoard curves over episodes, in `folder/tensorboard`; tells `on_episode` as well.
+
+    Raises:
+        SaveFailed: if the folder can't be written.
+    """
 
     def __init__(self, folder: str | Path, on_episode: OnEpisode | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.on_episode = on_episode
+        make_folder(Path(folder))
         self._writer = SummaryWriter(str(Path(folder) / "tensorboard"))
 
     def episode(self, count: int, figures: dict[str, float]) -> None:

@@ -30,7 +30,6 @@ from rise_gym.agents.interaction import (
     RunState,
     check_fits,
     episode_figures,
-    fingerprint,
     row_of,
     training_seeds,
 )
@@ -38,6 +37,7 @@ from rise_gym.agents.policy_gradient import ChunkGaussian, clipped_surrogate, ge
 from rise_gym.agents.steering import feature_count, features_of
 from rise_gym.collection import AnyEnv, ExplorationNoise
 from rise_gym.errors import InvalidTraining
+from rise_gym.training import fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)

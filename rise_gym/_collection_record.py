@@ -25,8 +25,9 @@ def check_weights(folder: Path, policy: str, fingerprint: str | None) -> None:
     known = _known(folder).get(policy)
     if fingerprint is not None and known is not None and known != fingerprint:
         raise InvalidDataset(
-            f"{folder} holds episodes of {policy} with other weights ({known}) than it has now ({fingerprint}): it was "
-            "trained anew since; collect into another folder, or give the new policy a path of its own"
+            f"{folder} holds episodes of {policy} with other weights ({known}) than now ({fingerprint}): with those of "
+            "another policy, or of one that was trained anew since; collect into another folder, or give a policy that "
+            "was trained anew a path of its own"
         )
 
 

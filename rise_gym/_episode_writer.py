@@ -33,6 +33,7 @@ class EpisodeWriter:
         task: whose episodes these are.
         robot_type: for the dataset's description.
         episodes_per_file: how many episodes a hard kill may lose at most.
+        once: leave out episodes of a policy and seed that another writer has written meanwhile.
 
     Raises:
         InvalidDataset: if the folder holds a dataset of another task or layout, one without its description, or
@@ -40,10 +41,16 @@ class EpisodeWriter:
     """
 
     def __init__(
-        self, folder: str | Path, task: TaskCard, *, robot_type: str = "piper_bimanual", episodes_per_file: int = 10
+        self,
+        folder: str | Path,
+        task: TaskCard,
+        *,
+        robot_type: str = "piper_bimanual",
+        episodes_per_file: int = 10,
+        once: bool = False,
     ) -> None:
         self.folder, self.task, self.robot_type = Path(folder), task, robot_type
-        self.episodes_per_file = episodes_per_file
+        self.episodes_per_file, self._once = episodes_per_file, once
         self._waiting: list[Episode] = []
         self._look()
 
@@ -120,7 +127,11 @@ class EpisodeWriter:
         with alone(self.folder):
             if self._files != self._files_there():  # another writer was faster: go on after it
                 self._look()
-            self._write()
+                if self._once:
+                    there = {(row["policy"], row["seed"]) for row in self._rows}
+                    self._waiting = [one for one in self._waiting if (one.policy, one.seed) not in there]
+            if self._waiting:
+                self._write()
 
     def _write(self) -> None:
         if self._features is None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rise_gym._figure_text import ends_of, number_of
 from rise_gym._lerobot import stored_task
 from rise_gym._verification import MANIFEST_NAME, read_json
 from rise_gym.episodes import dataset_summary
@@ -153,10 +154,9 @@ def _world_model(name: str, figures: dict[str, Any], folder: Path) -> str:
     else:
         raise InvalidResults(f"{name} has no figures of a world model; those are what `rise-gym compare --json` wrote")
     rows = [f"| {text} | {value:.3g} | |" for text, value in _of_frames(figures)]
-    rows += [
-        f"| {path.replace('_', ' ')} | {value:.3g} | {low:.3g} to {high:.3g} |"
-        for path, value, (low, high) in _with_intervals(figures)
-    ]
+    for path, value, ends in _with_intervals(figures):
+        told = "" if ends is None else f"{ends[0]:.3g} to {ends[1]:.3g}"  # of two policies there is no interval
+        rows.append(f"| {path.replace('_', ' ')} | {value:.3g} | {told} |")
     what = figures.get("benchmark", "imagined_vs_real").replace("_", " ")
     what += f" of {TASKS[figures['task']].title}" if figures.get("task") in TASKS else ""
     amount = "".join(f", {figures[name]} {name}" for name in ("episodes", "starts") if name in figures)
@@ -176,21 +176,24 @@ def _of_frames(figures: dict[str, Any]) -> Iterator[tuple[str, float]]:
         yield "error with the actions of other moments, times that with its own", figures["shuffled_actions"]["ratio"]
 
 
-def _with_intervals(figures: dict[str, Any], path: str = "") -> Iterator[tuple[str, float, tuple[float, float]]]:
-    """Every number that has an interval, with its path."""
+def _with_intervals(figures: dict[str, Any], path: str = "") -> Iterator[tuple[str, float, tuple[float, float] | None]]:
+    """Every number that an interval was asked of, with its path; None where none could be computed."""
     for key, found in figures.items():
         if isinstance(found, dict):
-            if {"value", "ci95"} <= set(found) and found["value"] is not None:
-                yield f"{path}{key}", found["value"], tuple(found["ci95"])
+            if {"value", "ci95"} <= set(found):
+                value = number_of(found)
+                if value is not None:
+                    yield f"{path}{key}", value, ends_of(found)
             else:
                 yield from _with_intervals(found, f"{path}{key}, ")
 
 
 def _commit_of(figures: dict[str, Any]) -> str:
-    if "commit" not in figures:
+    commit = figures.get("commit")
+    if commit is None:  # measured by an installed package, outside of any checkout
         return ""
-    changed = " with uncommitted changes" if figures["commit"].endswith("-dirty") else ""
-    return f", measured at commit {figures['commit'][:12]}{changed}"
+    changed = " with uncommitted changes" if commit.endswith("-dirty") else ""
+    return f", measured at commit {commit[:12]}{changed}"
 
 
 def _check(name: str, subject: object, folder: Path, command: str) -> None:

@@ -124,7 +124,7 @@ def collect(
     """
     task, root = task_card(config.task), Path(folder)
     prepare = partial(_Rollout, make_env, make_actor, config.source, config.policy)
-    with EpisodeWriter(folder, task, episodes_per_file=config.episodes_per_file) as writer:
+    with EpisodeWriter(folder, task, episodes_per_file=config.episodes_per_file, once=True) as writer:
         done = writer.seeds(config.policy)
         if done:
             check_weights(root, config.policy, config.fingerprint)

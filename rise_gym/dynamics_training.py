@@ -121,7 +121,10 @@ def train_dynamics(
     train_following(model, recordings, moments, _joints_alone(config), Path(folder) / "following")
     losses = _Losses(recordings, config, model, moments, progress, judge)
     losses.dreams_from = 0.0 if initial is not None else config.recorded_only * config.training.steps
-    trainer = Trainer(model, losses, config.training, folder, extra_state=losses.dreamt, after_step=losses.count)
+    origin = {} if initial is None else {"dynamics to start from": initial}
+    trainer = Trainer(
+        model, losses, config.training, folder, origin=origin, extra_state=losses.dreamt, after_step=losses.count
+    )
     losses.step = trainer.progress.step
     trainer.run(on_progress=on_progress)
     trainer.use_average()

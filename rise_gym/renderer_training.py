@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from rise_gym._dreamt_history import DreamtHistory
 from rise_gym.dynamics import CoarseChunk, VideoDynamics
@@ -97,7 +97,10 @@ def train_renderer(
         _go_on(model, window, coarse, dreamt, drawn, config)
         return _losses(model, window, coarse, config, generator, judge, text)
 
-    trainer = Trainer(model.renderer, loss, config.training, folder, extra_state=dreamt)
+    coarse_parts = nn.ModuleDict({name: part for name, part in dynamics.named_children() if name != "renderer"})
+    trainer = Trainer(
+        model.renderer, loss, config.training, folder, origin={"dynamics": coarse_parts}, extra_state=dreamt
+    )
     trainer.run(on_progress=on_progress)
     trainer.use_average()
     if dynamics.renderer is not None:

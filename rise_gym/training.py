@@ -7,12 +7,13 @@ Several processes under Accelerate write the same folder as one does: a run may 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -91,6 +92,8 @@ class Trainer:
             seeded by (seed, step), so a resumed run draws what an uninterrupted one would have drawn.
         config: how long and how fast.
         folder: where the run's state and curves go.
+        origin: by name, modules that the run begins from or learns against: it goes on only with the same weights of
+            all of them. They are left as they are.
         extra_state: further tensors to save and restore with the run (a target network, say): a module.
         after_step: called after each step with its number.
         accelerator: where and with whom to train; None for this process alone. All of them have to reach `folder`.
@@ -107,6 +110,7 @@ class Trainer:
         config: TrainingConfig,
         folder: str | Path,
         *,
+        origin: Mapping[str, nn.Module] | None = None,
         extra_state: nn.Module | None = None,
         after_step: Callable[[int], None] | None = None,
         accelerator: Accelerator | None = None,
@@ -115,6 +119,7 @@ class Trainer:
     ) -> None:
         self.module, self.loss, self.config, self.folder = module, loss, config, Path(folder)
         self.extra_state, self.after_step = extra_state, after_step
+        self.origin = {name: fingerprint(part) for name, part in (origin or {}).items()}
         self.ranks = Ranks(accelerator, sharded=sharded)
         self.model = self.ranks.spread(module, units)
         parameters = [p for p in module.parameters() if p.requires_grad]
@@ -229,6 +234,7 @@ class Trainer:
             SaveFailed: if the disk is full or the folder can't be written.
         """
         meta: dict[str, Any] = {**asdict(self.progress), "scheduler": self.scheduler.state_dict()}
+        meta["origin"] = self.origin
         tensors = self._tensors()
         if self.ranks.main:
             save_atomically(self.folder, STATE_NAME, tensors, meta)
@@ -253,8 +259,17 @@ class Trainer:
             raise ValueError(f"{len(odd)} of its tensors are only here or only there: {', '.join(odd[:3])}")
         module.load_state_dict(tensors, strict=False)
 
+    def _check_origin(self, saved: Mapping[str, str]) -> None:
+        odd = sorted(name for name in saved.keys() | self.origin.keys() if saved.get(name) != self.origin.get(name))
+        if odd:
+            raise InvalidCheckpoint(
+                f"{self.folder} holds a run with another {' and another '.join(odd)} than this one's; go on with its "
+                "own, start the new run in a folder of its own, or remove this folder to begin anew"
+            )
+
     def _restore(self) -> None:
         tensors, meta = load_saved(self.folder, STATE_NAME)
+        self._check_origin(meta.get("origin", self.origin))  # earlier versions did not keep it
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
@@ -281,6 +296,15 @@ class Trainer:
                 "go on with its own, or start the new run in a folder of its own"
             ) from error
         self.progress = _Progress(step=meta["step"], seconds=meta["seconds"])
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Changes with any weight."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def noise_like(tensor: Tensor, generator: torch.Generator) -> Tensor:

@@ -124,7 +124,10 @@ def train_value(
     if initial is not None or not config.progress_weight:
         config = replace(config, progress_only=0.0)
     losses = _Losses(recordings, config, value, label, moments)
-    trainer = Trainer(value, losses, config.training, folder, extra_state=losses.target, after_step=losses.follow)
+    origin = {} if initial is None else {"value to start from": initial}
+    trainer = Trainer(
+        value, losses, config.training, folder, origin=origin, extra_state=losses.target, after_step=losses.follow
+    )
     losses.step = trainer.progress.step
     trainer.run(on_progress=on_progress)
     trainer.use_average()

@@ -15,7 +15,7 @@ from rise_gym.checkpoints import load_checkpoint
 from rise_gym.commands import baseline as module
 from rise_gym.commands.baseline import Method, baseline
 from rise_gym.commands.evaluate import agent_factory
-from rise_gym.errors import InvalidDataset, RiseGymError
+from rise_gym.errors import InvalidDataset, RiseGymError, SaveFailed
 from rise_gym.tasks import BOX_CLOSE
 
 NARROW = FlowPolicyConfig(channels=(2, 4, 4), grid_channels=2, context_width=16, head_width=32, head_blocks=1)
@@ -40,6 +40,14 @@ def test_a_checkpoint_that_evaluates(method: Method, kind: type, tmp_path: Path)
     stages = {"ppo": "updates=6", "dsrl": "updates_per_episode=2"}  # in one stage after all, or after each episode
     assert stages[method] in (tmp_path / "out" / "checkpoint" / "README.md").read_text()
     assert list((tmp_path / "out" / "run" / "tensorboard").iterdir())
+
+
+@pytest.mark.usefixtures("_fake_replica")
+@pytest.mark.parametrize("method", ["ppo", "dsrl"])
+def test_a_file_in_the_place_of_the_folder_is_told(method: Method, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveFailed, match="could not write to"):
+        baseline(method, tmp_path / "file", episodes=1)
 
 
 def test_dagger_collects_corrections_and_clones_them_with_the_demonstrations(

@@ -195,15 +195,32 @@ def test_a_policy_that_was_trained_anew_at_the_same_path_is_refused(tmp_path: Pa
     assert collect(replace(trained(0), episodes=3), collected, ENV, ACTOR).episodes == 3
     again = trained(1)
     for episodes in (3, 4):  # whether anything is left to do or not
-        with pytest.raises(
-            InvalidDataset, match=r"other weights \(.*\) than it has now .* trained anew since; collect"
-        ):
+        with pytest.raises(InvalidDataset, match=r"other weights \(.*\) than now .* trained anew since; collect"):
             collect(replace(again, episodes=episodes), collected, ENV, ACTOR)
     assert collect(config(1), collected, ENV, ACTOR).episodes == 4  # others go on
     (collected / "meta/rise_gym_collection.json").unlink()  # as of earlier versions
     for _ in range(2):
         collect(replace(again, episodes=4), collected, ENV, ACTOR)
     assert collect(replace(first, episodes=5), collected, ENV, ACTOR).policies == {folder: 5, "scripted": 1}
+
+
+def test_corrections_of_another_policy_are_refused(tmp_path: Path) -> None:
+    def corrected(policy: str) -> CollectionConfig:
+        return config(1, source="correction", policy="correction", fingerprint=weights_fingerprint(policy))
+
+    collect(corrected("bundled:box_close/base"), tmp_path / "set", ENV, ACTOR)
+    with pytest.raises(InvalidDataset, match="another policy"):
+        collect_command(tmp_path / "set", who="correction", policy="bundled:box_close/rise", episodes=1)
+    with pytest.raises(InvalidCheckpoint, match="is no folder"):
+        collect_command(tmp_path / "set", who="correction", policy="runs/no/where", episodes=1)
+
+
+def test_two_who_collect_the_same_at_once_keep_each_seed_once(tmp_path: Path) -> None:
+    def other(_: Episode) -> None:
+        if not (tmp_path / "meta").exists():  # written by somebody else while the first one still plays
+            collect(config(2), tmp_path, ENV, ACTOR)
+
+    assert collect(config(3), tmp_path, ENV, ACTOR, on_episode=other).seeds == (0, 1, 2)
 
 
 def test_fingerprints_are_of_weights_wherever_they_lie(tmp_path: Path) -> None:

@@ -269,6 +269,20 @@ def test_a_world_model_takes_what_compare_wrote(tmp_path: Path, tiny_world: Path
         to_push(tiny_world, [written(tmp_path / "b.json", EVALUATION)])
 
 
+def test_two_policies_have_no_interval(tmp_path: Path, tiny_world: Path) -> None:
+    agreement = {"pearson": {"value": 1.0, "ci95": [None, None]}, "spearman": {"value": None, "ci95": [None, None]}}
+    figures = {"world_model": str(tiny_world), "commit": None, "agreement": {"success": agreement}}
+    card = to_push(tiny_world, [written(tmp_path / "a.json", figures)])[1]["README.md"]
+    assert isinstance(card, bytes)
+    assert "| agreement, success, pearson | 1 |  |" in card.decode()
+    assert "spearman" not in card.decode()
+
+
+def test_what_was_measured_outside_of_a_checkout_names_no_commit(tmp_path: Path) -> None:
+    figures = written(tmp_path / "evaluation.json", {**EVALUATION, "commit": None})
+    assert "30 episodes from seed 100000:" in pushed_card("bundled:box_close/base", figures)
+
+
 def test_without_a_token_the_message_says_how_to_log_in(
     hub: LocalHub, tiny_world: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

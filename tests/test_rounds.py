@@ -28,7 +28,7 @@ from rise_gym.commands.train import train
 from rise_gym.dynamics import VideoDynamics
 from rise_gym.envs.real.asynchronous import AsynchronousActor
 from rise_gym.episodes import dataset_summary, read_episodes, write_episodes
-from rise_gym.errors import RiseGymError
+from rise_gym.errors import RiseGymError, SaveFailed
 from rise_gym.recordings import Recordings
 from rise_gym.starts import load_starts
 from rise_gym.tasks import BOX_CLOSE
@@ -283,9 +283,20 @@ def test_seeds_that_are_reserved_or_were_used_are_refused_before_anything_is_don
 def test_other_settings_are_refused(given: dict[str, Any], done: Path) -> None:
     with pytest.raises(RiseGymError, match=r"other settings.*'episodes', 2.*'episodes', 3"):
         improve(done, **{**given, "round_episodes": 3})
+    for name, other in (("steps", 9), ("warmup_steps", 5), ("learning_rate", 0.5), ("demonstration_share", 0.1)):
+        with pytest.raises(RiseGymError, match=rf"other settings.*got .*'{name}', {other}"):
+            improve(done, **{**given, name: other})
+    with pytest.raises(RiseGymError, match=r"other settings.*'data'"):
+        improve(done, **{**given, "data": [*given["data"], given["data"][0]]})
     for wrong in ({"rounds": 0}, {"newest_share": 1.0}, {"refresh_steps": 0}):
         with pytest.raises(ValueError, match="wanted"):
             improve(done, **{**given, **wrong})
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(given: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveFailed, match="could not write to"):
+        improve(tmp_path / "file", **given)
 
 
 @pytest.mark.parametrize("wrong", [{"collect_from": "hand"}, {"execution": ExecutionOptions(fade_ticks=2)}])

@@ -135,6 +135,29 @@ def test_a_value_that_is_to_teach_progress_has_to_be_there(data: Path, tmp_path:
         train("dynamics", tmp_path / "out", data=[data], progress_from="value")
 
 
+def test_a_run_does_not_go_on_from_something_else(data: Path, tmp_path: Path) -> None:
+    small_parts(tmp_path / "one")
+    small_parts(tmp_path / "other")
+    ProgressValue.of(ProgressValueConfig(widths=(16, 16), hidden=16), BOX_CLOSE).save_pretrained(
+        tmp_path / "other" / "value"
+    )
+    small_parts(tmp_path / "out")
+    for _ in range(2):  # done, and done again
+        train("value", tmp_path / "out", data=[data], steps=2, initial=str(tmp_path / "one"))
+    with pytest.raises(InvalidCheckpoint, match="holds a run with another value to start from"):
+        train("value", tmp_path / "out", data=[data], steps=2, initial=str(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("left", [(), ("config.json",)])
+def test_a_part_whose_save_was_cut_short_is_told(left: tuple[str, ...], data: Path, tmp_path: Path) -> None:
+    small_parts(tmp_path / "out")
+    for file in (tmp_path / "out" / "codec").iterdir():
+        if file.name not in left:
+            file.unlink()
+    with pytest.raises(RiseGymError, match=r"codec can't be read .*: remove it and run `rise-gym train codec` again"):
+        train("value", tmp_path / "out", data=[data], steps=1)
+
+
 def test_a_value_can_be_trained_without_one_of_its_losses(data: Path, tmp_path: Path) -> None:
     small_parts(tmp_path / "out")
     train("value", tmp_path / "out", data=[data], steps=2, progress_weight=0.0, initial=str(tmp_path / "out"))
@@ -158,13 +181,18 @@ def test_a_value_can_be_trained_without_one_of_its_losses(data: Path, tmp_path: 
         ("codec", {"progress_from": "value"}, "--progress-from is of the dynamics"),
         ("renderer", {"task_centric": False}, "--task-centric is of the dynamics"),
         ("decoder", {"initial": "a folder"}, "--initial is of the codec"),
+        ("policy", {"spread": "uniform"}, "--spread is of advantages, which --world-model gives"),
+        ("policy", {"demonstration_share": 0.5}, "--demonstration-share is of advantages"),
+        ("policy", {"check_episodes": -5}, "--check-episodes of 0 or more was wanted, got -5"),
+        ("policy", {"data": []}, "datasets were wanted after --data, none came"),
+        ("codec", {"data": []}, "datasets were wanted after --data, none came"),
     ],
 )
 def test_an_option_of_another_part_or_architecture_is_refused(
     part: Part, options: dict[str, Any], said: str, data: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(RiseGymError, match=said):
-        train(part, tmp_path / "out", data=[data], **options)
+        train(part, tmp_path / "out", **{"data": [data], **options})
     assert not (tmp_path / "out").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import resource
@@ -182,6 +183,20 @@ def test_a_run_of_another_shape_is_refused(tmp_path: Path) -> None:
     module = nn.Sequential(nn.Linear(4, 9), nn.Dropout(0.3), nn.Linear(9, 1))
     with pytest.raises(InvalidCheckpoint, match="other settings"):
         Trainer(module, lambda generator: (torch.zeros(()), {}), TrainingConfig(steps=2), tmp_path)
+
+
+def test_a_run_that_began_from_something_else_is_refused(tmp_path: Path) -> None:
+    module, config = nn.Linear(2, 1), TrainingConfig(steps=2, ema_decay=0.0)
+
+    def trainer(**origin: nn.Module) -> Trainer:
+        return Trainer(module, lambda _: (module(torch.ones(2)).sum(), {}), config, tmp_path, origin=origin)
+
+    first, other = nn.Linear(3, 3), nn.Linear(3, 3)
+    trainer(policy=first).run()
+    assert trainer(policy=copy.deepcopy(first)).done
+    for wrong in ({"policy": other}, {}, {"policy": first, "value": other}):
+        with pytest.raises(InvalidCheckpoint, match=r"another (policy|value) than this one's"):
+            trainer(**wrong)
 
 
 def test_a_damaged_state_is_refused(tmp_path: Path) -> None:

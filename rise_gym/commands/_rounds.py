@@ -23,6 +23,7 @@ from rise_gym.commands._refreshing import RefreshConfig, refresh_world_model
 from rise_gym.commands._shared import LATENTS, load_recordings, policy_card
 from rise_gym.errors import InvalidTraining, RiseGymError
 from rise_gym.tasks import TaskCard
+from rise_gym.training import make_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from rise_gym.recordings import Recordings
 
 SETTINGS_NAME = "rounds.json"
-_MAY_CHANGE = {"rounds", "source", "driven"}  # between two calls; the file tells those of the last
+_MAY_CHANGE = {"rounds", "source", "driven", "device"}  # between two calls; the file tells those of the last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,22 +158,51 @@ def check_seeds(job: RoundsJob) -> None:
 
 
 def _check_settings(job: RoundsJob) -> None:
-    """How many rounds may change, and where episodes come from; nothing that was already made depends on that."""
-    settings: dict[str, Any] = {"policy": job.policy, "world_model": job.world_model, **asdict(job.rounds)}
+    """How many rounds may change, and where episodes come from; nothing that was already made depends on that.
+
+    Raises:
+        RiseGymError: if anything else did. SaveFailed: if `out` can't be written.
+    """
+    settings = _settings_of(job)
     path = job.out / SETTINGS_NAME
     found = json.loads(path.read_text()) if path.is_file() else settings
     odd = sorted(name for name in settings.keys() - _MAY_CHANGE if found.get(name) != settings[name])
     if odd:
         raise RiseGymError(
-            f"{job.out} holds rounds with other settings: {[(name, found.get(name)) for name in odd]}, got "
-            f"{[(name, settings[name]) for name in odd]}; go on with its own, or begin in a folder of your choice"
+            f"{job.out} holds rounds with other settings: {_told(found, settings, odd)}, got "
+            f"{_told(settings, found, odd)}; go on with its own, or begin in a folder of your choice"
         )
     if (job.out / "run").is_dir():
         raise RiseGymError(f"{job.out} holds a run of one round: begin several rounds in another folder")
-    job.out.mkdir(parents=True, exist_ok=True)
+    make_folder(job.out)
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(json.dumps(settings, indent=2) + "\n")
     os.replace(partial, path)  # a kill leaves the earlier file whole, or none
+
+
+def _told(these: dict[str, Any], others: dict[str, Any], names: list[str]) -> list[tuple[str, Any]]:
+    """The values of settings; of those that have many parts, only the parts that differ from the others'."""
+    told: list[tuple[str, Any]] = []
+    for name in names:
+        mine, theirs = these.get(name), others.get(name)
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            told += [(part, mine[part]) for part in mine if mine[part] != theirs.get(part)]
+        else:
+            told.append((name, mine))
+    return told
+
+
+def _settings_of(job: RoundsJob) -> dict[str, Any]:
+    """As they are written to a file: plain data."""
+    improving = asdict(job.improving)
+    training = improving.pop("training")
+    told = {
+        "policy": job.policy, "world_model": job.world_model, "data": [str(folder) for folder in job.data],
+        "demonstration_share": job.demonstration_share, "warmup_steps": job.warmup_steps,
+        "device": training.pop("device"), "improving": {**improving, **training}, **asdict(job.rounds),
+    }  # fmt: skip
+    plain: dict[str, Any] = json.loads(json.dumps(told))
+    return plain
 
 
 def _improved(job: RoundsJob, number: int, policy: str, world_model: str) -> str:

@@ -27,13 +27,26 @@ def saved_part(kinds: Any, folder: Path) -> Any:
     if not folder.is_dir():
         raise RiseGymError(f"{folder} was wanted, it is not there; run `rise-gym train {folder.name}` first")
     known = {kind.__name__: kind for kind in (kinds if isinstance(kinds, tuple) else (kinds,))}
-    found = json.loads((folder / "config.json").read_text()).get("_class_name")
+    try:
+        found = json.loads((folder / "config.json").read_text()).get("_class_name")
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder, error) from error
     if found not in known:
         raise RiseGymError(
             f"{folder}: a {' or '.join(known)} was wanted, it holds a {found}; say `--architecture "
             f"{'ltx' if str(found).startswith('LTX') else 'compact'}`, or choose another folder"
         )
-    return known[found].from_pretrained(folder, local_files_only=True)
+    try:
+        return known[found].from_pretrained(folder, local_files_only=True)
+    except OSError as error:  # a save that was killed on its way
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: Exception) -> RiseGymError:
+    return RiseGymError(
+        f"{folder} can't be read ({error}): remove it and run `rise-gym train {folder.name}` again, which goes on from "
+        "its last save"
+    )
 
 
 def seal(out: Path, card: TaskCard, folders: dict[str, Path], *, settings: WorldModelConfig | None = None) -> None:

@@ -83,7 +83,7 @@ def collect(
     config = CollectionConfig(
         episodes=episodes, first_seed=first_seed, task=card.name, source=sources.get(who, "rollout"),
         policy=policy if who == "policy" else who,
-        fingerprint=weights_fingerprint(policy) if who == "policy" else None,
+        fingerprint=weights_fingerprint(policy) if who in ("policy", "correction") else None,
         processes=1 if on_robot else processes,
         episodes_per_file=1 if on_robot else 10,  # a robot's episodes are dear
     )  # fmt: skip

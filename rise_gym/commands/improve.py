@@ -11,7 +11,7 @@ from rise_gym.commands._gathering import driving_in, gathering_from
 from rise_gym.commands._refreshing import RefreshConfig
 from rise_gym.commands._robots import AS_USUAL, ExecutionOptions
 from rise_gym.commands._rounds import RoundsConfig, RoundsJob, improve_in_rounds, improve_once
-from rise_gym.commands._shared import Device, Spread, chosen_device, known_task
+from rise_gym.commands._shared import Device, Spread, chosen_device, known_task, require_at_least
 
 if TYPE_CHECKING:
     from rise_gym.agents.improve import ImproveConfig
@@ -110,6 +110,7 @@ def improve(
         device: where to train and to imagine; auto is a GPU, if there is one.
         seed: of the training.
     """
+    require_at_least(0, check_episodes=check_episodes)
     improving = _settings(
         as_in_the_paper, exploration,
         steps=steps, minutes=minutes, learning_rate=learning_rate, seed=seed, device=chosen_device(device),

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 import tyro
 
 from rise_gym.commands._policy_part import PolicyJob, train_policy_part
-from rise_gym.commands._shared import Device, Spread, chosen_device, known_task
+from rise_gym.commands._shared import Device, Spread, chosen_device, known_task, require_at_least
 from rise_gym.commands._world_parts import (
     Architecture,
     FullSize,
@@ -179,6 +179,14 @@ def _check_options(part: Part, architecture: Architecture, full_size: FullSize, 
             f"--architecture {architecture} is of codec, dynamics and value, not of a policy: leave it out"
         )
     usual = signature(train).parameters
+    require_at_least(0, check_episodes=given["check_episodes"])
+    if not given["data"]:
+        raise RiseGymError("datasets were wanted after --data, none came: name one folder or more")
+    for name in ("spread", "demonstration_share"):
+        if part == "policy" and given["world_model"] is None and given[name] != usual[name].default:
+            raise RiseGymError(
+                f"--{name.replace('_', '-')} is of advantages, which --world-model gives: add that, or leave it out"
+            )
     for name, parts in _OF_PARTS.items():
         if part not in parts and given[name] != usual[name].default:
             raise RiseGymError(

@@ -19,7 +19,7 @@ from rise_gym.agents.cloning import (
     train_policy,
 )
 from rise_gym.agents.flow_policy import FlowPolicy, FlowPolicyConfig
-from rise_gym.errors import InvalidDataset
+from rise_gym.errors import InvalidDataset, InvalidTraining
 from rise_gym.recordings import Recordings
 from rise_gym.tasks import BOX_CLOSE
 from rise_gym.training import TrainingConfig
@@ -169,6 +169,11 @@ def test_training_leaves_global_randomness_and_the_initial_policy_alone(recordin
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(initial.head.enter.weight, weights)
     assert seen == [2, 4]
+
+
+def test_pictures_cannot_be_shifted_by_less_than_nothing(recordings: Recordings, tmp_path: Path) -> None:
+    with pytest.raises(InvalidTraining, match="image_shift_px of 0 or more was wanted, got -3"):
+        train_policy(recordings, torch.ones(len(recordings)), config(1, image_shift_px=-3), tmp_path)
 
 
 @pytest.mark.parametrize("shift_px", [None, 0, 3])
