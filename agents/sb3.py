@@ -17,6 +17,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from numpy.typing import NDArray
 from stable_baselines3 import A2C, DDPG, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 from torch import Tensor
@@ -155,7 +156,11 @@ class BatchedVecEnv(VecEnv):
 
     def _attribute(self, name: str) -> Sequence[Any]:
         """One value a row: rows of a batch share theirs, rows that run one after the other have their own."""
-        inner = self.envs.unwrapped
+        inner, of_a_row = self.envs.unwrapped, f"single_{name}"
+        if name in ("action_space", "observation_space"):
+            return [getattr(self.envs, of_a_row)] * self.num_envs
+        if isinstance(inner, SyncVectorEnv) and all(row.has_wrapper_attr(name) for row in inner.envs):
+            return inner.get_attr(name)
         for envs in (self.envs, inner):
             if hasattr(envs, name):
                 return [getattr(envs, name)] * self.num_envs
@@ -164,16 +169,21 @@ class BatchedVecEnv(VecEnv):
         return inner.get_attr(name)
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        if len(list(self._get_indices(indices))) != self.num_envs:
+        inner, chosen = self.envs.unwrapped, list(self._get_indices(indices))
+        if isinstance(inner, SyncVectorEnv):
+            for row in chosen:
+                inner.envs[row].set_wrapper_attr(attr_name, value)
+            return
+        if len(chosen) != self.num_envs:
             raise ValueError(f"all rows share {attr_name}: set it for all {self.num_envs} of them")
-        if isinstance(self.envs.unwrapped, SyncVectorEnv | AsyncVectorEnv):
-            self.envs.unwrapped.set_attr(attr_name, value)
+        if isinstance(inner, AsyncVectorEnv):
+            inner.set_attr(attr_name, value)
         else:
             setattr(self.envs, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
         inner = self.envs.unwrapped
-        if isinstance(inner, SyncVectorEnv) and not hasattr(self.envs, method_name):
+        if isinstance(inner, SyncVectorEnv) and all(row.has_wrapper_attr(method_name) for row in inner.envs):
             rows = [inner.envs[row] for row in self._get_indices(indices)]
             return [row.get_wrapper_attr(method_name)(*args, **kwargs) for row in rows]
         found = getattr(self.envs, method_name)(*args, **kwargs)
@@ -182,7 +192,10 @@ class BatchedVecEnv(VecEnv):
     def env_is_wrapped(
         self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
     ) -> list[bool]:
-        return [False for _ in self._get_indices(indices)]
+        inner = self.envs.unwrapped
+        if not isinstance(inner, SyncVectorEnv):  # nothing goes around a row of a batch
+            return [False for _ in self._get_indices(indices)]
+        return [is_wrapped(inner.envs[row], wrapper_class) for row in self._get_indices(indices)]
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
         shown = self.envs.render()

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rise_gym.errors import InvalidStart
-from rise_gym.starts import Starts
+from rise_gym.starts import StartKind, Starts, check_start_kind
 from rise_gym.tasks import TaskCard
 
 OPTIONS = ("start", "start_kind")
 OWN_START = ("frames", "proprio", "instruction", "seed", "tick")
-StartKind = Literal["initial", "mid_episode", "any"]
-
-
-def check_start_kind(kind: object) -> None:
-    """Refuse what is none.
-
-    Raises:
-        InvalidStart: names those that there are.
-    """
-    if kind not in get_args(StartKind):
-        raise InvalidStart(f"start_kind is one of {', '.join(get_args(StartKind))}, got {kind!r}")
 
 
 def chosen_start(
@@ -72,8 +61,12 @@ def _brought_along(start: Mapping[str, Any], task: TaskCard) -> Starts:
         absent = sorted(set(task.cameras) - set(frames))
         if absent:
             raise InvalidStart(f"a start needs frames of {', '.join(task.cameras)}, it lacks {', '.join(absent)}")
-        frames = np.stack([np.asarray(frames[camera]) for camera in task.cameras], axis=-4)
-    frames, proprio = np.asarray(frames), np.asarray(start["proprio"], dtype=np.float32)
+        views = [np.asarray(frames[camera]) for camera in task.cameras]
+        if len({view.shape for view in views}) > 1:
+            shapes = {camera: view.shape for camera, view in zip(task.cameras, views, strict=True)}
+            raise InvalidStart(f"a start has as many frames of each camera, of one size, got {shapes}")
+        frames = np.stack(views, axis=-4)
+    frames, proprio = np.asarray(frames), _numbers(start["proprio"])
     if frames.ndim == len(frame_shape):
         frames = frames[None]
     if frames.dtype != np.uint8 or frames.shape[1:] != frame_shape or not len(frames) or proprio.shape != proprio_shape:
@@ -87,7 +80,31 @@ def _brought_along(start: Mapping[str, Any], task: TaskCard) -> Starts:
         task=task.name,
         frames=frames[None],
         proprio=proprio[None],
-        instruction=(str(start.get("instruction", task.instruction)),),
-        seeds=np.array([start.get("seed", -1)], dtype=np.int64),
-        tick=np.array([start.get("tick", -1)], dtype=np.int64),
+        instruction=(_instruction(start.get("instruction"), task),),
+        seeds=np.array([_whole(start, "seed")], dtype=np.int64),
+        tick=np.array([_whole(start, "tick")], dtype=np.int64),
     )
+
+
+def _numbers(proprio: object) -> NDArray[np.float32]:
+    try:
+        return np.asarray(proprio, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidStart(f"the proprio of a start is numbers, rad and m, got {proprio!r}") from error
+
+
+def _instruction(told: object, task: TaskCard) -> str:
+    """The task's own, if none is told."""
+    if told is not None and not isinstance(told, str):
+        raise InvalidStart(f"the instruction of a start is text, got {told!r}")
+    return task.instruction if told is None else told
+
+
+def _whole(start: Mapping[str, Any], name: str) -> int:
+    """A number of the start's; -1 if it has none."""
+    number = start.get(name)
+    if number is None:
+        return -1
+    if isinstance(number, bool) or not isinstance(number, int | np.integer):
+        raise InvalidStart(f"the {name} of a start is an integer, got {number!r}")
+    return int(number)

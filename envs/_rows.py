@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rise_gym.envs._choosing import StartKind, check_start_kind, chosen_start
+from rise_gym.envs._choosing import chosen_start
 from rise_gym.envs._sharing import shared_starts, shared_world_model
 from rise_gym.errors import InvalidStart, StepOutOfOrder
 from rise_gym.spaces import proprio_bounds
-from rise_gym.starts import Starts, require_task
+from rise_gym.starts import StartKind, Starts, check_start_kind, require_task
 from rise_gym.tasks import TaskCard, task_card
 from rise_gym.types import Imagination, WorldState
 from rise_gym.world_model import CompositionalWorldModel
@@ -31,7 +31,7 @@ class RowsConfig:
     task: str
     world_model: str | Path | CompositionalWorldModel
     starts: str | Path | Starts | None = None
-    start_kind: StartKind = "initial"
+    start_kind: StartKind | None = None
     chunk: int | None = None
     horizon_s: float | None = None
     uncertainty_limit: float | None = None
@@ -78,8 +78,8 @@ class ImaginedRows:
         self.task = task_card(config.task)
         self.model = _model_of(config)
         self.starts = _starts_of(config)
-        check_start_kind(config.start_kind)
-        self.start_kind = config.start_kind
+        self.start_kind = self.model.config.start_kind if config.start_kind is None else config.start_kind
+        check_start_kind(self.start_kind)
         self.chunk = self.task.chunk if config.chunk is None else config.chunk
         if not 1 <= self.chunk <= self.model.longest_chunk:
             raise ValueError(
@@ -255,13 +255,14 @@ class ImaginedRows:
 
     def set_state(self, state: ImaginedState, draws: Sequence[np.random.Generator], seed: int | None = None) -> None:
         self._check_snapshot(state)
+        first = None if seed is None else _checked_seed(seed)
         self._world, self._imagined = state.world, None
         self._frames, self._proprio = state.frames.copy(), state.proprio.copy()
         self._steps, self.running = state.steps.copy(), state.running.copy()
         for row, generator in enumerate(draws):
             self._noise[row].set_state(state.noise[row])
-            if seed is not None:
-                self._noise[row].manual_seed(seed + row)
+            if first is not None:
+                self._noise[row].manual_seed(first + row)
             generator.bit_generator.state = state.draws[row]
 
     def _check_snapshot(self, state: object) -> None:
@@ -290,6 +291,12 @@ def _checked_horizon(horizon_s: float, task: TaskCard) -> float:
             f"it out for the {task.horizon_s:g} of task {task.name!r}"
         )
     return horizon_s
+
+
+def _checked_seed(seed: object) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**62:
+        raise ValueError(f"a seed from 0 to below 2**62, one integer, was wanted, got {seed!r}")
+    return int(seed)
 
 
 def _checked_limit(limit: float) -> float:

@@ -18,7 +18,7 @@ from rise_gym.types import Observation
 
 Actions = NDArray[np.float32]
 Stepped = tuple[Observation, Any, bool, bool, dict[str, Any]]
-_PER_TICK = ("progress", "value", "executed_actions")
+_PER_TICK = ("progress", "value", "executed_actions", "asked", "sent", "limited")
 
 
 class ImpossibleRate(RiseGymError, ValueError):
@@ -90,10 +90,17 @@ class TickWrapper(gymnasium.Wrapper[Observation, Actions, Observation, Actions])
             part = actions[first : first + per_step]
             observation, reward, terminated, truncated, info = self.env.step(part)
             gained += float(reward)
-            infos.append({"executed_actions": part.copy(), **info})
+            infos.append({"executed_actions": _executed(part, info), **info})
             if terminated or truncated:
                 break
         return observation, gained, terminated, truncated, {**joined(infos), "resampling": self.resampling}
+
+
+def _executed(asked: Actions, info: Mapping[str, Any]) -> Actions:
+    """What a step commanded, (n, A): of a robot what was sent, within its limits; only ticks that happened."""
+    happened = len(np.atleast_1d(info["progress"])) if "progress" in info else len(asked)
+    commanded: Actions = np.array(info.get("sent", asked[:happened]), np.float32)
+    return commanded
 
 
 def joined(infos: list[dict[str, Any]]) -> dict[str, Any]:
@@ -126,7 +133,15 @@ def task_of(env: gymnasium.Env[Any, Any]) -> TaskCard:
 
 def chunk_of(env: gymnasium.Env[Any, Any]) -> int:
     """How many ticks a step of the env takes; whoever wraps it has to have left its actions as they are."""
-    space, task = env.action_space, task_of(env)
+    return checked_chunk(env.action_space, task_of(env))
+
+
+def checked_chunk(space: gymnasium.Space[Any], task: TaskCard) -> int:
+    """How many ticks an action of that space has.
+
+    Raises:
+        TypeError: if it is no space of chunks of the task's joint targets.
+    """
     if len(space.shape or ()) != 2 or space != action_space(task, space.shape[0]):  # type: ignore[index]
         raise TypeError(
             f"chunks of joint targets (K, {len(task.action_names)}) in [-1, 1] were wanted, this env takes {space}: "

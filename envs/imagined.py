@@ -9,10 +9,9 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from rise_gym.envs._choosing import StartKind
 from rise_gym.envs._rows import ImaginedRows, ImaginedState, RowsConfig
 from rise_gym.spaces import action_space, checked_actions, observation_space
-from rise_gym.starts import Starts
+from rise_gym.starts import StartKind, Starts
 from rise_gym.types import Observation
 from rise_gym.world_model import CompositionalWorldModel
 
@@ -50,7 +49,9 @@ class ImaginedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             `gym.make` copies its arguments.
         starts: a file of start windows of the task, or, only here, live ones; default: those saved with the model, else
             bundled.
-        start_kind: what episodes begin from: beginnings ("initial"), other moments ("mid_episode"), or "any" window.
+        start_kind: what episodes begin from: beginnings ("initial"), other moments ("mid_episode"), or "any" window;
+            default: what the model was saved with. Bricks that are not in sight yet never come in a dream, so that
+            those of brick sorting begin in the middle.
         chunk: K, 1 to what the model was trained for; default: the task's.
         horizon_s: task seconds until truncation, more than 0; default: the task's.
         uncertainty_limit: truncate above it, infinite never; default: what the model was saved with.
@@ -69,7 +70,7 @@ class ImaginedEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         task: str = "box_close",
         world_model: str | Path | CompositionalWorldModel | None = None,
         starts: str | Path | Starts | None = None,
-        start_kind: StartKind = "initial",
+        start_kind: StartKind | None = None,
         chunk: int | None = None,
         horizon_s: float | None = None,
         uncertainty_limit: float | None = None,

@@ -9,11 +9,20 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
-from gymnasium.vector import VectorActionWrapper, VectorEnv
+from gymnasium.vector import SyncVectorEnv, VectorActionWrapper, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from rise_gym.envs._ticks import Actions, ImpossibleRate, Stepped, TickWrapper, chunk_of, rate_of, task_of
+from rise_gym.envs._ticks import (
+    Actions,
+    ImpossibleRate,
+    Stepped,
+    TickWrapper,
+    checked_chunk,
+    chunk_of,
+    rate_of,
+    task_of,
+)
 from rise_gym.spaces import action_space, checked_actions
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Observation
@@ -114,15 +123,16 @@ class VectorResampledControl(VectorActionWrapper):
 
     Raises:
         ImpossibleRate: if one step of the env does not last a whole number of targets.
+        TypeError: if a wrapper inside changed what actions are.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any], *, control_hz: float) -> None:
         super().__init__(env)
         task: TaskCard = env.unwrapped.get_attr("task")[0]  # type: ignore[attr-defined]  # undeclared, but all have it
-        self.ticks = env.single_action_space.shape[0]  # type: ignore[index]  # Box (K, A)
+        self.ticks, rate = checked_chunk(env.single_action_space, task), _rate_inside(env, task)
         self.control_hz = float(control_hz)
-        self.chunk, _ = _fitted(None, control_hz, self.ticks, task.control_hz, several_steps=False)
-        self.resampling = _words(self.chunk, control_hz, self.ticks, task.control_hz, "hold")
+        self.chunk, _ = _fitted(None, control_hz, self.ticks, rate, several_steps=False)
+        self.resampling = _words(self.chunk, control_hz, self.ticks, rate, "hold")
         self.single_action_space = action_space(task, self.chunk)
         self.action_space = batch_space(self.single_action_space, env.num_envs)
 
@@ -130,6 +140,15 @@ class VectorResampledControl(VectorActionWrapper):
         """(N, chunk, A) -> (N, ticks, A)."""
         checked = checked_actions(actions, self.action_space.shape or ())
         return resampled(checked, self.ticks)
+
+
+def _rate_inside(env: VectorEnv[Any, Any, Any], task: TaskCard) -> float:
+    """Ticks a second of what the vector env takes: the task's, or that of a wrapper within, around it or its rows."""
+    if isinstance(env, VectorResampledControl):
+        return env.control_hz
+    if isinstance(env, VectorWrapper):
+        return _rate_inside(env.env, task)
+    return rate_of(env.envs[0]) if isinstance(env, SyncVectorEnv) else float(task.control_hz)
 
 
 def resampled(

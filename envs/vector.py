@@ -12,10 +12,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from rise_gym.envs._choosing import StartKind
 from rise_gym.envs._rows import ImaginedRows, ImaginedState, RowsConfig
 from rise_gym.spaces import action_space, checked_actions, observation_space
-from rise_gym.starts import Starts
+from rise_gym.starts import StartKind, Starts
 from rise_gym.types import Observation
 from rise_gym.world_model import CompositionalWorldModel
 
@@ -48,7 +47,7 @@ class ImaginedVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
         task: str = "box_close",
         world_model: str | Path | CompositionalWorldModel | None = None,
         starts: str | Path | Starts | None = None,
-        start_kind: StartKind = "initial",
+        start_kind: StartKind | None = None,
         chunk: int | None = None,
         horizon_s: float | None = None,
         uncertainty_limit: float | None = None,
@@ -237,8 +236,10 @@ class ImaginedVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
         return self._rows.observation()
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """An attribute of every row, as gymnasium's own vector envs give it; all rows share it."""
-        attribute = getattr(self, name)
+        """An attribute of every row, as gymnasium's own vector envs give it; but for `np_random` all rows share it."""
+        attribute = getattr(self, f"single_{name}" if name in ("action_space", "observation_space") else name)
+        if name in ("np_random", "np_random_seed"):
+            return tuple(attribute)
         value = attribute(*args, **kwargs) if callable(attribute) else attribute
         return value if name == "render" and value is not None else (value,) * self.num_envs
 

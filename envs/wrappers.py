@@ -98,7 +98,7 @@ class LeRobotObservation(gymnasium.ObservationWrapper[dict[str, Any], NDArray[np
         self.observation_space = spaces.Dict({"pixels": pixels, "agent_pos": flat["proprio"]})
         self.task_description: str = env.unwrapped.task.instruction  # type: ignore[attr-defined]
         self.task: str = env.unwrapped.task.name  # type: ignore[attr-defined]
-        self._max_episode_steps: int = env.unwrapped._max_episode_steps  # type: ignore[attr-defined]
+        self._max_episode_steps: int = env.get_wrapper_attr("_max_episode_steps")
 
     def observation(self, observation: Observation) -> dict[str, Any]:
         return {

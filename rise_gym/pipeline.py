@@ -16,6 +16,7 @@ from rise_gym.ltx_codec import LTXCodec
 from rise_gym.ltx_dynamics import LTXDynamics
 from rise_gym.progress_uncertainty import ProgressUncertainty
 from rise_gym.protocols import Generators
+from rise_gym.starts import StartKind
 from rise_gym.tasks import task_card
 from rise_gym.value import ProgressValue
 from rise_gym.world_model import CompositionalWorldModel, WorldModelConfig
@@ -62,6 +63,7 @@ class RisePipeline(DiffusionPipeline):
         success_threshold: float | None = None,
         success_ticks: int = 3,
         uncertainty_limit: float | None = None,
+        start_kind: StartKind = "initial",
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -76,6 +78,7 @@ class RisePipeline(DiffusionPipeline):
             success_threshold=success_threshold,
             success_ticks=success_ticks,
             uncertainty_limit=uncertainty_limit,
+            start_kind=start_kind,
         )
         self.register_to_config(task=task, **asdict(config))
         self.world_model = CompositionalWorldModel(

@@ -11,16 +11,30 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rise_gym.errors import InvalidDataset, SaveFailed
+from rise_gym.errors import InvalidDataset, InvalidStart, SaveFailed
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Episode
 
 STARTS_NAME = "starts.npz"
+StartKind = Literal["initial", "mid_episode", "any"]
+"""What dreams begin from: beginnings of recorded episodes, other moments, or either."""
+_CHANGE = 0.02
+"""Of progress: less is no event."""
+
+
+def check_start_kind(kind: object) -> None:
+    """Refuse what is none.
+
+    Raises:
+        InvalidStart: names those that there are.
+    """
+    if kind not in get_args(StartKind):
+        raise InvalidStart(f"start_kind is one of {', '.join(get_args(StartKind))}, got {kind!r}")
 
 
 def starts_name(task: str, *, own: bool = False) -> str:
@@ -80,15 +94,18 @@ class Starts:
         window: int,
         mid_episode: int,
         generator: np.random.Generator,
+        eventful_ticks: int | None = None,
     ) -> Starts:
         """The first moment of every episode, and `mid_episode` later ones of each, drawn evenly over its ticks.
 
-        Windows have `window` ticks; before an episode began its first frame repeats.
+        Windows have `window` ticks; before an episode began its first frame repeats. With `eventful_ticks` later
+        moments are those after which progress changes within so many ticks, where an episode has such.
         """
         moments = [
             (episode, int(tick))
             for episode in episodes
-            for tick in (0, *np.sort(generator.integers(1, max(2, len(episode) - 1), mid_episode)))
+            for later in [_later_ticks(episode, eventful_ticks)]
+            for tick in (0, *np.sort(later[generator.integers(0, len(later), mid_episode)]))
         ]
         states = [e.physics_state[n] for e, n in moments if e.physics_state is not None]
         return cls(
@@ -100,6 +117,16 @@ class Starts:
             tick=np.array([n for _, n in moments], dtype=np.int64),
             physics_state=np.stack(states) if len(states) == len(moments) else None,
         )
+
+
+def _later_ticks(episode: Episode, eventful_ticks: int | None) -> NDArray[np.int64]:
+    """From which a dream may begin, but for the first."""
+    ticks = np.arange(1, max(2, len(episode) - 1))
+    if eventful_ticks is None or episode.progress is None:
+        return ticks
+    after = episode.progress[np.minimum(ticks + eventful_ticks, len(episode.progress) - 1)]
+    eventful = ticks[np.abs(after - episode.progress[ticks]) > _CHANGE]
+    return eventful if len(eventful) else ticks
 
 
 def _window(views: NDArray[np.uint8], tick: int, window: int) -> NDArray[np.uint8]:

@@ -182,8 +182,14 @@ def add_task(card: TaskCard) -> TaskCard:
     """Make a card known by its name, once a process; the same card again changes nothing.
 
     Raises:
-        InvalidTask: if another card has that name.
+        InvalidTask: if another card has that name, or another task its title, by which environments are called.
     """
+    twin = next((other.name for other in TASKS.values() if other.title == card.title), card.name)
+    if twin != card.name and card.name not in TASKS:
+        raise InvalidTask(
+            f"task {card.name!r} has the title of task {twin!r}, {card.title!r}, by which its environments are called: "
+            "give this one another title"
+        )
     known = TASKS.setdefault(card.name, card)
     theirs, mine = known.to_dict(), card.to_dict()
     if theirs != mine:  # all of it: limits and units of a robot, which do not make it another, must not go unnoticed

@@ -24,7 +24,7 @@ from rise_gym.locations import resolve
 from rise_gym.progress_uncertainty import Claim, ProgressUncertainty
 from rise_gym.protocols import ClipDynamics, Generators
 from rise_gym.reward import progress_gain
-from rise_gym.starts import Starts, save_starts, starts_name
+from rise_gym.starts import StartKind, Starts, check_start_kind, save_starts, starts_name
 from rise_gym.tasks import TaskCard, task_card
 from rise_gym.types import Imagination, WorldState
 
@@ -55,6 +55,8 @@ class WorldModelConfig:
             takes the value's, which is that of recorded frames.
         success_ticks: how many of the last predicted frames have to look done, so that one lucky frame is no success.
         uncertainty_limit: above it an imagined episode is cut off; None never does.
+        start_kind: what dreams begin from, unless an env is told otherwise: "initial", "mid_episode" or "any". Where
+            things come in from outside of the pictures, which nothing foretells, a beginning leads nowhere.
     """
 
     advantage_scale: float = 5.0
@@ -64,8 +66,10 @@ class WorldModelConfig:
     success_threshold: float | None = None
     success_ticks: int = 3
     uncertainty_limit: float | None = None
+    start_kind: StartKind = "initial"
 
     def __post_init__(self) -> None:
+        check_start_kind(self.start_kind)
         if self.advantage_scale <= 0 or min(self.success_ticks, self.outcome_ticks) < 1:
             raise ValueError(f"advantage_scale, success_ticks and outcome_ticks must be positive, got {self}")
         if not 0 <= self.expected_share <= 1 or not 0 <= self.later_share <= 1:

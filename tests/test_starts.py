@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,17 @@ def test_windows_end_at_their_tick_and_never_leave_the_episode(length: int, wind
         assert starts.proprio[n, 0] == tick == starts.physics_state[n, 0]
         assert starts.instruction[n] == f"episode {starts.seeds[n]}"
     assert set(starts.seeds[starts.initial]) == {seed, seed + 1}
+
+
+def test_later_moments_can_be_those_before_something_happens() -> None:
+    still, moving = episode(30, 1), episode(30, 2)
+    moving = replace(moving, progress=np.repeat(np.float32([0.0, 0.5]), 15))
+    still = replace(still, progress=np.zeros(30, np.float32))
+    starts = Starts.from_episodes(
+        [still, moving], BOX_CLOSE, window=2, mid_episode=20, generator=np.random.default_rng(0), eventful_ticks=3
+    )
+    assert set(starts.tick[starts.seeds == 2]) == {0, 12, 13, 14}
+    assert len(set(starts.tick[starts.seeds == 1])) > 10  # nothing ever happens there: anywhere
 
 
 @pytest.fixture

@@ -103,6 +103,9 @@ def test_registering_gives_ids_once(file: Path) -> None:
         rise_gym.register_task(replace(CARD, horizon_s=30.0))
     with pytest.raises(InvalidTask, match="is known already"):
         rise_gym.register_task(replace(CARD, name="box_close"))
+    for title in (CARD.title, BOX_CLOSE.title):
+        with pytest.raises(InvalidTask, match=f"has the title of task .*{title}.*another title"):
+            rise_gym.register_task(replace(CARD, name="mine", title=title))
     with pytest.raises(UnknownTask, match="has no RiseMujoco-CubeInBowl-v0; there are RiseMujoco-BackpackPack"):
         env_id_of("Mujoco", "cube_in_bowl")
 

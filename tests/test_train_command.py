@@ -63,6 +63,19 @@ def test_a_decoder_goes_on_from_what_lies_there_and_the_model_is_sealed(data: Pa
     assert any(not torch.equal(before[name].half(), after[name].half()) for name in before)
 
 
+def test_where_dreams_begin_is_kept_with_the_model(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    small_parts(out)
+    for given in ({"start_kind": "mid_episode"}, {}):  # said once, it stays
+        train("value", out, data=[data], steps=1, **given)
+        env = ImaginedEnv(world_model=out / "checkpoint")
+        assert env.reset(seed=0)[1]["start_tick"] > 0
+        assert env.reset(options={"start_kind": "initial"})[1]["start_tick"] == 0
+        assert ImaginedEnv(world_model=out / "checkpoint", start_kind="initial").reset(seed=0)[1]["start_tick"] == 0
+    train("value", out, data=[data], steps=1, start_kind="initial")
+    assert CompositionalWorldModel.from_pretrained(out / "checkpoint").config.start_kind == "initial"
+
+
 def test_a_renderer_becomes_part_of_the_dynamics(data: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     out = tmp_path / "out"
@@ -183,6 +196,7 @@ def test_a_value_can_be_trained_without_one_of_its_losses(data: Path, tmp_path: 
         ("decoder", {"initial": "a folder"}, "--initial is of the codec"),
         ("policy", {"spread": "uniform"}, "--spread is of advantages, which --world-model gives"),
         ("policy", {"demonstration_share": 0.5}, "--demonstration-share is of advantages"),
+        ("policy", {"start_kind": "any"}, "--start-kind is of the codec and .*, not of the policy"),
         ("policy", {"check_episodes": -5}, "--check-episodes of 0 or more was wanted, got -5"),
         ("policy", {"data": []}, "datasets were wanted after --data, none came"),
         ("codec", {"data": []}, "datasets were wanted after --data, none came"),

@@ -235,6 +235,11 @@ def test_settings_without_meaning_are_refused(config: dict[str, Any]) -> None:
         WorldModelConfig(**config)
 
 
+def test_dreams_begin_where_there_is_something() -> None:
+    with pytest.raises(InvalidStart, match="start_kind is one of initial, mid_episode, any, got 'late'"):
+        WorldModelConfig(start_kind="late")  # type: ignore[arg-type]
+
+
 def test_saved_and_loaded_it_dreams_the_same(tiny_world: Path, tmp_path: Path, random_starts: Starts) -> None:
     world = CompositionalWorldModel.from_pretrained(tiny_world)
     world.save_pretrained(tmp_path / "again")

@@ -11,7 +11,7 @@ from rise_gym.errors import RiseGymError
 from rise_gym.tasks import TaskCard, task_card
 
 if TYPE_CHECKING:
-    from rise_gym.starts import Starts
+    from rise_gym.starts import StartKind, Starts
     from rise_gym.world_model import CompositionalWorldModel, WorldModelConfig
 
 UNCERTAINTY = "progress_uncertainty"
@@ -49,7 +49,14 @@ def _unreadable(folder: Path, error: Exception) -> RiseGymError:
     )
 
 
-def seal(out: Path, card: TaskCard, folders: dict[str, Path], *, settings: WorldModelConfig | None = None) -> None:
+def seal(
+    out: Path,
+    card: TaskCard,
+    folders: dict[str, Path],
+    *,
+    settings: WorldModelConfig | None = None,
+    start_kind: StartKind | None = None,
+) -> None:
     """Once codec, dynamics and value are in `out`, write the world model's checkpoint there.
 
     Args:
@@ -57,6 +64,8 @@ def seal(out: Path, card: TaskCard, folders: dict[str, Path], *, settings: World
         card: of the task that it is of first of all.
         folders: a dataset of each task that it is to serve, `card`'s among them: starts come from there.
         settings: how the parts are joined, but for what is calibrated on those datasets; by default the usual.
+        start_kind: what dreams of `card`'s task begin from; by default as in the checkpoint that is there already, if
+            one is, else as in the settings.
     """
     import torch
 
@@ -66,7 +75,7 @@ def seal(out: Path, card: TaskCard, folders: dict[str, Path], *, settings: World
     from rise_gym.ltx_dynamics import LTXDynamics
     from rise_gym.progress_uncertainty import ProgressUncertainty
     from rise_gym.value import ProgressValue
-    from rise_gym.world_model import CompositionalWorldModel
+    from rise_gym.world_model import CompositionalWorldModel, WorldModelConfig
 
     kinds = {"codec": (FrameCodec, LTXCodec), "dynamics": (VideoDynamics, LTXDynamics), "value": ProgressValue}
     if missing := [part for part in kinds if not (out / part).is_dir()]:
@@ -75,7 +84,9 @@ def seal(out: Path, card: TaskCard, folders: dict[str, Path], *, settings: World
     if (out / UNCERTAINTY).is_dir():
         kinds[UNCERTAINTY] = ProgressUncertainty
     parts: dict[str, Any] = {part: saved_part(kind, out / part) for part, kind in kinds.items()}
-    model = CompositionalWorldModel(task=card, config=settings, **parts)
+    settings = settings or WorldModelConfig()
+    begins = start_kind or _begins(out / "checkpoint") or settings.start_kind
+    model = CompositionalWorldModel(task=card, config=replace(settings, start_kind=begins), **parts)
     large = isinstance(model.dynamics, LTXDynamics) and torch.cuda.is_available()
     model.to("cuda" if large else "cpu")
     found = {name: _begun(model, folder, name) for name, folder in folders.items()}
@@ -87,10 +98,21 @@ def seal(out: Path, card: TaskCard, folders: dict[str, Path], *, settings: World
     print(f"world model: {out / 'checkpoint'}")
 
 
+def _begins(checkpoint: Path) -> StartKind | None:
+    """What dreams of a checkpoint begin from; None if it is not there."""
+    from rise_gym.checkpoints import load_checkpoint
+
+    if not checkpoint.is_dir():
+        return None
+    found: StartKind | None = load_checkpoint(checkpoint, kind="world_model").extra.get("start_kind")
+    return found
+
+
 def _begun(model: CompositionalWorldModel, folder: Path, task: str) -> tuple[WorldModelConfig, Starts]:
     """How the parts are joined for a task, and its starts, from a dataset of it.
 
-    What counts as done in a dream is calibrated on its episodes, if some of them succeeded and some failed.
+    What counts as done in a dream is calibrated on its episodes, if some of them succeeded and some failed; where
+    dreams do not begin at the beginning, which those of whole episodes do, it is what counts on recorded frames.
     """
     import numpy as np
 
@@ -99,9 +121,16 @@ def _begun(model: CompositionalWorldModel, folder: Path, task: str) -> tuple[Wor
     from rise_gym.recordings import Recordings
     from rise_gym.starts import Starts
 
-    card, config = model.task if task == model.task.name else task_card(task), model.config
+    card, config = model.task, model.config
+    if task != card.name:
+        card, config = task_card(task), replace(config, start_kind="initial")
     episodes = read_episodes(folder, limit=60)
-    if 0 < sum(episode.success for episode in episodes) < len(episodes):
+    if config.start_kind != "initial":
+        config = replace(config, success_threshold=None)
+    elif 0 < sum(episode.success for episode in episodes) < len(episodes):
         config = replace(config, success_threshold=calibrate_dreams(model, Recordings.of(episodes, card)))
     window, random = model.history_ticks, np.random.default_rng(0)
-    return config, Starts.from_episodes(episodes[:24], card, window=window, mid_episode=1, generator=random)
+    starts = Starts.from_episodes(
+        episodes[:24], card, window=window, mid_episode=1, generator=random, eventful_ticks=2 * card.chunk
+    )
+    return config, starts

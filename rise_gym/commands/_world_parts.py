@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rise_gym.dynamics import VideoDynamics
     from rise_gym.progress_uncertainty import ProgressUncertainty
     from rise_gym.recordings import Recordings
+    from rise_gym.starts import StartKind
     from rise_gym.value import ProgressValue
     from rise_gym.value_training import ValueTraining
 
@@ -65,6 +66,7 @@ class PartJob:
     task_centric: bool = True
     instructed: bool = False
     progress_from: ProgressFrom = "recordings"
+    start_kind: StartKind | None = None
     architecture: Architecture = "compact"
     full_size: FullSize = FullSize()
 
@@ -93,7 +95,7 @@ def train_world_part(job: PartJob) -> None:
         return
     folders = datasets_of_tasks(job)
     if train_part(job):
-        seal(job.out, job.card, folders)
+        seal(job.out, job.card, folders, start_kind=job.start_kind)
 
 
 def train_part(job: PartJob) -> bool:

@@ -21,6 +21,7 @@ from rise_gym.commands._world_parts import (
     train_world_part,
 )
 from rise_gym.errors import RiseGymError
+from rise_gym.starts import StartKind
 
 Part = WorldPart | Literal["policy"]
 
@@ -50,6 +51,7 @@ def train(
     progress_weight: float | None = None,
     td_weight: float | None = None,
     progress_from: ProgressFrom = "recordings",
+    start_kind: StartKind | None = None,
     world_model: str | None = None,
     spread: Spread = "quantile",
     demonstration_share: float | None = None,
@@ -106,6 +108,9 @@ def train(
             out.
         progress_from: for the dynamics: whose progress it learns to expect: the recorded, where all episodes have it,
             or what the value in `out` makes of their frames, as in the paper.
+        start_kind: for a world model: what dreams in its checkpoint begin from, unless an env is told otherwise;
+            "mid_episode" where what matters comes from outside of the pictures, as bricks on a belt do. By default as
+            it was, or the beginnings of episodes.
         world_model: for a policy: learn from rollouts too, with the advantage that this world model gives them (the
             paper's RECAP); without it only demonstrations are cloned.
         spread: how those advantages fill the bins: as they are (the paper), or by rank.
@@ -140,6 +145,7 @@ def train(
             part=part, card=card, data=data, out=out, overrides=overrides, initial=initial, initial_share=initial_share,
             weights={name: weight for name, weight in weights.items() if weight is not None},
             across_tasks=across_tasks, task_centric=task_centric, instructed=instructed, progress_from=progress_from,
+            start_kind=start_kind,
             architecture=architecture, full_size=full_size,
         )
     )  # fmt: skip
@@ -155,6 +161,7 @@ _OF_PARTS: dict[str, tuple[Part, ...]] = {
     "progress_weight": ("value",),
     "td_weight": ("value",),
     "progress_from": ("dynamics",),
+    "start_kind": get_args(WorldPart),
     "world_model": ("policy",),
     "spread": ("policy",),
     "demonstration_share": ("policy",),

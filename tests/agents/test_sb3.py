@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import FilterObservation
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecExtractDictObs, VecMonitor
 
 import rise_gym
@@ -119,11 +120,27 @@ def test_attributes_are_found_in_rows_and_through_wrappers(dreams: BatchedVecEnv
     assert [row.colour for row in single.envs.envs] == ["red", "red"]
     with pytest.raises(AttributeError):
         single.env_method("nothing_of_the_kind")
+    single.set_attr("colour", "blue", indices=[1])
+    assert [row.colour for row in single.envs.envs] == ["red", "blue"]
+    single.step(np.stack([single.action_space.sample() for _ in range(2)]))
+    single.env_method("reset", indices=[0])
+    assert [row.unwrapped.tick for row in single.envs.envs] == [0, 5]
+    with pytest.raises(ValueError, match="all rows share colour"):
+        dreams.set_attr("colour", "blue", indices=[1])
     wrapped = BatchedVecEnv(gymnasium.wrappers.vector.RecordEpisodeStatistics(dreams.envs))
     assert [task.name for task in wrapped.get_attr("task")] == ["box_close"] * 3
     for envs in (single, wrapped):
         with pytest.raises(AttributeError):
             envs.get_attr("nothing_of_the_kind")
+
+
+def test_rows_have_their_own_spaces_and_wrappers(dreams: BatchedVecEnv) -> None:
+    single = make_sb3_env(fake_env.SINGLE_ID, 2, seed=0, chunk=5, wrappers=[Monitor])
+    for envs in (single, dreams):
+        assert envs.get_attr("action_space") == [envs.action_space] * envs.num_envs
+        assert envs.get_attr("observation_space") == [envs.observation_space] * envs.num_envs
+    assert single.env_is_wrapped(Monitor) == [True, True]
+    assert not any(dreams.env_is_wrapped(Monitor))
 
 
 def test_what_sb3_would_refuse_is_told_before(imagined_kwargs: dict[str, Any]) -> None:

@@ -22,9 +22,11 @@ from rise_gym.envs.ensembling import TemporalEnsemble
 from rise_gym.envs.imagined import ImaginedEnv
 from rise_gym.errors import InvalidCheckpoint, InvalidDataset, InvalidStart, StepOutOfOrder
 from rise_gym.starts import Starts, load_starts, save_starts
+from rise_gym.tasks import BOX_CLOSE
 
 MakeEnv = Callable[..., ImaginedEnv]
 OWN: dict[str, Any] = {"frames": np.zeros((3, 64, 64, 3), np.uint8), "proprio": np.zeros(14)}
+UNEVEN = {camera: np.zeros((2 + view, 64, 64, 3), np.uint8) for view, camera in enumerate(BOX_CLOSE.cameras)}
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,10 @@ def test_a_start_can_be_brought_along(make: MakeEnv) -> None:
             r"got uint8 \(7, 3, 32",
         ),
         ({"start": {**OWN, "proprio": np.full(14, np.nan)}}, "proprio of a start is finite"),
+        ({"start": {**OWN, "proprio": "abc"}}, "numbers, rad and m, got 'abc'"),
+        ({"start": {**OWN, "instruction": 3}}, "instruction of a start is text, got 3"),
+        ({"start": {**OWN, "seed": "three"}}, "the seed of a start is an integer, got 'three'"),
+        ({"start": {**OWN, "frames": UNEVEN}}, "as many frames of each camera"),
         ({"start": {**OWN, "instructions": "tidy up"}}, "instruction, seed, tick, got instructions"),
         ({"start_kind": "last"}, "initial, mid_episode, any, got 'last'"),
         ({"strat": 3}, "start, start_kind, got strat"),
@@ -102,6 +108,27 @@ def test_starts_that_do_not_exist_are_refused(make: MakeEnv, options: dict[str, 
     env.reset(seed=0)
     with pytest.raises(InvalidStart, match=message):
         env.reset(options=options)
+
+
+def test_what_a_start_does_not_tell_is_the_tasks_own(make: MakeEnv) -> None:
+    env = make()
+    info = env.reset(options={"start": {**OWN, "instruction": None, "seed": None}})[1]
+    assert (info["instruction"], info["start_seed"]) == (env.task.instruction, -1)
+
+
+@pytest.mark.parametrize("seed", [2**70, 1.5, -1, "3", True])
+def test_a_snapshot_is_left_alone_by_a_seed_that_is_none(make: MakeEnv, seed: Any) -> None:
+    env = make()
+    start_at(env, 70)
+    before = env.get_state()
+    start_at(env, 20)
+    with pytest.raises(ValueError, match="a seed from 0 to below"):
+        env.set_state(before, seed=seed)
+    assert (env.get_state().frames != before.frames).any()
+    env.set_state(before, seed=np.int64(3))
+    ours = env.step(still(env))[0]["proprio"]
+    env.set_state(before, seed=3)
+    np.testing.assert_array_equal(ours, env.step(still(env))[0]["proprio"])
 
 
 def test_without_windows_of_the_kind_the_error_says_so(make: MakeEnv, counting_starts: Starts) -> None:

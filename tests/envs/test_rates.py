@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 from fake_env import HORIZON_TICKS, FakeEnv
+from gymnasium.vector import SyncVectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,6 +158,7 @@ def test_horizons_and_frame_rates_are_counted_in_the_agents_steps() -> None:
     assert ResampledControl(FakeEnv(chunk=5), control_hz=30)._max_episode_steps == 5
     assert TemporalEnsemble(env, chunk=50, execute_ticks=40)._max_episode_steps == 1
     assert LeRobotObservation(FakeEnv(chunk=5))._max_episode_steps == 5
+    assert LeRobotObservation(ResampledControl(FakeEnv(chunk=5), chunk=25))._max_episode_steps == 1
     assert ResampledControl(FakeEnv(chunk=1), chunk=6, control_hz=30).metadata["render_fps"] == 5
 
 
@@ -260,6 +262,18 @@ def test_rows_are_resampled_alike(counting_world: Callable[..., Any], counting_s
 
 
 # -- overlapping plans -----------------------------------------------------------------------------------------------
+
+
+def test_rows_are_resampled_at_the_rate_inside(counting_world: Callable[..., Any], counting_starts: Starts) -> None:
+    dreams = ImaginedVectorEnv(2, world_model=counting_world(), starts=counting_starts)
+    twice = VectorResampledControl(VectorResampledControl(dreams, control_hz=20), control_hz=40)
+    assert twice.action_space.shape == (2, 40, 14)
+    assert twice.resampling == "40 targets at 40 Hz, one in 2 commanded, as 20 ticks at 20 Hz"
+    rows = SyncVectorEnv([lambda: ResampledControl(FakeEnv(), control_hz=20)] * 2)
+    assert VectorResampledControl(rows, control_hz=40).action_space.shape == (2, 40, 14)
+    half = np.float32(0.5)
+    with pytest.raises(TypeError, match="put wrappers that change actions outside"):
+        VectorResampledControl(gymnasium.wrappers.vector.RescaleAction(dreams, -half, half), control_hz=20)
 
 
 def test_the_old_plan_counts_most_at_first() -> None:

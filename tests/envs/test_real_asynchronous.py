@@ -258,6 +258,21 @@ def test_an_agent_of_another_rate_and_steps_of_several_ticks() -> None:
     env.close()
 
 
+def test_several_steps_on_a_robot_tell_what_was_sent_in_each() -> None:
+    env = ResampledControl(real(chunk=2), chunk=6)
+    env.reset(seed=0)
+    far = np.tile(env.unwrapped.hold()[0], (6, 1))
+    far[:, 0] = np.clip(far[0, 0] + np.linspace(0, 1.5, 6), -1, 1)  # farther than the limits allow
+    info = env.step(far)[4]
+    assert info["limited"].any()
+    assert len(info["progress"]) == len(info["asked"]) == len(info["sent"]) == 6
+    np.testing.assert_array_equal(info["executed_actions"], info["sent"])
+    env.unwrapped.stop()
+    info = env.step(far)[4]
+    assert info["executed_actions"].shape == info["sent"].shape == (len(info["progress"]), 14)
+    env.close()
+
+
 def test_it_runs_in_real_time_and_thinks_while_commands_are_sent() -> None:
     robot = RecordingRobot()
 

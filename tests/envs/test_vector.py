@@ -286,6 +286,9 @@ def test_what_lerobot_and_adapters_ask_for(make: MakeEnv) -> None:
     env.reset(seed=0)
     assert env.call("task_description") == (env.task.instruction,) * 2
     assert env.get_attr("_max_episode_steps") == (50, 50)
+    assert env.get_attr("action_space") == (env.single_action_space,) * 2
+    assert env.get_attr("observation_space") == (env.single_observation_space,) * 2
+    assert len({id(generator) for generator in env.get_attr("np_random")}) == 2
     assert [image.shape for image in env.call("render")] == [(64, 192, 3)] * 2
     assert env.get_attr("render_mode") == ("rgb_array",) * 2
     env.step(still(env))
