@@ -232,6 +232,7 @@ class MujocoEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         servos = robot.joint_targets_to_ctrl(target)
         self.scene.data.ctrl[: len(servos)] = servos
         mujoco.mj_step(self.scene.model, self.scene.data, self._physics_steps)
+        self.scene.settle()
         mujoco.mj_kinematics(self.scene.model, self.scene.data)  # what the stages ask for follows the joints
         self._tick += 1
         self._held_ticks = self._held_ticks + 1 if all(self.scene.stages().values()) else 0

@@ -49,6 +49,9 @@ class Scene(ABC):
     def progress(self) -> float:
         """The score / 10 with what is under way interpolated, in [0, 1]."""
 
+    def settle(self) -> None:  # noqa: B027  # most scenes need nothing
+        """After each control tick: hold back what no real thing would do. A scene that needs none of it does nothing."""
+
 
 class StagedScene(Scene):
     """A task whose stages follow one another: the score is that of the last one reached in order."""

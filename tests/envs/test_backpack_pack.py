@@ -8,7 +8,9 @@ from typing import Any
 import mujoco
 import numpy as np
 import pytest
+import torch
 
+from rise_gym.agents.baselines import RandomAgent
 from rise_gym.agents.scripted import expert_actor
 from rise_gym.envs.mujoco.backpack_pack import BackpackPackConfig
 
@@ -131,6 +133,17 @@ def test_a_minute_of_wild_hands_breaks_nothing(env: Any) -> None:
             bounds, now = scene.model.joint(name).range, scene.data.joint(name).qpos[0]
             assert bounds[0] - 0.3 < now < bounds[1] + 0.3, name
     assert sum(int(warning.number) for warning in scene.data.warning) == 0
+
+
+@pytest.mark.parametrize("seed", [7, 28, 41, 50, 104])
+def test_a_garment_that_is_flung_does_not_burst(blind_replica: Callable[[str], Any], seed: int) -> None:
+    env = blind_replica("backpack_pack")
+    agent, generator = RandomAgent(env.task), [torch.Generator().manual_seed(seed)]
+    observation, _ = env.reset(seed=seed)
+    for _ in range(3):
+        for target in agent.act(observation, [env.task.instruction], generator=generator)[0]:
+            observation, *_ = env.step(target[None])
+    assert sum(int(warning.number) for warning in env.scene.data.warning) == 0
 
 
 def test_a_minute_of_rest_changes_nothing(env: Any) -> None:
