@@ -16,13 +16,24 @@ from rise_gym.world_model import CompositionalWorldModel
 __all__ = ["calibrate_dreams", "dreamt_peaks"]
 
 
-def dreamt_peaks(model: CompositionalWorldModel, recordings: Recordings, *, seed: int = 0) -> Tensor:
-    """How far the dream of each episode gets, (E,): from its first frame on, under the actions that were executed.
+def dreamt_peaks(
+    model: CompositionalWorldModel, recordings: Recordings, *, begins: Tensor | None = None, seed: int = 0
+) -> Tensor:
+    """How far the dream of each episode gets, (E,), under the actions that were executed.
 
     As environments judge it: the least progress of the last `success_ticks` frames of a chunk, the most of any chunk.
+
+    Args:
+        model: what dreams.
+        recordings: with frames.
+        begins: the moment (E,) of each episode that its dream begins from; by default its first.
+        seed: of the noise.
     """
     first, last = recordings.first.unique(), recordings.last.unique()
-    state = model.begin(recordings.frames[first][:, None], recordings.proprio[first], recordings.instruction_of(first))
+    window = first[:, None]
+    if begins is not None:
+        first, window = begins, recordings.history(begins, model.history_ticks)
+    state = model.begin(recordings.frames[window], recordings.proprio[first], recordings.instruction_of(first))
     noise = [Generator().manual_seed(seed + episode) for episode in range(len(first))]
     peaks = torch.full((len(first),), -1.0)
     for tick in range(0, int((last - first).max()), model.longest_chunk):
@@ -33,8 +44,12 @@ def dreamt_peaks(model: CompositionalWorldModel, recordings: Recordings, *, seed
     return peaks
 
 
-def calibrate_dreams(model: CompositionalWorldModel, recordings: Recordings, *, seed: int = 0) -> float:
+def calibrate_dreams(
+    model: CompositionalWorldModel, recordings: Recordings, *, begins: Tensor | None = None, seed: int = 0
+) -> float:
     """The threshold that as many dreams reach as episodes succeeded. Give episodes the dynamics did not learn from.
+
+    The arguments are those of `dreamt_peaks`.
 
     Raises:
         InvalidDataset: if there is not at least one success and one failure.
@@ -45,5 +60,5 @@ def calibrate_dreams(model: CompositionalWorldModel, recordings: Recordings, *, 
             f"successes and failures were wanted to calibrate on, got {successes} successes of "
             f"{len(recordings.success)} episodes"
         )
-    peaks = dreamt_peaks(model, recordings, seed=seed).sort(descending=True).values
+    peaks = dreamt_peaks(model, recordings, begins=begins, seed=seed).sort(descending=True).values
     return float(peaks[successes - 1 : successes + 1].mean())

@@ -42,6 +42,15 @@ def test_a_dream_lasts_as_long_as_its_episode_and_counts_the_least_of_the_last_f
     torch.testing.assert_close(single, torch.tensor([0.30, 0.50, 0.50, 0.90]))
 
 
+def test_a_dream_may_begin_later(counting_world: World) -> None:
+    episodes = recordings(True, False, True, False)
+    begins = episodes.first.unique() + torch.tensor([15, 15, 5, 0])
+    peaks = dreamt_peaks(counting_world(success_ticks=3), episodes, begins=begins)
+    torch.testing.assert_close(peaks, torch.tensor([0.08, 0.28, 0.48, 0.88]))  # of 10, 10, 10 and 30 dreamt ticks
+    found = calibrate_dreams(counting_world(success_ticks=3), episodes, begins=begins)
+    assert found == pytest.approx((0.48 + 0.28) / 2, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("successes", "threshold"), [((True, False, False, False), 0.68), ((True, True, True, False), 0.38)]
 )

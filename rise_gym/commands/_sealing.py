@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 UNCERTAINTY = "progress_uncertainty"
 """Folder of the part that a world model can do without."""
+STARTS = 24
+"""Episodes whose beginning, and one later moment, a checkpoint keeps to begin dreams from."""
 
 
 def saved_part(kinds: Any, folder: Path) -> Any:
@@ -111,10 +113,11 @@ def _begins(checkpoint: Path) -> StartKind | None:
 def _begun(model: CompositionalWorldModel, folder: Path, task: str) -> tuple[WorldModelConfig, Starts]:
     """How the parts are joined for a task, and its starts, from a dataset of it.
 
-    What counts as done in a dream is calibrated on its episodes, if some of them succeeded and some failed; where
-    dreams do not begin at the beginning, which those of whole episodes do, it is what counts on recorded frames.
+    What counts as done in a dream is calibrated on its episodes, if some of them succeeded and some failed, from where
+    dreams begin.
     """
     import numpy as np
+    import torch
 
     from rise_gym.calibration import calibrate_dreams
     from rise_gym.episodes import read_episodes
@@ -125,12 +128,13 @@ def _begun(model: CompositionalWorldModel, folder: Path, task: str) -> tuple[Wor
     if task != card.name:
         card, config = task_card(task), replace(config, start_kind="initial")
     episodes = read_episodes(folder, limit=60)
-    if config.start_kind != "initial":
-        config = replace(config, success_threshold=None)
-    elif 0 < sum(episode.success for episode in episodes) < len(episodes):
-        config = replace(config, success_threshold=calibrate_dreams(model, Recordings.of(episodes, card)))
     window, random = model.history_ticks, np.random.default_rng(0)
-    starts = Starts.from_episodes(
-        episodes[:24], card, window=window, mid_episode=1, generator=random, eventful_ticks=2 * card.chunk
+    every = Starts.from_episodes(
+        episodes, card, window=window, mid_episode=1, generator=random, eventful_ticks=2 * card.chunk
     )
-    return config, starts
+    recordings = Recordings.of(episodes, card)
+    later = recordings.first.unique() + torch.from_numpy(every.tick[1::2])
+    if 0 < sum(episode.success for episode in episodes) < len(episodes):
+        begins = None if config.start_kind == "initial" else later
+        config = replace(config, success_threshold=calibrate_dreams(model, recordings, begins=begins))
+    return config, every.rows(range(min(len(every), 2 * STARTS)))
