@@ -33,6 +33,8 @@ class DynamicsTraining:
         training: steps and rates.
         dynamics: size of the model; of another from which training goes on, only what it is to expect changes, and
             whether it is instructed and, unless it has a renderer, sees motion, if it did not yet.
+        motion_for_renderer: show motion to one with a renderer too, whose own maps of it begin by saying nothing: it
+            has to learn on as well, see `rise_gym.renderer_training`.
         sigma_mean, sigma_spread: noise levels are logit-normal, as in the paper.
         pure_noise: fraction of rows at noise level 1, where sampling in few steps begins.
         context_noise: noise on the history, up to this much a row, so that imagined history does no harm; the paper's.
@@ -63,6 +65,7 @@ class DynamicsTraining:
         )
     )
     dynamics: VideoDynamicsConfig = field(default_factory=VideoDynamicsConfig)
+    motion_for_renderer: bool = False
     sigma_mean: float = 0.2
     sigma_spread: float = 1.0
     pure_noise: float = 0.75
@@ -219,7 +222,7 @@ def _initial(
             shape |= {"gain": True, "later": config.dynamics.later}
         if config.dynamics.instructed:
             shape |= {"instructed": True}
-        if config.dynamics.motion and initial.renderer is None:
+        if config.dynamics.motion and (initial.renderer is None or config.motion_for_renderer):
             shape |= {"motion": True}
         model: VideoDynamics = VideoDynamics.from_config(shape)
     fresh = model.state_dict()
@@ -229,6 +232,10 @@ def _initial(
         else:  # it may expect other ticks than before, and be shown more, which begins by changing nothing
             both = tuple(slice(min(sizes)) for sizes in zip(learnt.shape, fresh[name].shape, strict=True))
             fresh[name].zero_()[both] = learnt[both]
+            if name == "renderer.enter.weight":  # whose last maps are the coarse frame, behind those of motion
+                coarse = int(model.config.latent_channels)
+                fresh[name][:, learnt.shape[1] - coarse :] = 0
+                fresh[name][:, -coarse:] = learnt[:, -coarse:]
     return model
 
 

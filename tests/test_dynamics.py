@@ -462,6 +462,14 @@ def test_a_model_can_be_shown_motion_and_begins_as_it_was_unless_it_has_a_render
     further = train_dynamics(toy(2), settings, tmp_path / "drawing", initial=drawing)
     assert further.sights is not None
     assert further.sights.motion is None
+    asked = replace(settings, motion_for_renderer=True)
+    both = train_dynamics(toy(2), asked, tmp_path / "both", initial=drawing)
+    assert both.sights is not None
+    assert both.sights.motion is not None
+    before, after = (
+        m.sample(history, proprio, actions, generator=Generator().manual_seed(0)).latents for m in (drawing, both)
+    )
+    torch.testing.assert_close(before, after, atol=1e-3, rtol=0)
 
 
 def test_recordings_without_latents_are_refused(tmp_path: Path) -> None:

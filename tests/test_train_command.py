@@ -196,6 +196,7 @@ def test_a_value_can_be_trained_without_one_of_its_losses(data: Path, tmp_path: 
         ("decoder", {"initial": "a folder"}, "--initial is of the codec"),
         ("policy", {"spread": "uniform"}, "--spread is of advantages, which --world-model gives"),
         ("policy", {"demonstration_share": 0.5}, "--demonstration-share is of advantages"),
+        ("value", {"motion": True}, "--motion is of the dynamics"),
         ("policy", {"start_kind": "any"}, "--start-kind is of the codec and .*, not of the policy"),
         ("policy", {"check_episodes": -5}, "--check-episodes of 0 or more was wanted, got -5"),
         ("policy", {"data": []}, "datasets were wanted after --data, none came"),

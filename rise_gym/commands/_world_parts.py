@@ -65,6 +65,7 @@ class PartJob:
     across_tasks: bool = False
     task_centric: bool = True
     instructed: bool = False
+    motion: bool = False
     progress_from: ProgressFrom = "recordings"
     start_kind: StartKind | None = None
     architecture: Architecture = "compact"
@@ -197,6 +198,7 @@ def _train_dynamics(job: PartJob) -> VideoDynamics:
         DynamicsTraining(
             initial_share=job.initial_share,
             task_centric=job.task_centric,
+            motion_for_renderer=job.motion,
             dynamics=replace(VideoDynamicsConfig.for_task(job.card), instructed=job.instructed),
         )
     )

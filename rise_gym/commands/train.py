@@ -50,6 +50,7 @@ def train(
     instructed: bool = False,
     progress_weight: float | None = None,
     td_weight: float | None = None,
+    motion: bool = False,
     progress_from: ProgressFrom = "recordings",
     start_kind: StartKind | None = None,
     world_model: str | None = None,
@@ -104,6 +105,8 @@ def train(
         across_tasks: the datasets may be of several tasks, with the same robot and cameras.
         task_centric: for the dynamics, across tasks: each batch is from two of them, as in the paper.
         instructed: for the dynamics: it is told the instruction as well, which tells tasks apart.
+        motion: for the dynamics, going on from one with a renderer: show it what moves by itself, if it was not shown
+            that yet, and train the renderer on afterwards. One without a renderer is shown it anyway.
         progress_weight, td_weight: for the value: of its two losses, progress and temporal differences; 0 leaves one
             out.
         progress_from: for the dynamics: whose progress it learns to expect: the recorded, where all episodes have it,
@@ -144,8 +147,8 @@ def train(
         PartJob(
             part=part, card=card, data=data, out=out, overrides=overrides, initial=initial, initial_share=initial_share,
             weights={name: weight for name, weight in weights.items() if weight is not None},
-            across_tasks=across_tasks, task_centric=task_centric, instructed=instructed, progress_from=progress_from,
-            start_kind=start_kind,
+            across_tasks=across_tasks, task_centric=task_centric, instructed=instructed, motion=motion,
+            progress_from=progress_from, start_kind=start_kind,
             architecture=architecture, full_size=full_size,
         )
     )  # fmt: skip
@@ -158,6 +161,7 @@ _OF_PARTS: dict[str, tuple[Part, ...]] = {
     "across_tasks": get_args(WorldPart),
     "task_centric": ("dynamics",),
     "instructed": ("dynamics",),
+    "motion": ("dynamics",),
     "progress_weight": ("value",),
     "td_weight": ("value",),
     "progress_from": ("dynamics",),
