@@ -5,8 +5,9 @@
 Checkpoints, noise, temperatures, late and mixed policies, and some that exploit the dream on purpose. Whole episodes
 from matched starts: each is dreamt from the first frames that the replica shows for its seed. And, as RISE uses the
 dream, two chunks from states in the middle of episodes. Pearson, Spearman and MMRV over policies, intervals from a
-bootstrap over policies. The flat figures of a task are those of its *success rate*; stage score, return and gain of two
-chunks stand beside them. The true score counts whole stages, the imagined one is ten times the progress.
+bootstrap over policies. The flat figures of a task are those of its *success rate*, or, where dreams are not meant to
+begin at the beginning (`WorldModelConfig.start_kind`), of its gain of two chunks; the others stand beside them. The
+true score counts whole stages, the imagined one is ten times the progress.
 
 The record is written after every policy, and those that it holds already, of the same weights and settings, are not
 measured again: an interrupted run goes on, on another machine too if the record came along. `--measured-only` sums up
@@ -37,6 +38,7 @@ from rich.progress import track
 
 from rise_gym._trust_plots import FIGURES, scatter_plot
 from rise_gym._verification import MANIFEST_NAME
+from rise_gym.checkpoints import load_checkpoint
 from rise_gym.collection import FIRST_EVALUATION_SEED, Factory
 from rise_gym.commands._shared import env_id_of
 from rise_gym.comparison import agreement, doubts, dreamt_episodes, first_windows, means
@@ -53,6 +55,10 @@ FIRST_SEED = FIRST_EVALUATION_SEED + 30_000
 QUICK_POLICIES = ("rise, noise 1", "rise", "rise, climbing")
 STATISTICS = ("pearson", "spearman", "mmrv")
 Cell = dict[str, Any]
+_FLAT = {
+    "success": "success rate, of a policy over the matched starts",
+    "gain": "gain of two chunks, of a policy over the matched states",
+}
 _OF_NO_CONSEQUENCE = ("README.md", "model_index.json", "progress_uncertainty")
 
 
@@ -72,6 +78,12 @@ class Plan:
     states: int = 60
     processes: int = 2
     dream_s: float | None = None
+
+    @property
+    def figure(self) -> str:
+        """What a dream of this task is good for: whole episodes, if it begins where they do."""
+        saved = load_checkpoint(resolve(self.world_model), kind="world_model").extra
+        return "success" if saved.get("start_kind", "initial") == "initial" else "gain"
 
     @property
     def seeds(self) -> list[int]:
@@ -266,7 +278,8 @@ def summed(cells: list[Cell], plan: Plan) -> dict[str, Any]:
         name: agreement([cell["imagined"][name] for cell in cells], [cell["true"][name] for cell in cells])
         for name in FIGURES
     }
-    flat = by_figure["success"]
+    figure = plan.figure
+    flat = by_figure[figure]
     outcomes = [
         np.concatenate([cell["episodes"][side]["success"] for cell in cells]).astype(bool)
         for side in ("imagined", "true")
@@ -274,7 +287,7 @@ def summed(cells: list[Cell], plan: Plan) -> dict[str, Any]:
     return {
         "policies_count": len(cells),
         "starts": plan.starts,
-        "figure": "success rate, of a policy over the matched starts",
+        "figure": _FLAT[figure],
         **{name: flat[name]["value"] for name in STATISTICS},
         **{f"{name}_ci95": flat[name]["ci95"] for name in STATISTICS},
         **by_figure,

@@ -274,6 +274,13 @@ def test_there_are_enough_policies_and_each_has_a_name_of_its_own(benchmark: Cal
     assert qualities[-1].policy == "runs/recap"
 
 
+def test_whole_dreams_count_where_they_begin_at_the_beginning(benchmark: Callable[[str], Any]) -> None:
+    figures = {}
+    for task in TASKS:
+        figures[task] = benchmark("imagined_vs_real").Plan(task=task, world_model=f"bundled:{task}/world_model").figure
+    assert figures == {"box_close": "success", "brick_sort": "gain", "backpack_pack": "success"}
+
+
 def test_a_late_chunk_waits_where_the_joints_are(benchmark: Callable[[str], Any]) -> None:
     chunks = np.arange(2 * 10 * 14, dtype=np.float32).reshape(2, 10, 14) / 280
     proprio = BOX_CLOSE.unscale_action(np.full((2, 14), 0.25))
