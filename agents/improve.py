@@ -231,7 +231,7 @@ def _check_task(policy: TrainableAgent, world_model: Imaginer, recordings: Recor
 
 def _modules_of(world_model: Imaginer) -> dict[str, nn.Module]:
     """The networks that an imaginer is made of, by name."""
-    return {name: part for name, part in vars(world_model).items() if isinstance(part, nn.Module)}
+    return {name: part for name, part in getattr(world_model, "__dict__", {}).items() if isinstance(part, nn.Module)}
 
 
 def improve(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rise_gym.errors import RiseGymError
+from rise_gym.errors import InvalidCheckpoint, RiseGymError
 from rise_gym.tasks import TaskCard, task_card
 
 if TYPE_CHECKING:
@@ -101,12 +101,13 @@ def seal(
 
 
 def _begins(checkpoint: Path) -> StartKind | None:
-    """What dreams of a checkpoint begin from; None if it is not there."""
+    """What dreams of a checkpoint begin from; None if it is not there as a whole."""
     from rise_gym.checkpoints import load_checkpoint
 
-    if not checkpoint.is_dir():
+    try:
+        found: StartKind | None = load_checkpoint(checkpoint, kind="world_model").extra.get("start_kind")
+    except InvalidCheckpoint:  # it is about to be written anew
         return None
-    found: StartKind | None = load_checkpoint(checkpoint, kind="world_model").extra.get("start_kind")
     return found
 
 
