@@ -78,9 +78,10 @@ FINDINGS = (
 """Of the paper's Tables II to IV (brick sorting) and Figure 7."""
 
 _SMALL_STEPS = "its noise is small and its updates are clipped: in 80 episodes it neither gains nor spoils anything"
-_FEW_RECORDINGS = (
+_LITTLE_OF_DEVIATIONS = (
     "its world model knows by heart what deviations were worth in the episodes that it learnt from, of others only a "
-    "little, which more training does not change, while recorded rollouts, half of what RECAP learns from, are true"
+    "little, which neither more training nor twice the recordings change, while recorded rollouts, half of what RECAP "
+    "learns from, are true"
 )
 _COARSE_PICTURES = (
     "what decides is where a hand closes, to within 6 mm where a pixel is 7 mm: along the dream's slope it moves by "
@@ -90,8 +91,8 @@ _SAME_EXPERT = "the expert that takes over is the one that demonstrated, and see
 REASONS: dict[tuple[str, str, str], str] = {
     ("box_close", "base", "ppo"): _SMALL_STEPS,
     ("backpack_pack", "ppo", "base"): _SMALL_STEPS,
-    ("backpack_pack", "rise", "recap"): _FEW_RECORDINGS,
-    ("backpack_pack", "rise", "base"): _FEW_RECORDINGS,
+    ("backpack_pack", "rise", "recap"): _LITTLE_OF_DEVIATIONS,
+    ("backpack_pack", "rise", "base"): _LITTLE_OF_DEVIATIONS,
     ("brick_sort", "rise", "recap"): _COARSE_PICTURES,
     ("brick_sort", "rise", "base"): _COARSE_PICTURES,
     ("brick_sort", "base", "dagger"): _SAME_EXPERT,
