@@ -182,7 +182,7 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
     assert "nothing looks wrong" in shown
     report: dict[str, Any] = json.loads((tmp_path / "report.json").read_text())
     assert len(report["joints"]) == 7
-    failures = [one for one in varied() if not one.success]
+    failures = [replace(one, source="demonstration") for one in varied() if not one.success]
     write_episodes(tmp_path / "failures", failures, CARD)
     with pytest.raises(SystemExit, match="1"):
         inspect(tmp_path / "failures")
