@@ -107,7 +107,8 @@ rise-gym train policy "$run/narrow_base" --task brick_sort --data "$run/narrow" 
 # In the shared model bricks fade from the belt within a chunk: brick sorting has a dynamics of its own since then, which is shown what moves
 # by itself (an hour and a half of one core; codec and value stay the shared ones). Its dreams begin in the middle of episodes. (What is
 # bundled took its 12000 steps in two halves, the first without `varied_more` and `disturbed`, saw only the first 160 rollouts and the last 240 of `varied`,
-# the others were held out, and its renderer was taken off for the dynamics' training and put back after it, which comes to the same.)
+# the others were held out, and learnt to please a value that went on from the shared one for 2500 steps and is not bundled. Its renderer was
+# taken off for the dynamics' training and put back after it, which comes to the same.)
 sort="$run/brick_sort"
 of_sort=(--task brick_sort --policy "$run/narrow_base/checkpoint" --who policy)
 rise-gym collect "$sort/narrow_rollouts" "${of_sort[@]}" --noise 0.5 --episodes 220 --first-seed 20000
