@@ -141,6 +141,8 @@ class ImaginedVectorEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]
             moved = self._rows.step(moving, checked[moving])
             reward[moving], terminated[moving], truncated[moving] = moved.reward, moved.terminated, moved.truncated
             info = self._finished(info, moving, moved.infos, terminated | truncated)
+        else:
+            self._rows.forget_chunk()  # that was the step before
         if waiting:
             info = self._gathered(info, waiting, self._begin_anew(waiting))
         same_step = self.autoreset_mode is AutoresetMode.SAME_STEP

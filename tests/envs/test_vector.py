@@ -298,6 +298,16 @@ def test_what_lerobot_and_adapters_ask_for(make: MakeEnv) -> None:
     }
 
 
+def test_a_step_that_only_begins_anew_has_no_chunk(make: MakeEnv) -> None:
+    env = make(2, horizon_s=1.0, autoreset_mode="NextStep")
+    env.reset(seed=0)
+    _, _, _, truncated, _ = env.step(still(env))
+    assert truncated.all()
+    assert set(env.chunk_frames()) == set(env.chunk_proprio()) == {0, 1}
+    env.step(still(env))
+    assert env.chunk_frames() == env.chunk_proprio() == {}
+
+
 def test_gymnasium_vector_wrappers_fit(make: MakeEnv) -> None:
     env = gymnasium.wrappers.vector.RecordEpisodeStatistics(make(2, horizon_s=2.0))
     env.reset(seed=0, options={"start": 0})
