@@ -99,7 +99,7 @@ def train_policy(
         if on_check is not None and step % check_every_steps == 0:
             check_off_the_clock(trainer, lambda: on_check(step, averaged(trainer, policy)))
 
-    origin = {} if initial is None else {"policy to start from": initial}
+    origin = {"policy to start from": initial}
     trainer = Trainer(policy, loss, config.training, folder, origin=origin, after_step=after_step)
     trainer.run(on_progress=on_progress)
     trainer.use_average()

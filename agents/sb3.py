@@ -156,9 +156,9 @@ class BatchedVecEnv(VecEnv):
 
     def _attribute(self, name: str) -> Sequence[Any]:
         """One value a row: rows of a batch share theirs, rows that run one after the other have their own."""
-        inner, of_a_row = self.envs.unwrapped, f"single_{name}"
-        if name in ("action_space", "observation_space"):
-            return [getattr(self.envs, of_a_row)] * self.num_envs
+        inner = self.envs.unwrapped
+        if name in ("action_space", "observation_space"):  # its own, not that of all rows together
+            return [getattr(self.envs, f"single_{name}")] * self.num_envs
         if isinstance(inner, SyncVectorEnv) and all(row.has_wrapper_attr(name) for row in inner.envs):
             return inner.get_attr(name)
         for envs in (self.envs, inner):

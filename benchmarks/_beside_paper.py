@@ -84,8 +84,8 @@ _LITTLE_OF_DEVIATIONS = (
     "learns from, are true"
 )
 _COARSE_PICTURES = (
-    "what decides is where a hand closes, to within 6 mm where a pixel is 7 mm: along the dream's slope it moves by "
-    "0.11 to 0.18 of what it misses the brick by"
+    "what decides is where a hand closes, to within 6 mm where a pixel is 7 mm: along the slope of its first dreams it "
+    "moves by 0.11 to 0.18 of what it misses the brick by"
 )
 _SAME_EXPERT = "the expert that takes over is the one that demonstrated, and sees the physics state: it never errs"
 REASONS: dict[tuple[str, str, str], str] = {

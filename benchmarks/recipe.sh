@@ -150,4 +150,3 @@ rise-gym train dynamics "$own" "${of_pack[@]}" --data "${seen[@]}" "${play[@]}" 
     --steps 20600 --learning-rate 8e-4
 rise-gym train renderer "$own" "${of_pack[@]}" --data "${seen[@]}" "${play[@]}" --steps 1200 --learning-rate 4e-4
 rise-gym train decoder "$own" "${of_pack[@]}" --data "$pack/fresh" --steps 1
-

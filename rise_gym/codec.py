@@ -185,7 +185,7 @@ def train_codec(
         still = medians[recordings.episode[moments]].flatten(0, 1)
         return _codec_loss(codec, pixels(images), pixels(still), config, generator)
 
-    origin = {} if initial is None else {"codec to start from": initial}
+    origin = {"codec to start from": initial}
     trainer = Trainer(codec, loss, config.training, folder, origin=origin)
     trainer.run(on_progress=on_progress)
     trainer.use_average()

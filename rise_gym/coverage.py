@@ -14,7 +14,7 @@ from rise_gym._joint_checks import joint_findings
 from rise_gym._known_pictures import KnownPictures
 from rise_gym._picture_checks import CameraCoverage, PictureTally
 from rise_gym._timing_checks import Timing, timing_findings
-from rise_gym.findings import Finding
+from rise_gym.findings import Finding, Level
 from rise_gym.tasks import TaskCard
 from rise_gym.types import Episode
 
@@ -167,11 +167,10 @@ def _joints(
 def _outcome_findings(counts: Counter[str], sources: Counter[str]) -> list[Finding]:
     successes, episodes = counts["successes"], counts["episodes"]
     if successes == 0:
-        text, advice = "none of the episodes is a success", "say what is: `success` in the mapping; a value needs some"
-        if set(sources) == {"rollout"}:  # as it should be where an arm babbles, or a policy is no good yet
-            advice = "train on it beside episodes that are: a value needs some"
-            return [Finding(level="warning", field="success", found=text, advice=advice)]
-        return [Finding(level="error", field="success", found=text, advice=advice)]
+        level: Level = "warning" if set(sources) == {"rollout"} else "error"  # a policy may be no good yet, or babble
+        text = "none of the episodes is a success"
+        advice = "say what is (`success` in the mapping), or train on it beside others that are: a value needs some"
+        return [Finding(level=level, field="success", found=text, advice=advice)]
     if successes == episodes:
         text = "every episode is a success"
         advice = "record failures too (a policy's rollouts): from successes alone a dream learns that all goes well"

@@ -124,7 +124,7 @@ def train_dynamics(
     train_following(model, recordings, moments, _joints_alone(config), Path(folder) / "following")
     losses = _Losses(recordings, config, model, moments, progress, judge)
     losses.dreams_from = 0.0 if initial is not None else config.recorded_only * config.training.steps
-    origin = {} if initial is None else {"dynamics to start from": initial}
+    origin = {"dynamics to start from": initial}
     trainer = Trainer(
         model, losses, config.training, folder, origin=origin, extra_state=losses.dreamt, after_step=losses.count
     )

@@ -93,7 +93,7 @@ class Trainer:
         config: how long and how fast.
         folder: where the run's state and curves go.
         origin: by name, modules that the run begins from or learns against: it goes on only with the same weights of
-            all of them. They are left as they are.
+            all of them, None being none. They are left as they are.
         extra_state: further tensors to save and restore with the run (a target network, say): a module.
         after_step: called after each step with its number.
         accelerator: where and with whom to train; None for this process alone. All of them have to reach `folder`.
@@ -110,7 +110,7 @@ class Trainer:
         config: TrainingConfig,
         folder: str | Path,
         *,
-        origin: Mapping[str, nn.Module] | None = None,
+        origin: Mapping[str, nn.Module | None] | None = None,
         extra_state: nn.Module | None = None,
         after_step: Callable[[int], None] | None = None,
         accelerator: Accelerator | None = None,
@@ -119,7 +119,7 @@ class Trainer:
     ) -> None:
         self.module, self.loss, self.config, self.folder = module, loss, config, Path(folder)
         self.extra_state, self.after_step = extra_state, after_step
-        self.origin = {name: fingerprint(part) for name, part in (origin or {}).items()}
+        self.origin = {name: fingerprint(part) for name, part in (origin or {}).items() if part is not None}
         self.ranks = Ranks(accelerator, sharded=sharded)
         self.model = self.ranks.spread(module, units)
         parameters = [p for p in module.parameters() if p.requires_grad]

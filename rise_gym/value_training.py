@@ -124,7 +124,7 @@ def train_value(
     if initial is not None or not config.progress_weight:
         config = replace(config, progress_only=0.0)
     losses = _Losses(recordings, config, value, label, moments)
-    origin = {} if initial is None else {"value to start from": initial}
+    origin = {"value to start from": initial}
     trainer = Trainer(
         value, losses, config.training, folder, origin=origin, extra_state=losses.target, after_step=losses.follow
     )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rise_gym.recordings import Recordings
 
 SETTINGS_NAME = "rounds.json"
-_MAY_CHANGE = {"rounds", "source", "driven", "device"}  # between two calls; the file tells those of the last
+_MAY_CHANGE = {"rounds", "source", "driven"}  # between two calls; the file tells those of the last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,13 +193,14 @@ def _told(these: dict[str, Any], others: dict[str, Any], names: list[str]) -> li
 
 
 def _settings_of(job: RoundsJob) -> dict[str, Any]:
-    """As they are written to a file: plain data."""
+    """As they are written to a file: plain data. The device is none of them, another machine may go on."""
     improving = asdict(job.improving)
     training = improving.pop("training")
+    del training["device"]
     told = {
         "policy": job.policy, "world_model": job.world_model, "data": [str(folder) for folder in job.data],
         "demonstration_share": job.demonstration_share, "warmup_steps": job.warmup_steps,
-        "device": training.pop("device"), "improving": {**improving, **training}, **asdict(job.rounds),
+        "improving": {**improving, **training}, **asdict(job.rounds),
     }  # fmt: skip
     plain: dict[str, Any] = json.loads(json.dumps(told))
     return plain
